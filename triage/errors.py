@@ -1,0 +1,127 @@
+"""One root for every error of the house.
+
+Each class says two things its handler needs: what the person should do next (:attr:`FirstreadError.next_step`)
+and whether trying the same thing again can help (:attr:`FirstreadError.retryable`). Messages name attributes,
+settings and files, never a patient's data.
+"""
+
+from __future__ import annotations
+
+
+class FirstreadError(Exception):
+    """The root. Catch this at a door (CLI, HTTP, task), never in between.
+
+    Parameters
+    ----------
+    message : str
+        What went wrong and where, free of patient data.
+    next_step : str, optional
+        Overrides the class's own advice when the caller knows better.
+    """
+
+    next_step: str = "Run `firstread doctor`."
+    retryable: bool = False
+
+    def __init__(self, message: str, *, next_step: str | None = None) -> None:
+        super().__init__(message)
+        if next_step is not None:
+            self.next_step = next_step
+
+    def advice(self) -> str:
+        """The message and what to do about it, as shown to a person."""
+        return f"{self} {self.next_step}".strip()
+
+
+class SettingsError(FirstreadError):
+    """A setting is missing, unknown or unsafe; nothing was started."""
+
+    next_step = "Correct the setting named above in firstread.toml, the environment or the command line."
+
+
+class IdentifierError(FirstreadError):
+    """Text that should be an AE title, UID or accession number breaks the rule of its value representation."""
+
+    next_step = "Correct the value at its source; PS3.5 section 6.2 states the rule."
+
+
+class StateError(FirstreadError):
+    """A transition that the state machine does not allow was asked for."""
+
+    next_step = "Reload the case: somebody or something else changed it first."
+
+
+class NotFoundError(FirstreadError):
+    """The row that was asked for does not exist."""
+
+    next_step = "Check the identifier; `firstread worklist` lists the studies that are known."
+
+
+class LeaseLostError(FirstreadError):
+    """Another worker holds the row now: this one's result is dropped (fencing)."""
+
+    next_step = "Nothing: the other worker finishes the row."
+
+
+class DatabaseUnavailableError(FirstreadError):
+    """The database did not answer or stayed locked."""
+
+    next_step = "Check that the database of FIRSTREAD_DATABASE_URL runs; senders retry by themselves."
+    retryable = True
+
+
+class StorageFullError(FirstreadError):
+    """The archive has no room; answered to senders as 0xA700 so that they retry."""
+
+    next_step = "Free disk space below the data directory."
+    retryable = True
+
+
+class DicomError(FirstreadError):
+    """Bytes that are not the DICOM object they should be."""
+
+    next_step = "Check the sender's export; the bytes are kept for inspection."
+
+
+class PixelError(DicomError):
+    """The pixel data cannot be decoded or means nothing as a picture."""
+
+    next_step = "Open the image in a viewer; if it shows there, report the transfer syntax to us."
+
+
+class BundleError(FirstreadError):
+    """A model bundle is incomplete, inconsistent or altered."""
+
+    next_step = "Run `firstread models verify`; restore the bundle from its source if the checksum differs."
+
+
+class InferenceError(FirstreadError):
+    """The network ran but its output is not usable (NaN, wrong shape, out of memory)."""
+
+    next_step = "Run `firstread models verify`; the study stays on the list in its order without AI."
+    retryable = True
+
+
+class ResultError(FirstreadError):
+    """A result object (SR, SC) could not be built from a correct analysis."""
+
+    next_step = "Report the source image's header (without patient data); the study stays on the list."
+
+
+class DeliveryError(FirstreadError):
+    """A peer did not take an object.
+
+    Attributes
+    ----------
+    status : int or None
+        C-STORE status (PS3.4 B.2.3), None when no response came.
+    """
+
+    next_step = "Check the destination with `firstread echo`; the delivery is retried until it is given up."
+    retryable = True
+
+    def __init__(
+        self, message: str, *, status: int | None = None, retryable: bool = True, next_step: str | None = None
+    ) -> None:
+        super().__init__(message, next_step=next_step)
+        self.status = status
+        self.retryable = retryable

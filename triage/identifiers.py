@@ -1,0 +1,105 @@
+"""AE titles, UIDs and accession numbers: checked once at the edge, safe everywhere behind it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Self
+
+from triage.errors import IdentifierError
+
+_AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_ACCESSION_NUMBER = re.compile(r"[^\x00-\x1f\x7f\\]{0,64}")
+
+UID_NAMESPACE = uuid.UUID("5b0f5b4e-6a5f-5d9a-9d0e-2f7b6a5c1e01")
+"""Namespace of all derived UIDs of firstread; changing it would give every result object a new identity."""
+
+
+def ae_title(text: str) -> str:
+    """The AE title without padding: 1 to 16 characters of the default repertoire, no backslash (PS3.5 6.2, VR AE).
+
+    Raises
+    ------
+    IdentifierError
+        Empty, too long, or with characters outside the repertoire.
+    """
+    stripped = text.strip(" ")
+    if not _AE_TITLE.fullmatch(stripped):
+        raise IdentifierError(f"AE title {text[:20]!r} is not 1 to 16 printable ASCII characters without backslash.")
+    return stripped
+
+
+def dicom_uid(text: str, *, attribute: str) -> str:
+    """The UID without padding (PS3.5 section 9.1): digits and dots, at most 64 characters, no leading zeros.
+
+    Parameters
+    ----------
+    attribute : str
+        Keyword or tag of the element, named in the error.
+
+    Raises
+    ------
+    IdentifierError
+        The text breaks the rule. The message does not repeat it: a UID field may hold anything.
+    """
+    stripped = text.rstrip("\x00 ").lstrip(" ")
+    if not stripped:
+        raise IdentifierError(f"{attribute} is missing or empty.")
+    if len(stripped) > 64 or not _UID.fullmatch(stripped):
+        raise IdentifierError(f"{attribute} is not a valid UID (digits and dots, at most 64 characters).")
+    return stripped
+
+
+def accession_number(text: str) -> str:
+    """The accession number without padding; SH allows 16 characters, real archives hold up to 64 and are tolerated.
+
+    Raises
+    ------
+    IdentifierError
+        Control characters, a backslash, or more than 64 characters.
+    """
+    stripped = text.strip(" \x00")
+    if not _ACCESSION_NUMBER.fullmatch(stripped):
+        raise IdentifierError("AccessionNumber has control characters, a backslash or more than 64 characters.")
+    return stripped
+
+
+def derive_uid(*parts: str) -> str:
+    """A UID under 2.25 (PS3.5 B.2) that is always the same for the same parts.
+
+    Retries and re-sends rebuild an object with the same identity; any other input gives another one.
+    Parts are joined with NUL, which no UID, name or digest contains.
+    """
+    return f"2.25.{uuid.uuid5(UID_NAMESPACE, chr(0).join(parts)).int}"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """A DICOM application entity on the network: ``AET@host:port``."""
+
+    ae_title: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``AET@host:port``; IPv6 hosts stand in brackets.
+
+        Raises
+        ------
+        IdentifierError
+            Any part missing, or the port outside 1 to 65535.
+        """
+        title, at, location = text.rpartition("@")
+        host, colon, port = location.rpartition(":")
+        if not (at and colon and title and host):
+            raise IdentifierError(f"{text!r} is not of the form AET@host:port.")
+        if not port.isdecimal() or not 1 <= int(port) <= 65535:
+            raise IdentifierError(f"{text!r}: the port is not a number from 1 to 65535.")
+        return cls(ae_title(title), host.strip("[]"), int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.ae_title}@{host}:{self.port}"
