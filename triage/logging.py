@@ -1,0 +1,65 @@
+"""Structured logs: a constant event name, identifiers as fields, never a data set or a patient attribute.
+
+Use: ``log = get_logger(__name__)``; ``log.info("instance_stored", sop_instance_uid=...)``. Study UID and analysis id
+are bound once per task with :func:`bound`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import structlog
+
+PATIENT_FIELDS: Final = frozenset(
+    {"patient_name", "patient_id", "patient_birth_date", "patient_sex", "accession_number", "referring_physician_name"}
+)
+"""Field names that must never be logged; the processor below replaces their values."""
+
+
+def configure(*, part: str, as_json: bool, level: str = "INFO") -> None:
+    """Set up logging of one process. Called by entry points only.
+
+    Parameters
+    ----------
+    part : str
+        Name of the process ("listen", "work", "serve"), a field of every line.
+    as_json : bool
+        JSON lines for machines, coloured text for a terminal.
+    """
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            withhold_patient_fields,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(part=part)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True)
+
+
+def withhold_patient_fields(_logger: Any, _method: str, event: Any) -> Any:
+    """Replace the value of any field named in :data:`PATIENT_FIELDS`."""
+    for field in PATIENT_FIELDS & event.keys():
+        event[field] = "[withheld]"
+    return event
+
+
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger that carries its module's name."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=name)
+    return logger
+
+
+def bound(**fields: str | int) -> AbstractContextManager[None]:
+    """Bind identifiers to every line inside the ``with`` block."""
+    return structlog.contextvars.bound_contextvars(**fields)  # type: ignore[return-value]

@@ -1,0 +1,107 @@
+"""The state machines of a study's journey, each enum beside its allowed transitions.
+
+Every transition is made by :func:`advance` in the same transaction as its event row, so the audit trail and the
+time line of a case cannot disagree with the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from triage.errors import StateError
+
+
+class StudyStatus(StrEnum):
+    RECEIVING = "RECEIVING"
+    """Images may still come; the study says what it waits for."""
+    COMPLETE = "COMPLETE"
+    """Judged complete by :mod:`triage.completion`; a late image re-opens it."""
+
+
+class AnalysisStatus(StrEnum):
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    """Claimed by one worker under a lease and a fencing token."""
+    SUCCEEDED = "SUCCEEDED"
+    NOT_ANALYSED = "NOT_ANALYSED"
+    """Looked at and left out, with a reason: a result, not a failure."""
+    FAILED = "FAILED"
+    """Given up after repeated attempts, with a reason; the case keeps its place in the order."""
+
+
+class DeliveryStatus(StrEnum):
+    PENDING = "PENDING"
+    SENDING = "SENDING"
+    SENT = "SENT"
+    """The destination answered Success or Warning."""
+    COMMITTED = "COMMITTED"
+    """The destination took responsibility (PS3.4 Annex J) or showed the object when asked."""
+    DEAD = "DEAD"
+    """Given up; a person can send it again."""
+
+
+class ReadingStatus(StrEnum):
+    UNREAD = "UNREAD"
+    CLAIMED = "CLAIMED"
+    READ = "READ"
+
+
+State = TypeVar("State", bound=StrEnum)
+Transitions = Mapping[StrEnum, frozenset[StrEnum]]
+
+STUDY: Final[Transitions] = {
+    StudyStatus.RECEIVING: frozenset({StudyStatus.COMPLETE}),
+    StudyStatus.COMPLETE: frozenset({StudyStatus.RECEIVING}),
+}
+ANALYSIS: Final[Transitions] = {
+    AnalysisStatus.QUEUED: frozenset({AnalysisStatus.RUNNING, AnalysisStatus.FAILED}),
+    AnalysisStatus.RUNNING: frozenset(
+        {
+            AnalysisStatus.QUEUED,  # lease expired, or waiting for the rest of the study
+            AnalysisStatus.SUCCEEDED,
+            AnalysisStatus.NOT_ANALYSED,
+            AnalysisStatus.FAILED,
+        }
+    ),
+    AnalysisStatus.SUCCEEDED: frozenset(),  # another look at the study is another revision
+    AnalysisStatus.NOT_ANALYSED: frozenset({AnalysisStatus.QUEUED}),  # by a person: nothing was issued yet
+    AnalysisStatus.FAILED: frozenset({AnalysisStatus.QUEUED}),
+}
+DELIVERY: Final[Transitions] = {
+    DeliveryStatus.PENDING: frozenset({DeliveryStatus.SENDING, DeliveryStatus.DEAD}),
+    DeliveryStatus.SENDING: frozenset({DeliveryStatus.PENDING, DeliveryStatus.SENT, DeliveryStatus.DEAD}),
+    DeliveryStatus.SENT: frozenset({DeliveryStatus.COMMITTED, DeliveryStatus.PENDING}),
+    DeliveryStatus.COMMITTED: frozenset(),
+    DeliveryStatus.DEAD: frozenset({DeliveryStatus.PENDING}),  # by a person
+}
+READING: Final[Transitions] = {
+    ReadingStatus.UNREAD: frozenset({ReadingStatus.CLAIMED, ReadingStatus.READ}),
+    ReadingStatus.CLAIMED: frozenset({ReadingStatus.UNREAD, ReadingStatus.READ}),
+    ReadingStatus.READ: frozenset({ReadingStatus.UNREAD}),
+}
+MACHINES: Final[Mapping[type[StrEnum], Transitions]] = {
+    StudyStatus: STUDY,
+    AnalysisStatus: ANALYSIS,
+    DeliveryStatus: DELIVERY,
+    ReadingStatus: READING,
+}
+
+
+def advance(current: State, to: State) -> State:
+    """The new state, if the machine of ``current`` allows it.
+
+    Raises
+    ------
+    StateError
+        The transition is not allowed; nothing was changed.
+    """
+    if to not in MACHINES[type(current)][current]:
+        raise StateError(f"{type(current).__name__} cannot go from {current} to {to}.")
+    return to
+
+
+def terminal(state: AnalysisStatus) -> bool:
+    """True when no worker will touch the analysis again by itself."""
+    return state not in (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
