@@ -1,0 +1,178 @@
+"""Engine and sessions: one writer on SQLite, many on PostgreSQL, durable commits on both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
+
+from triage.errors import DatabaseUnavailableError, SettingsError
+
+BUSY_TIMEOUT: Final = 10.0  # seconds that a SQLite writer waits for another
+_WRITE: Final = "firstread_write"
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """Sessions for reading and for writing, and a cheap "has anything changed".
+
+    A writing session begins with the write lock (``BEGIN IMMEDIATE`` on SQLite): a transaction that reads first and
+    writes later would otherwise fail with "database is locked" at once, whatever the busy timeout.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL, ``sqlite:///...`` or ``postgresql+psycopg://...``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = sa.make_url(url.replace("postgresql://", "postgresql+psycopg://", 1))
+        self.engine = _engine(self.url)
+        self._writer = self.engine.execution_options(**{_WRITE: True})
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session whose changes are thrown away.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            No connection, or the connection was lost.
+        """
+        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that is committed durably when the block ends and rolled back when it raises.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            No connection, or another writer held the lock longer than :data:`BUSY_TIMEOUT`.
+        """
+        with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def watch(self) -> ChangeWatch:
+        """A watch for commits by anybody, for the bell and for live pages."""
+        return ChangeWatch(self)
+
+    def migrate(self) -> None:
+        """Bring the schema to this version (create it when empty)."""
+        with _translated(), self._writer.connect() as connection:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+
+    def revision(self) -> tuple[str | None, str]:
+        """(schema revision of the database, revision this version needs)."""
+        head = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+        with _translated(), self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision(), str(head)
+
+    def require_current(self) -> None:
+        """Refuse to run on another schema.
+
+        Raises
+        ------
+        SettingsError
+            The schema is older or newer than this version.
+        """
+        found, needed = self.revision()
+        if found != needed:
+            raise SettingsError(
+                f"The database has schema {found or 'none'}, this version needs {needed}.",
+                next_step="Run `firstread db upgrade`; if the schema is newer, install the newer firstread.",
+            )
+
+    def dispose(self) -> None:
+        """Close all connections; needed before and after fork."""
+        self.engine.dispose()
+
+
+class ChangeWatch:
+    """Tells whether anything was committed since it was last asked.
+
+    On SQLite ``PRAGMA data_version`` answers in microseconds; on PostgreSQL the highest event id does, because every
+    change that matters to somebody else appends an event. Keeps one connection of its own; not thread-safe.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: sa.Connection | None = None
+        self._last: Any = None
+
+    def changed(self) -> bool:
+        """True at the first call and whenever another connection has committed since the last one."""
+        with _translated():
+            if self._connection is None:
+                options = {"isolation_level": "AUTOCOMMIT"}
+                self._connection = self._database.engine.connect().execution_options(**options)
+            query = "PRAGMA data_version" if self._database.is_sqlite else "SELECT max(id) FROM events"
+            seen = self._connection.execute(sa.text(query)).scalar()
+        changed = self._last is None or seen != self._last
+        self._last = seen if seen is not None else 0
+        return changed
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def alembic_config() -> Config:
+    """Alembic's configuration without a file: the scripts travel with the package."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20, pool_timeout=10)
+    engine = sa.create_engine(
+        url, poolclass=QueuePool, pool_size=5, max_overflow=20, connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where _on_begin says, not where sqlite3 guesses
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: sa.Connection) -> None:
+        immediate = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise DatabaseUnavailableError(f"The database did not answer: {type(error.orig).__name__}.") from error
+    except sa.exc.TimeoutError as error:
+        raise DatabaseUnavailableError("No database connection became free in time.") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailableError("The database connection was lost.") from error
+        raise

@@ -1,0 +1,82 @@
+"""Writing a case's place in the order: the only code that touches the urgency columns together."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from triage.findings import Urgency
+from triage.priority import Breaker, Claims, Targets, place
+from triage.repositories import events
+from triage.tables import Analysis, Study
+
+
+def place_study(session: Session, study: Study, targets: Targets, *, at: datetime, who: str) -> None:
+    """Recompute the place from the claims on the row; a change of class appends an event."""
+    before = study.urgency
+    placement = place(
+        Claims(
+            order=study.order_urgency,
+            rule=study.rule_urgency,
+            ai=study.ai_urgency,
+            ai_reason=study.ai_reason,
+            manual=study.manual_urgency,
+            manual_by=study.manual_by,
+            manual_reason=study.manual_reason,
+        ),
+        study.received_at,
+        targets,
+    )
+    study.urgency, study.tier = placement.urgency, placement.tier
+    study.due_at, study.explanation = placement.due_at, placement.explanation
+    if before is not None and before is not placement.urgency:
+        events.record(
+            session, "urgency_changed", at=at, study=study, who=who, before=str(before), after=str(placement.urgency)
+        )
+
+
+def set_manual_urgency(
+    session: Session, study: Study, urgency: Urgency | None, *, reason: str, by: str, targets: Targets, at: datetime
+) -> None:
+    """A person's class, which wins over everything; None takes it back."""
+    before = study.manual_urgency
+    study.manual_urgency, study.manual_reason, study.manual_by = urgency, reason, by
+    events.record(
+        session,
+        "priority_set" if urgency is not None else "priority_withdrawn",
+        at=at,
+        study=study,
+        who=by,
+        before=None if before is None else str(before),
+        after=None if urgency is None else str(urgency),
+        reason=reason,
+    )
+    place_study(session, study, targets, at=at, who=by)
+
+
+def raise_by_ai(
+    session: Session, study: Study, urgency: Urgency, reason: str, *, targets: Targets, breaker: Breaker, at: datetime
+) -> None:
+    """Let the AI claim a class. It replaces the AI's own earlier claim and never touches anybody else's."""
+    analysed, stat = recent_ai_classes(session, breaker.window)
+    admitted = breaker.admit(urgency, stat_by_ai=stat, analysed=analysed)
+    if admitted is not urgency:
+        reason = f"{reason} (entered as {admitted}: too many STAT by AI lately)"
+        events.record(session, "breaker_tripped", at=at, study=study, who="AI", stat_by_ai=stat, analysed=analysed)
+    study.ai_urgency, study.ai_reason = admitted, reason
+    place_study(session, study, targets, at=at, who="AI")
+
+
+def recent_ai_classes(session: Session, window: int) -> tuple[int, int]:
+    """(analysed, of these STAT by AI) among the last ``window`` analysed studies."""
+    recent = (
+        sa.select(Study.ai_urgency)
+        .join(Analysis, Analysis.study_id == Study.id)
+        .where(Analysis.scored_at.is_not(None))
+        .order_by(Analysis.scored_at.desc())
+        .limit(window)
+    )
+    classes = list(session.scalars(recent))
+    return len(classes), sum(1 for c in classes if c is Urgency.STAT)

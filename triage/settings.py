@@ -1,0 +1,305 @@
+"""Settings: read once at the door, frozen, passed down.
+
+Sources, strongest first: command line, ``FIRSTREAD_*`` environment, ``firstread.toml`` in the working directory (or the
+file that ``FIRSTREAD_CONFIG`` names), defaults. Unknown names are refused, and so is every combination that would open
+the node to the hospital network without saying who may use it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from triage.completion import CompletionPolicy
+from triage.errors import FirstreadError, SettingsError
+from triage.identifiers import PeerAddress, ae_title
+from triage.priority import Breaker, Targets
+
+PREFIX: Final = "FIRSTREAD_"
+OUTSIDE_SETTINGS: Final = frozenset({"FIRSTREAD_CONFIG", "FIRSTREAD_TEST_DATA"})
+"""Variables of this prefix that are not settings."""
+
+
+class Destination(BaseModel):
+    """Where results go.
+
+    In the environment and on the command line a destination is ``AET@host:port``; in ``firstread.toml`` it may be a
+    table with the options below.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: str
+    """``AET@host:port``."""
+    heat_map: bool = True
+    """Send the Secondary Capture with the heat map. Marking an image is a regulatory question (a device that marks
+    regions is not a triage-only device under 21 CFR 892.2080), so a site can switch it off per destination."""
+
+    @field_validator("address")
+    @classmethod
+    def _well_formed(cls, value: str) -> str:
+        return str(PeerAddress.parse(value))
+
+    @property
+    def peer(self) -> PeerAddress:
+        return PeerAddress.parse(self.address)
+
+
+class CallingPeer(BaseModel):
+    """Who may send to us: an AE title, optionally only from one address or network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ae_title: str
+    network: str | None = None
+    """Address or CIDR, None for any."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``AET`` or ``AET@address`` or ``AET@network/bits``."""
+        title, _, network = text.partition("@")
+        return cls(ae_title=title, network=network or None)
+
+    @field_validator("ae_title")
+    @classmethod
+    def _title(cls, value: str) -> str:
+        return ae_title(value)
+
+    @field_validator("network")
+    @classmethod
+    def _network(cls, value: str | None) -> str | None:
+        return None if value is None else str(ipaddress.ip_network(value, strict=False))
+
+
+class Settings(BaseSettings):
+    """Everything a site can set. Times in the unit the name says."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    data: Path = Path("firstread-data")
+    """Directory of the archive, results, logs and, in the embedded default, the database. On a local file system:
+    custody needs rename and fsync to mean what they say."""
+    ae_title: str = "FIRSTREAD"
+    """Our AE title, as called by senders and as calling one towards destinations."""
+    bind: str = "127.0.0.1"
+    """Address that the DICOM and the HTTP port listen on. Loopback asks nobody who they are; any other address needs
+    `calling_ae_titles` and `http_tokens`."""
+    dicom_port: int = Field(default=11112, ge=0, le=65535)
+    """Port of the DICOM listener; 0 takes a free one."""
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """Port of the page and the API; 0 takes a free one."""
+    destinations: Annotated[tuple[Destination, ...], NoDecode] = ()
+    """Where results go: `AET@host:port`, several with commas, or tables in firstread.toml."""
+    calling_ae_titles: Annotated[tuple[CallingPeer, ...], NoDecode] = ()
+    """Who may send: `AET` or `AET@network`. Empty on loopback: everybody."""
+    http_tokens: Annotated[tuple[str, ...], NoDecode] = ()
+    """`name:token` of people and programs that may use page and API; a token has at least 24 characters."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty for SQLite in the data directory."""
+    broker_url: str = ""
+    """Celery broker (`redis://...`); empty for the embedded default that needs none."""
+    bundles: Path | None = None
+    """Directory with the site's own bundles; they rank before the shipped ones."""
+    device: str = Field(default="auto", pattern="^(auto|cpu|cuda)$")
+    """Where networks run: `auto` takes a GPU where one is present."""
+    inference_threads: int = Field(default=0, ge=0, le=256)
+    """Threads of one inference on CPU; 0 for one per core."""
+    quiet_seconds: float = Field(default=60.0, ge=0, le=3600)
+    """A study is complete after this long without a new instance (all but radiographs)."""
+    quiet_seconds_radiograph: float = Field(default=0.0, ge=0, le=3600)
+    """The same for CR and DX, counted from the end of the sending association."""
+    max_open_minutes: float = Field(default=15.0, gt=0, le=1440)
+    """A study that keeps growing is reported after this long."""
+    target_minutes_stat: float = Field(default=15.0, gt=0)
+    """Target turnaround of STAT, arrival to read."""
+    target_minutes_urgent: float = Field(default=30.0, gt=0)
+    """Target turnaround of URGENT."""
+    target_minutes_routine: float = Field(default=120.0, gt=0)
+    """Target turnaround of ROUTINE; bounds the longest wait."""
+    ai_stat_share: float = Field(default=0.4, gt=0, le=1)
+    """Breaker: above this share of STAT by AI among the last cases, AI findings enter as URGENT."""
+    analysis_attempts: int = Field(default=3, ge=1, le=20)
+    """Runs of one analysis before it is given up with its reason."""
+    delivery_hours: float = Field(default=72.0, gt=0)
+    """How long a delivery is retried before it is DEAD."""
+    min_free_megabytes: int = Field(default=1024, ge=0)
+    """Below this much free space new instances are refused with 0xA700, so that senders keep and retry them."""
+    max_associations: int = Field(default=100, ge=1, le=10000)
+    """Simultaneous DICOM associations; more are rejected as transient."""
+    log_json: bool = False
+    """Logs as JSON lines instead of text."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - signature of pydantic-settings
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("FIRSTREAD_CONFIG", "firstread.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+    @field_validator("destinations", mode="before")
+    @classmethod
+    def _destinations(cls, value: Any) -> Any:
+        return tuple({"address": item} if isinstance(item, str) else item for item in _items(value))
+
+    @field_validator("calling_ae_titles", mode="before")
+    @classmethod
+    def _calling(cls, value: Any) -> Any:
+        return tuple(CallingPeer.parse(item) if isinstance(item, str) else item for item in _items(value))
+
+    @field_validator("http_tokens", mode="before")
+    @classmethod
+    def _tokens(cls, value: Any) -> Any:
+        return _items(value)
+
+    @field_validator("ae_title")
+    @classmethod
+    def _own_title(cls, value: str) -> str:
+        return ae_title(value)
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        for token in self.http_tokens:
+            name, colon, secret = token.partition(":")
+            if not (name and colon) or len(secret) < 24:
+                raise ValueError("http_tokens: each is name:token with a token of at least 24 characters")
+        if not self.on_loopback:
+            if not self.calling_ae_titles:
+                raise ValueError(
+                    f"bind {self.bind} is reachable from other machines: calling_ae_titles must list who may send"
+                )
+            if not self.http_tokens:
+                raise ValueError(f"bind {self.bind} is reachable from other machines: http_tokens must list who may sign in")
+        for destination in self.destinations:
+            peer = destination.peer
+            own = peer.ae_title == self.ae_title and peer.port == self.dicom_port
+            if own and peer.host in (self.bind, "localhost", "127.0.0.1", "::1"):
+                raise ValueError(f"destination {destination.address} is this node itself: results would come back for ever")
+        if bool(self.broker_url) and self.database_url.startswith("sqlite"):
+            raise ValueError("broker_url is for several hosts and needs a PostgreSQL database_url")
+        return self
+
+    @property
+    def on_loopback(self) -> bool:
+        """True when nobody outside this machine can reach us."""
+        if self.bind == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.bind).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def embedded(self) -> bool:
+        """True for the default without a broker."""
+        return not self.broker_url
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL in effect."""
+        return self.database_url or f"sqlite:///{self.data / 'firstread.sqlite'}"
+
+    @property
+    def archive(self) -> Path:
+        """Root of received instances."""
+        return self.data / "archive"
+
+    @property
+    def results(self) -> Path:
+        """Root of result objects and previews."""
+        return self.data / "results"
+
+    @property
+    def site_bundles(self) -> Path:
+        return self.bundles or self.data / "bundles"
+
+    @property
+    def completion(self) -> CompletionPolicy:
+        return CompletionPolicy(
+            quiet=self.quiet_seconds,
+            quiet_radiograph=self.quiet_seconds_radiograph,
+            max_open=self.max_open_minutes * 60,
+        )
+
+    @property
+    def targets(self) -> Targets:
+        return Targets(
+            stat=self.target_minutes_stat, urgent=self.target_minutes_urgent, routine=self.target_minutes_routine
+        )
+
+    @property
+    def breaker(self) -> Breaker:
+        return Breaker(limit=self.ai_stat_share)
+
+    def as_environment(self) -> dict[str, str]:
+        """The settings as ``FIRSTREAD_*`` variables for a child process, equal when read back.
+
+        Overrides whatever configuration file the child might see, because every field is written out.
+        """
+        environment = {}
+        for name, value in self.model_dump(mode="json").items():
+            if value is None:
+                continue
+            environment[PREFIX + name.upper()] = value if isinstance(value, str) else json.dumps(value)
+        return environment
+
+
+def _items(value: Any) -> Any:
+    """A comma-separated or JSON text as a list; anything else unchanged."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings once, at an entry point.
+
+    Parameters
+    ----------
+    overrides : mapping, optional
+        Values from the command line; None values are "not given".
+
+    Raises
+    ------
+    SettingsError
+        Names each setting that is unknown, of the wrong type or unsafe, and where it came from.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | OUTSIDE_SETTINGS
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"Unknown environment variable {', '.join(unknown)}.", next_step="Correct its name or unset it.")
+    config = os.environ.get("FIRSTREAD_CONFIG")
+    if config and not Path(config).is_file():
+        raise SettingsError(f"FIRSTREAD_CONFIG names {config}, which is not a file.")
+    try:
+        return Settings(**{k: v for k, v in (overrides or {}).items() if v is not None})
+    except ValidationError as error:
+        problems = "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
+        raise SettingsError(f"{problems}.") from None
+    except (FirstreadError, ValueError) as error:
+        raise SettingsError(str(error)) from None
+
+
+def _problem(item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"]) or "settings"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"unknown setting {name}" if item["type"] == "extra_forbidden" else f"{name}: {message}".removeprefix("settings: ")
