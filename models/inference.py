@@ -1,0 +1,216 @@
+"""Run a bundle's network on prepared images: ONNX Runtime on the CPU, torch where there is a GPU.
+
+On a machine without a GPU nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from triage.errors import BundleError, InferenceError
+from triage.findings import Finding, Region, Score
+
+Float32 = NDArray[np.float32]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Outputs(NamedTuple):
+    logits: Float32
+    features: Float32
+
+
+_Run = Callable[[Float32], Outputs]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the network says about N images.
+
+    Attributes
+    ----------
+    logits : ndarray
+        float32 (N, K), as the network gives them.
+    probabilities : ndarray
+        float32 (N, K) in [0, 1]: sigmoid(logit / temperature + bias) per finding.
+    features : ndarray
+        float32 (N, C, h, w) >= 0, the last feature map, for :mod:`models.explain`.
+    """
+
+    logits: Float32
+    probabilities: Float32
+    features: Float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """A bundle's network, loaded and ready. Safe to share between threads.
+
+    Attributes
+    ----------
+    device : str
+        "cpu" (ONNX Runtime) or "cuda" (torch).
+    """
+
+    bundle: Bundle
+    device: Literal["cpu", "cuda"]
+    _run: _Run
+
+    @classmethod
+    def load(cls, bundle: Bundle, device: Device = "auto", *, threads: int = 0) -> Predictor:
+        """Load the network. Checksums are :meth:`~models.bundle.Bundle.verify`'s job, not this one's.
+
+        Parameters
+        ----------
+        device : {"auto", "cpu", "cuda"}
+            "auto" takes the first GPU where the machine has one that torch can use.
+        threads : int
+            CPU threads per inference; 0 leaves it to ONNX Runtime (all cores).
+
+        Raises
+        ------
+        BundleError
+            The network file cannot be loaded.
+        InferenceError
+            "cuda" was asked for and torch finds no usable GPU.
+        """
+        if device == "cuda" or (device == "auto" and _gpu_device_file()):
+            run = _load_cuda(bundle)
+            if run is not None:
+                return cls(bundle, "cuda", run)
+            if device == "cuda":
+                raise InferenceError("torch finds no usable GPU.", next_step="Set the device to cpu or auto.")
+        return cls(bundle, "cpu", _load_cpu(bundle, threads))
+
+    def predict(self, images: Float32) -> Prediction:
+        """Run the network.
+
+        Parameters
+        ----------
+        images : ndarray
+            float32 (N, 1, H, W) from :func:`models.preprocessing.network_input`, N >= 1.
+
+        Raises
+        ------
+        InferenceError
+            Wrong shape, input or output not finite, or the runtime failed.
+        """
+        spec, outputs = self.bundle.metadata.input, len(self.bundle.metadata.findings)
+        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != (1, spec.height, spec.width):
+            raise InferenceError(
+                f"network input is {images.dtype} {images.shape}, "
+                f"expected float32 (N, 1, {spec.height}, {spec.width})."
+            )
+        if not np.isfinite(images).all():
+            raise InferenceError("network input has values that are not numbers.")
+        logits, features = self._run(np.ascontiguousarray(images))
+        count = images.shape[0]
+        if logits.shape != (count, outputs) or features.ndim != 4 or features.shape[0] != count:
+            raise InferenceError(f"network output has shape {logits.shape}, expected ({count}, {outputs}).")
+        if not (np.isfinite(logits).all() and np.isfinite(features).all()):
+            raise InferenceError("network output has values that are not numbers.")
+        return Prediction(logits, self._calibrated(logits), features)
+
+    def _calibrated(self, logits: Float32) -> Float32:
+        findings = self.bundle.metadata.findings
+        temperature = np.array([finding.temperature for finding in findings], dtype=np.float64)
+        bias = np.array([finding.bias for finding in findings], dtype=np.float64)
+        exponent = np.clip(-(logits / temperature + bias), -700.0, 700.0)
+        return (1.0 / (1.0 + np.exp(exponent))).astype(np.float32)
+
+
+def findings(
+    bundle: Bundle, probabilities: Float32, regions: Sequence[Region | None] | None = None
+) -> tuple[Finding, ...]:
+    """Name one image's numbers.
+
+    Parameters
+    ----------
+    probabilities : ndarray
+        float32 (K,): one row of :attr:`Prediction.probabilities`.
+    regions : sequence of Region or None, optional
+        One per finding; kept for positive findings only.
+
+    Returns
+    -------
+    tuple of Finding
+        In the bundle's order, negatives included.
+    """
+    specs = bundle.metadata.findings
+    named = []
+    for spec, value, region in zip(specs, probabilities, regions or [None] * len(specs), strict=True):
+        score = Score(
+            value=float(value), threshold=spec.threshold, kind=bundle.metadata.calibration.score_kind
+        )
+        named.append(
+            Finding(
+                key=spec.key,
+                code=spec.code,
+                site=spec.site,
+                score=score,
+                urgency=spec.urgency,
+                region=region if score.positive else None,
+            )
+        )
+    return tuple(named)
+
+
+def _gpu_device_file() -> bool:
+    """Whether a driver shows a GPU (Linux, Windows' Linux): answered without importing torch."""
+    return Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()
+
+
+def _load_cpu(bundle: Bundle, threads: int) -> _Run:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors come as exceptions; warnings about graph details help nobody
+    try:
+        session = onnxruntime.InferenceSession(
+            str(bundle.network), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise BundleError(f"{bundle.network} cannot be loaded: {type(error).__name__}.") from error
+    names = {output.name for output in session.get_outputs()}
+    if not {"logits", "features"} <= names or [entry.name for entry in session.get_inputs()] != ["image"]:
+        raise BundleError(f"{bundle.network} does not take 'image' and give 'logits' and 'features'.")
+
+    def run(images: Float32) -> Outputs:
+        try:
+            return Outputs(*session.run(["logits", "features"], {"image": images}))
+        except Exception as error:
+            raise InferenceError(f"ONNX Runtime failed: {type(error).__name__}.") from error
+
+    return run
+
+
+def _load_cuda(bundle: Bundle) -> _Run | None:
+    """Run with torch on the first GPU; None where torch cannot use one."""
+    import torch  # noqa: PLC0415 - only where a GPU is present or asked for
+
+    if not torch.cuda.is_available():
+        return None
+    from models import networks  # noqa: PLC0415
+
+    metadata = bundle.metadata
+    network = networks.restore(metadata.architecture, len(metadata.findings), bundle.weights)
+    network = network.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def run(images: Float32) -> Outputs:
+        try:
+            # TF32 would save little here and cost agreement with the CPU: the same image, the same score.
+            with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+                batch = torch.from_numpy(images).to("cuda", memory_format=torch.channels_last)
+                logits, features = network(batch)
+                return Outputs(logits.cpu().numpy(), features.contiguous().cpu().numpy())
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            raise InferenceError(f"torch failed on the GPU: {type(error).__name__}.") from error
+
+    return run

@@ -1,0 +1,172 @@
+"""What a bundle says about itself: the content of its ``metadata.json``, strictly checked.
+
+Every field is required unless a default stands beside it; an unknown field is an error, so that a typing
+mistake cannot silently change what a model reads or when it alarms.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from triage.findings import Code, ScoreKind, Urgency
+
+FORMAT_VERSION = 1
+PHANTOM_MANUFACTURER = "firstread phantom"
+"""Manufacturer (0008,0070) of synthetic radiographs: no patient stands behind them."""
+
+CR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
+DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
+
+Ascii = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", strict=True)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40, strict=True)]
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40, strict=True)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", strict=True)]
+
+
+def _whole_code(value: object) -> object:
+    """A code in JSON has exactly its three parts (the plain dataclass would ignore a fourth)."""
+    if isinstance(value, dict) and set(value) != {"value", "scheme", "meaning"}:
+        raise ValueError("a code has exactly value, scheme and meaning")
+    return value
+
+
+CodeField = Annotated[Code, BeforeValidator(_whole_code)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class InputSpec(Frozen):
+    """The network's input: float32 (N, 1, height, width), (display - mean) / std with display in [0, 1]."""
+
+    height: int = Field(ge=32, le=4096)
+    """Rows of the input, pixels."""
+    width: int = Field(ge=32, le=4096)
+    """Columns of the input, pixels."""
+    mean: float
+    std: float = Field(gt=0)
+    fit: Literal["letterbox"] = "letterbox"
+    """Whole image, aspect ratio kept, centred on black."""
+
+
+class FindingSpec(Frozen):
+    """One output of the network. Score = sigmoid(logit / temperature + bias), positive at ``threshold``."""
+
+    key: Key
+    code: CodeField
+    site: CodeField | None = None
+    urgency: Urgency = Urgency.ROUTINE
+    threshold: float = Field(ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    bias: float = 0.0
+
+
+class Calibration(Frozen):
+    """How temperature and bias of the findings came about, and what the scores are because of it."""
+
+    score_kind: ScoreKind
+    method: Ascii
+    """"temperature and bias on 64 held-out images", "none", ..."""
+
+
+class RoutingConditions(Frozen):
+    """Which images the bundle reads; every condition must hold (:mod:`models.routing`)."""
+
+    sop_classes: tuple[str, ...] = (CR_IMAGE_STORAGE, DX_FOR_PRESENTATION)
+    """SOP Class UIDs (0008,0016). Secondary Capture only where it is listed here."""
+    modalities: tuple[str, ...] = ("CR", "DX")
+    body_parts: tuple[str, ...] = ("CHEST",)
+    """Regions as :mod:`models.routing` names them."""
+    views: tuple[str, ...] = ("PA", "AP")
+    allow_missing_view: bool = True
+    """True: an image whose header names no view is read when nothing says lateral; the route records it."""
+    allow_missing_body_part: bool = True
+    """True: an image whose header names no body part at all is read; the route records it."""
+    manufacturer_equals: tuple[str, ...] = ()
+    """Only images of these makers (0008,0070), compared without case; empty: any."""
+    manufacturer_not: tuple[str, ...] = ()
+    min_age_years: float | None = Field(default=None, ge=0)
+    """Youngest patient the model claims; an unknown age passes and is recorded."""
+    max_age_years: float | None = Field(default=None, ge=0)
+    min_side: int = Field(default=512, ge=1)
+    """Shortest side of the image, pixels."""
+    rank: int = 0
+    """Among bundles that take an image the highest rank reads it; site bundles come before shipped ones."""
+
+    @property
+    def phantoms_only(self) -> bool:
+        return self.manufacturer_equals == (PHANTOM_MANUFACTURER,)
+
+
+class TrainingSummary(Frozen):
+    """Where the weights come from, in one place for the model card and the admin page."""
+
+    data: str
+    """Name, version and licence of the training data."""
+    images: int = Field(ge=0)
+    seed: int
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    notes: str = ""
+
+
+class BundleMetadata(Frozen):
+    """Everything a bundle states about itself."""
+
+    format_version: Literal[1]
+    name: Name
+    version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?$", max_length=32)]
+    manufacturer: Annotated[Ascii, Field(min_length=1, max_length=64)]
+    licence: Annotated[str, Field(min_length=1)]
+    """SPDX expression for the weights."""
+    intended_use: Annotated[str, Field(min_length=1)]
+    limits: tuple[str, ...] = Field(min_length=1)
+    """What the model cannot do, one sentence each."""
+    research: bool
+    disclaimer: Annotated[Ascii, Field(max_length=64)]
+    architecture: Annotated[str, Field(min_length=1)]
+    """A name that :func:`models.networks.build` knows."""
+    input: InputSpec
+    findings: tuple[FindingSpec, ...] = Field(min_length=1)
+    """In the order of the network's outputs."""
+    calibration: Calibration
+    routing: RoutingConditions
+    training: TrainingSummary
+    files: dict[str, Sha256] = Field(default_factory=dict)
+    """SHA-256 of every other file of the bundle; filled by :func:`models.bundle.write_bundle`."""
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if name != PurePosixPath(name).name or name in {"", ".", "..", "metadata.json"} or "\\" in name:
+                raise ValueError(f"{name!r} is not the plain name of another file of the bundle")
+        return files
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        keys = [finding.key for finding in self.findings]
+        if len(set(keys)) != len(keys):
+            raise ValueError("findings: two findings share a key")
+        if self.research and not self.disclaimer:
+            raise ValueError("disclaimer: a research bundle needs one")
+        raising = [f.key for f in self.findings if f.urgency is not Urgency.ROUTINE]
+        if self.research and raising and not self.routing.phantoms_only:
+            # Research software does not reorder a hospital's list by itself: a site says so (Override).
+            raise ValueError(
+                f"findings: a research bundle leaves urgency ROUTINE, not so: {', '.join(raising)}"
+            )
+        return self

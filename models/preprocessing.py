@@ -1,0 +1,388 @@
+"""From stored pixel values to the network's input, one rule for every image.
+
+stored values → Modality LUT (PS3.3 C.11.1) → VOI LUT (C.11.2) → presentation sense (C.11.6) → padding and
+shutter blanked → letterbox by area averaging → (display - mean) / std
+
+Every grey-scale step is a function of the stored value alone. For images of up to 16 bits the chain is
+therefore computed once for the 2^16 possible values and applied as one table look-up. Tests hold it against
+pydicom's ``apply_modality_lut`` and ``apply_voi_lut``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_modality_lut, apply_voi
+
+from models.metadata import InputSpec
+from triage.errors import PixelError
+
+PREPROCESSING_VERSION = "1"
+"""Changes whenever the same file would give the network other numbers."""
+
+FALLBACK_PERCENTILES = (0.5, 99.5)
+"""The window where the header gives none that can be used, in per cent of the image's own values."""
+
+Float32 = NDArray[np.float32]
+_Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """Where the source image lies in the network's input: the letterbox, to and fro.
+
+    Coordinates are continuous (column, row) with (0, 0) at the outer corner of the first pixel, on both
+    sides, so a pixel's centre is at + 0.5: input = source * scale + offset.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Size of the source matrix.
+    height, width : int
+        Size of the network's input.
+    scale_row, scale_column : float
+        Input pixels per source pixel; they differ where source pixels are not square.
+    offset_row, offset_column : int
+        Input coordinate of the source's first corner.
+    """
+
+    rows: int
+    columns: int
+    height: int
+    width: int
+    scale_row: float
+    scale_column: float
+    offset_row: int
+    offset_column: int
+
+    @classmethod
+    def letterbox(cls, rows: int, columns: int, spec: InputSpec, *, pixel_aspect: float = 1.0) -> Placement:
+        """Fit the whole image, centred, aspect ratio kept.
+
+        Parameters
+        ----------
+        pixel_aspect : float
+            Height of a source pixel divided by its width.
+        """
+        tall = rows * pixel_aspect
+        scale = min(spec.height / tall, spec.width / columns)
+        height = min(spec.height, max(1, round(tall * scale)))
+        width = min(spec.width, max(1, round(columns * scale)))
+        return cls(
+            rows=rows,
+            columns=columns,
+            height=spec.height,
+            width=spec.width,
+            scale_row=height / rows,
+            scale_column=width / columns,
+            offset_row=(spec.height - height) // 2,
+            offset_column=(spec.width - width) // 2,
+        )
+
+    @property
+    def fitted(self) -> tuple[int, int]:
+        """(height, width) of the image inside the input."""
+        return round(self.rows * self.scale_row), round(self.columns * self.scale_column)
+
+    def to_input(self, column: float, row: float) -> tuple[float, float]:
+        """(column, row) of a source point in the network's input."""
+        return column * self.scale_column + self.offset_column, row * self.scale_row + self.offset_row
+
+    def to_source(self, column: float, row: float) -> tuple[float, float]:
+        """(column, row) of an input point in the source; outside the source where the input is letterbox."""
+        return (column - self.offset_column) / self.scale_column, (row - self.offset_row) / self.scale_row
+
+    def feature_to_source(self, column: float, row: float, *, height: int, width: int) -> tuple[float, float]:
+        """(column, row) in the source of a point of a (height, width) feature map over the whole input."""
+        return self.to_source(column * self.width / width, row * self.height / height)
+
+
+def display_image(dataset: Dataset, pixels: NDArray[Any]) -> Float32:
+    """The picture a radiologist would see.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Header of the image; nothing is read from its Pixel Data.
+    pixels : ndarray
+        Stored values (rows, columns), integer, as :func:`models.decoding.decode` gives them.
+
+    Returns
+    -------
+    ndarray
+        float32 (rows, columns) in [0, 1]; 0 is black and 1 is white whatever the source's sense.
+
+    Raises
+    ------
+    PixelError
+        Not one grey frame, or a Modality LUT that means nothing (RescaleSlope 0 or not a number).
+    """
+    if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
+        raise PixelError(f"expected one frame of integer pixels, not {pixels.dtype} {pixels.shape}.")
+    _check_rescale(dataset)
+    padding = _padding_range(dataset, pixels)
+    shutter = _shutter(dataset, pixels)
+
+    def grey(stored: NDArray[Any], curve: _Curve) -> Float32:
+        display = np.clip(curve(_modality_values(dataset, stored)), 0.0, 1.0)
+        if _inverted(dataset):
+            display = 1.0 - display
+        if padding is not None:
+            display[(stored >= padding[0]) & (stored <= padding[1])] = 0.0
+        return display.astype(np.float32)
+
+    curve = _voi_curve(dataset)
+    if curve is None:
+        curve = _percentile_curve(_modality_values(dataset, _meaningful(pixels[shutter], padding)))
+    if pixels.dtype.itemsize <= 2:
+        image = _look_up(pixels, lambda stored: grey(stored, curve))
+    else:
+        image = grey(pixels, curve)
+    return _blank_outside(image, shutter)
+
+
+def display_from_png(array: NDArray[Any]) -> Float32:
+    """The same picture from a plain grey image, as if it came in a MONOCHROME2 object without any window.
+
+    Parameters
+    ----------
+    array : ndarray
+        uint8 or uint16 (rows, columns), 0 is black.
+
+    Returns
+    -------
+    ndarray
+        float32 (rows, columns) in [0, 1].
+    """
+    header = Dataset()
+    header.PhotometricInterpretation = "MONOCHROME2"
+    return display_image(header, array)
+
+
+def network_input(
+    display: Float32, spec: InputSpec, *, pixel_aspect: float = 1.0
+) -> tuple[Float32, Placement]:
+    """Fit a picture into the network's input and normalise it.
+
+    Parameters
+    ----------
+    display : ndarray
+        float32 (rows, columns) in [0, 1].
+    pixel_aspect : float
+        Height of a source pixel divided by its width (:func:`pixel_aspect`).
+
+    Returns
+    -------
+    image : ndarray
+        float32 (1, height, width), (display - mean) / std; the letterbox is black.
+    placement : Placement
+        Where the source lies in it.
+    """
+    placement = Placement.letterbox(display.shape[0], display.shape[1], spec, pixel_aspect=pixel_aspect)
+    height, width = placement.fitted
+    shrinks = placement.scale_row <= 1.0 and placement.scale_column <= 1.0
+    fitted = cv2.resize(
+        display, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    image = np.zeros((1, spec.height, spec.width), dtype=np.float32)
+    top, left = placement.offset_row, placement.offset_column
+    image[0, top : top + height, left : left + width] = fitted
+    image -= np.float32(spec.mean)
+    image /= np.float32(spec.std)
+    return image, placement
+
+
+def pixel_aspect(dataset: Dataset) -> float:
+    """Height of a pixel divided by its width: PixelAspectRatio, else the spacings; 1 where none is usable."""
+    for keyword in ("PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing"):
+        values = [_number(value) for value in _values(dataset, keyword)]
+        if len(values) == 2 and values[0] and values[1] and values[0] > 0 and values[1] > 0:
+            # PS3.3 10.7.1.3 and C.7.6.3.1.7: vertical first. A ratio beyond 4 is a mistake, not a detector.
+            ratio = values[0] / values[1]
+            return ratio if 0.25 <= ratio <= 4.0 else 1.0
+    return 1.0
+
+
+def unlike_an_image(display: Float32) -> str | None:
+    """Why a picture must not be scored (black, white, constant), or None. Looks at a grid of pixels."""
+    step = max(1, min(display.shape) // 128)
+    sample = display[::step, ::step]
+    if min(display.shape) < 8:
+        return "fewer than 8 pixels across"
+    if float(sample.max()) - float(sample.min()) < 1e-3 or float(sample.std()) < 0.01:
+        return "every pixel has the same value"
+    for level, word in ((0.0, "black"), (1.0, "white")):
+        if float(np.mean(sample == level)) > 0.98:
+            return f"nearly all pixels are {word}"
+    return None
+
+
+# --- grey scale ---
+
+
+def _look_up(pixels: NDArray[Any], function: Callable[[NDArray[Any]], Float32]) -> Float32:
+    """``function`` of every pixel, computed once per possible value."""
+    bits = 8 * pixels.dtype.itemsize
+    patterns = np.arange(1 << bits, dtype=f"u{pixels.dtype.itemsize}")
+    table = function(patterns.view(pixels.dtype.newbyteorder("=")))
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return np.take(table, native.view(patterns.dtype))
+
+
+def _modality_values(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float64]:
+    try:
+        return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
+    except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+        raise PixelError(f"the Modality LUT cannot be applied: {type(error).__name__}.") from error
+
+
+def _check_rescale(dataset: Dataset) -> None:
+    for keyword, forbidden in (("RescaleSlope", 0.0), ("RescaleIntercept", None)):
+        values = _values(dataset, keyword)
+        if values and (_number(values[0]) is None or _number(values[0]) == forbidden):
+            raise PixelError(f"{keyword} is not a usable number.")
+
+
+def _voi_curve(dataset: Dataset) -> _Curve | None:
+    """Modality value → display in [0, 1] as the header asks; None where it asks for nothing usable."""
+    return _voi_lut_curve(dataset) or _window_curve(dataset)
+
+
+def _voi_lut_curve(dataset: Dataset) -> _Curve | None:
+    sequence = dataset.get("VOILUTSequence")
+    if not sequence:
+        return None
+    try:
+        bits = int(sequence[0].LUTDescriptor[2])
+        apply_voi(np.zeros(1, dtype=np.int32), dataset)
+    except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+        return None
+    if not 8 <= bits <= 16:
+        return None
+    # apply_voi indexes its table with integers; Modality LUT output is rounded to them (C.11.2.1.1).
+    return lambda values: apply_voi(np.rint(values).astype(np.int32), dataset) / float((1 << bits) - 1)
+
+
+def _window_curve(dataset: Dataset) -> _Curve | None:
+    """The first window, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+    centres, widths = _values(dataset, "WindowCenter"), _values(dataset, "WindowWidth")
+    if not centres or not widths:
+        return None
+    centre, width = _number(centres[0]), _number(widths[0])
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
+    exact = function in {"SIGMOID", "LINEAR_EXACT"}
+    if centre is None or width is None or width <= 0 or (width < 1 and not exact):
+        return None
+    if function == "SIGMOID":
+        return lambda x: 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - centre) / width, -700.0, 700.0)))
+    if function == "LINEAR_EXACT":
+        return lambda x: (x - centre) / width + 0.5
+    if width == 1:
+        return lambda x: (x > centre - 0.5).astype(np.float64)
+    return lambda x: (x - (centre - 0.5)) / (width - 1.0) + 0.5
+
+
+def _percentile_curve(values: NDArray[np.float64]) -> _Curve:
+    if values.size == 0:
+        return np.zeros_like
+    low, high = np.percentile(values, FALLBACK_PERCENTILES)
+    if high <= low:
+        return np.zeros_like
+    return lambda x: (x - low) / (high - low)
+
+
+def _inverted(dataset: Dataset) -> bool:
+    """Whether small values are white. PresentationLUTShape decides alone where present."""
+    shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
+    if shape in {"INVERSE", "IDENTITY"}:
+        return shape == "INVERSE"
+    return str(dataset.get("PhotometricInterpretation") or "").strip().upper() == "MONOCHROME1"
+
+
+# --- what is not image ---
+
+
+def _padding_range(dataset: Dataset, pixels: NDArray[Any]) -> tuple[int, int] | None:
+    """Stored values that are padding (PS3.3 C.7.5.1.1.2), smallest and largest."""
+    first = _stored_value(dataset, "PixelPaddingValue", pixels)
+    if first is None:
+        return None
+    last = _stored_value(dataset, "PixelPaddingRangeLimit", pixels)
+    return (first, first) if last is None else (min(first, last), max(first, last))
+
+
+def _stored_value(dataset: Dataset, keyword: str, pixels: NDArray[Any]) -> int | None:
+    values = _values(dataset, keyword)
+    number = _number(values[0]) if values else None
+    if number is None:
+        return None
+    # Written as US where it should be SS (or the other way round), it means the same bits.
+    bits = 8 * pixels.dtype.itemsize
+    value = int(number) % (1 << bits)
+    return value - (1 << bits) if pixels.dtype.kind == "i" and value >= 1 << (bits - 1) else value
+
+
+def _shutter(dataset: Dataset, pixels: NDArray[Any]) -> tuple[slice, slice]:
+    """The part inside a rectangular shutter (PS3.3 C.7.6.11); the whole image where none makes sense."""
+    rows, columns = pixels.shape
+    whole = slice(0, rows), slice(0, columns)
+    if "RECTANGULAR" not in {str(value).strip().upper() for value in _values(dataset, "ShutterShape")}:
+        return whole
+    edges = [
+        _number(next(iter(_values(dataset, keyword)), None))
+        for keyword in (
+            "ShutterUpperHorizontalEdge",
+            "ShutterLowerHorizontalEdge",
+            "ShutterLeftVerticalEdge",
+            "ShutterRightVerticalEdge",
+        )
+    ]
+    if any(edge is None for edge in edges):
+        return whole
+    upper, lower, left, right = (int(edge) for edge in edges if edge is not None)
+    # Rows and columns count from 1; the edges themselves still belong to the image.
+    inside = slice(max(0, upper - 1), min(rows, lower)), slice(max(0, left - 1), min(columns, right))
+    empty = inside[0].start >= inside[0].stop or inside[1].start >= inside[1].stop
+    return whole if empty else inside
+
+
+def _blank_outside(image: Float32, inside: tuple[slice, slice]) -> Float32:
+    rows, columns = inside
+    image[: rows.start] = 0.0
+    image[rows.stop :] = 0.0
+    image[:, : columns.start] = 0.0
+    image[:, columns.stop :] = 0.0
+    return image
+
+
+def _meaningful(pixels: NDArray[Any], padding: tuple[int, int] | None) -> NDArray[Any]:
+    """Stored values that may set the window, thinned to some 260 000 so that the percentiles cost little."""
+    step = max(1, int(math.sqrt(pixels.size / (1 << 18))))
+    sample = pixels[::step, ::step].ravel()
+    return sample if padding is None else sample[(sample < padding[0]) | (sample > padding[1])]
+
+
+# --- tolerant reading of numbers ---
+
+
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    """The values of an element, none where it is absent or empty."""
+    value = dataset.get(keyword)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return []
+    return list(value) if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
