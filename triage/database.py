@@ -147,7 +147,11 @@ def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20, pool_timeout=10)
     engine = sa.create_engine(
-        url, poolclass=QueuePool, pool_size=5, max_overflow=20, connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+        url,
+        poolclass=QueuePool,
+        pool_size=5,
+        max_overflow=20,
+        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
     )
 
     @sa.event.listens_for(engine, "connect")
@@ -158,8 +162,9 @@ def _engine(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:
-        immediate = connection.get_execution_options().get(_WRITE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        options = connection.get_execution_options()
+        if options.get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITE, False) else "BEGIN")
 
     return engine
 

@@ -202,7 +202,7 @@ class Algorithm:
     research : bool
         True: ContentQualification RESEARCH everywhere and "research only" on every picture.
     disclaimer : str
-        ASCII line burnt into pictures and reports ("not for primary diagnosis"); empty where a cleared product needs none.
+        ASCII line in pictures and reports ("not for primary diagnosis"); empty where a cleared product needs none.
     parameters : tuple of str
         Free ASCII "name=value" texts that make a result reproducible (calibration, preprocessing, input size).
     """

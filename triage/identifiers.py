@@ -13,6 +13,9 @@ _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _ACCESSION_NUMBER = re.compile(r"[^\x00-\x1f\x7f\\]{0,64}")
 
+OWN_MANUFACTURER = "firstread"
+"""Manufacturer (0008,0070) of every object this node makes; phantoms say "firstread phantom"."""
+
 UID_NAMESPACE = uuid.UUID("5b0f5b4e-6a5f-5d9a-9d0e-2f7b6a5c1e01")
 """Namespace of all derived UIDs of firstread; changing it would give every result object a new identity."""
 

@@ -9,12 +9,21 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import AbstractContextManager
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Final
 
 import structlog
 
 PATIENT_FIELDS: Final = frozenset(
-    {"patient_name", "patient_id", "patient_birth_date", "patient_sex", "accession_number", "referring_physician_name"}
+    {
+        "patient_name",
+        "patient_id",
+        "patient_birth_date",
+        "patient_sex",
+        "accession_number",
+        "referring_physician_name",
+    }
 )
 """Field names that must never be logged; the processor below replaces their values."""
 
@@ -29,14 +38,16 @@ def configure(*, part: str, as_json: bool, level: str = "INFO") -> None:
     as_json : bool
         JSON lines for machines, coloured text for a terminal.
     """
-    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             withhold_patient_fields,
-            structlog.processors.format_exc_info,
+            summarise_exception,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
@@ -44,7 +55,20 @@ def configure(*, part: str, as_json: bool, level: str = "INFO") -> None:
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(part=part)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True)
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
+    )
+
+
+def summarise_exception(_logger: Any, _method: str, event: Any) -> Any:
+    """Replace ``exc_info`` by class and place: the text of a foreign exception may quote a patient attribute."""
+    if not event.pop("exc_info", None):
+        return event
+    kind, _, traceback = sys.exc_info()
+    if kind is not None:
+        frames = [f"{Path(f.filename).name}:{f.lineno}:{f.name}" for f in extract_tb(traceback)[-6:]]
+        event["exception"], event["frames"] = kind.__name__, frames
+    return event
 
 
 def withhold_patient_fields(_logger: Any, _method: str, event: Any) -> Any:
@@ -62,4 +86,4 @@ def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
 
 def bound(**fields: str | int) -> AbstractContextManager[None]:
     """Bind identifiers to every line inside the ``with`` block."""
-    return structlog.contextvars.bound_contextvars(**fields)  # type: ignore[return-value]
+    return structlog.contextvars.bound_contextvars(**fields)

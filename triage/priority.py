@@ -62,7 +62,10 @@ def place(claims: Claims, arrived_at: datetime, targets: Targets) -> Placement:
     "Pneumothorax 0.94 >= 0.60 -> STAT; due 10:42".
     """
     if claims.manual is not None:
-        urgency, why = claims.manual, f"set by {claims.manual_by or 'a person'}: {claims.manual_reason}".rstrip(": ")
+        urgency, why = (
+            claims.manual,
+            f"set by {claims.manual_by or 'a person'}: {claims.manual_reason}".rstrip(": "),
+        )
     else:
         urgency = Urgency.highest(claims.order, claims.rule, claims.ai)
         why = _deciding(claims, urgency)

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from triage.completion import CompletionPolicy
 from triage.errors import FirstreadError, SettingsError
@@ -185,12 +191,16 @@ class Settings(BaseSettings):
                     f"bind {self.bind} is reachable from other machines: calling_ae_titles must list who may send"
                 )
             if not self.http_tokens:
-                raise ValueError(f"bind {self.bind} is reachable from other machines: http_tokens must list who may sign in")
+                raise ValueError(
+                    f"bind {self.bind} is reachable from other machines: http_tokens must list who may sign in"
+                )
         for destination in self.destinations:
             peer = destination.peer
             own = peer.ae_title == self.ae_title and peer.port == self.dicom_port
             if own and peer.host in (self.bind, "localhost", "127.0.0.1", "::1"):
-                raise ValueError(f"destination {destination.address} is this node itself: results would come back for ever")
+                raise ValueError(
+                    f"destination {destination.address} is this node itself: results would come back for ever"
+                )
         if bool(self.broker_url) and self.database_url.startswith("sqlite"):
             raise ValueError("broker_url is for several hosts and needs a PostgreSQL database_url")
         return self
@@ -240,7 +250,9 @@ class Settings(BaseSettings):
     @property
     def targets(self) -> Targets:
         return Targets(
-            stat=self.target_minutes_stat, urgent=self.target_minutes_urgent, routine=self.target_minutes_routine
+            stat=self.target_minutes_stat,
+            urgent=self.target_minutes_urgent,
+            routine=self.target_minutes_routine,
         )
 
     @property
@@ -286,7 +298,9 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | OUTSIDE_SETTINGS
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
-        raise SettingsError(f"Unknown environment variable {', '.join(unknown)}.", next_step="Correct its name or unset it.")
+        raise SettingsError(
+            f"Unknown environment variable {', '.join(unknown)}.", next_step="Correct its name or unset it."
+        )
     config = os.environ.get("FIRSTREAD_CONFIG")
     if config and not Path(config).is_file():
         raise SettingsError(f"FIRSTREAD_CONFIG names {config}, which is not a file.")
@@ -302,4 +316,8 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 def _problem(item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"]) or "settings"
     message = str(item["msg"]).removeprefix("Value error, ")
-    return f"unknown setting {name}" if item["type"] == "extra_forbidden" else f"{name}: {message}".removeprefix("settings: ")
+    return (
+        f"unknown setting {name}"
+        if item["type"] == "extra_forbidden"
+        else f"{name}: {message}".removeprefix("settings: ")
+    )

@@ -38,7 +38,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def _text_enum(kind: type[StrEnum]) -> sa.Enum:
     return sa.Enum(
-        kind, native_enum=False, length=32, create_constraint=False, values_callable=lambda e: [m.value for m in e]
+        kind,
+        native_enum=False,
+        length=32,
+        create_constraint=False,
+        values_callable=lambda e: [m.value for m in e],
     )
 
 
@@ -167,7 +171,7 @@ class Instance(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
-    association_id: Mapped[int | None] = mapped_column(ForeignKey("associations.id"), index=True)
+    association_id: Mapped[int | None] = mapped_column(ForeignKey("associations.id"))
     sop_instance_uid: Mapped[str]
     version: Mapped[int] = mapped_column(default=1)
     is_current: Mapped[bool] = mapped_column(default=True)
@@ -187,10 +191,15 @@ class Instance(Base):
     size: Mapped[int]
     calling_ae_title: Mapped[str] = mapped_column(default="")
     received_at: Mapped[datetime]
+    not_analysed: Mapped[NotAnalysedReason | None]
+    """Set at intake when no network will ever look at it: a report, or a result of ours that came back."""
 
     study: Mapped[Study] = relationship(back_populates="instances")
 
-    __table_args__ = (UniqueConstraint("sop_instance_uid", "version"),)
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "version"),
+        Index("ix_instances_association_study", "association_id", "study_id"),
+    )
 
 
 class Analysis(Base):

@@ -33,12 +33,25 @@ def place_study(session: Session, study: Study, targets: Targets, *, at: datetim
     study.due_at, study.explanation = placement.due_at, placement.explanation
     if before is not None and before is not placement.urgency:
         events.record(
-            session, "urgency_changed", at=at, study=study, who=who, before=str(before), after=str(placement.urgency)
+            session,
+            "urgency_changed",
+            at=at,
+            study=study,
+            who=who,
+            before=str(before),
+            after=str(placement.urgency),
         )
 
 
 def set_manual_urgency(
-    session: Session, study: Study, urgency: Urgency | None, *, reason: str, by: str, targets: Targets, at: datetime
+    session: Session,
+    study: Study,
+    urgency: Urgency | None,
+    *,
+    reason: str,
+    by: str,
+    targets: Targets,
+    at: datetime,
 ) -> None:
     """A person's class, which wins over everything; None takes it back."""
     before = study.manual_urgency
@@ -57,7 +70,14 @@ def set_manual_urgency(
 
 
 def raise_by_ai(
-    session: Session, study: Study, urgency: Urgency, reason: str, *, targets: Targets, breaker: Breaker, at: datetime
+    session: Session,
+    study: Study,
+    urgency: Urgency,
+    reason: str,
+    *,
+    targets: Targets,
+    breaker: Breaker,
+    at: datetime,
 ) -> None:
     """Let the AI claim a class. It replaces the AI's own earlier claim and never touches anybody else's."""
     analysed, stat = recent_ai_classes(session, breaker.window)

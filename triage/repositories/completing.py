@@ -1,0 +1,63 @@
+"""Applying the completion rule to rows: facts out of the tables, verdict into them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from triage.completion import CompletionPolicy, StudyFacts, judge
+from triage.repositories import analyses, events
+from triage.states import StudyStatus, advance
+from triage.tables import Association, Instance, Study
+
+
+def reconsider(session: Session, study: Study, now: datetime, policy: CompletionPolicy) -> bool:
+    """Judge the study now; True if it became complete. Its analysis is due then, with or without acceptable images."""
+    if study.status is StudyStatus.COMPLETE:
+        return False
+    verdict = judge(facts_of(session, study), now, policy)
+    study.status_reason, study.look_at = verdict.reason, verdict.look_at
+    if not verdict.complete:
+        return False
+    study.status = advance(study.status, StudyStatus.COMPLETE)
+    study.completed_at, study.look_at = now, None
+    events.record(session, "study_complete", at=now, study=study, who="completion rule", reason=verdict.reason)
+    analyses.wake(session, study)
+    return True
+
+
+def facts_of(session: Session, study: Study) -> StudyFacts:
+    """What the tables know of the study, as the rule wants it."""
+    senders = (
+        sa.select(Association.calling_ae_title, Association.closed_at)
+        .where(
+            Association.id.in_(sa.select(Instance.association_id).where(Instance.study_id == study.id).distinct()),
+        )
+        .order_by(Association.id)
+    )
+    session.flush()
+    associations = session.execute(senders).all()
+    ended = [closed_at for _, closed_at in associations if closed_at is not None]
+    return StudyFacts(
+        modalities=frozenset(filter(None, study.modality.split("\\"))),
+        received=study.instance_count,
+        expected=study.expected_instances,
+        opened_at=study.opened_at,
+        last_received_at=study.last_received_at,
+        open_associations=[title for title, closed_at in associations if closed_at is None],
+        last_association_ended_at=max(ended, default=None),
+    )
+
+
+def due_studies(session: Session, now: datetime, limit: int = 100) -> list[Study]:
+    """Studies whose time to look has come, oldest first, locked; rows another sweep holds are left to it."""
+    query = (
+        sa.select(Study)
+        .where(Study.look_at.is_not(None), Study.look_at <= now)
+        .order_by(Study.look_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return list(session.scalars(query))
