@@ -1,0 +1,357 @@
+"""The reading list: pages of it in reading order, one case in full, and a reader's steps through a case.
+
+A page costs a fixed number of queries however many cases it holds. The open list walks the partial index
+``ix_studies_open_order``, so it costs the same beside a thousand read cases and beside a million.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, selectinload
+
+from triage.errors import NotFoundError, StateError
+from triage.findings import ScoreKind, Urgency
+from triage.repositories import events
+from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus, advance
+from triage.tables import Analysis, AnalysisImage, Delivery, Event, Finding, Instance, ResultObject, Study
+
+OPEN: Final = sa.text("studies.reading_status != 'READ'")
+"""Not read yet. Literal, because SQLite takes a partial index only for the very text it was made with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filters:
+    """Which cases to list. Without ``reading`` only open ones (not READ), unless ``everything``."""
+
+    everything: bool = False
+    reading: ReadingStatus | None = None
+    status: StudyStatus | None = None
+    urgency: Urgency | None = None
+    modality: str = ""
+    """One modality of the study's."""
+    q: str = ""
+    """Part of patient ID, patient name, accession number or study description, in any case; or the Study UID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A case's place in the order, and so where the next page begins."""
+
+    tier: int
+    due_at: datetime
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopFinding:
+    """A finding of a study: the highest score over its images. ``probability`` is left to the reader of ``kind``."""
+
+    key: str
+    code_value: str
+    code_scheme: str
+    code_meaning: str
+    site_meaning: str
+    value: float
+    threshold: float
+    kind: ScoreKind
+    urgency: Urgency
+    positive: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedCase:
+    """A study with what the list shows beside it.
+
+    Attributes
+    ----------
+    analysis_status : AnalysisStatus
+        Of the latest analysis of the current revision; QUEUED before there is one.
+    findings_revision : int or None
+        Revision that the findings were made from: lower than the study's while a later look is under way.
+    deliveries : mapping
+        How many deliveries of its results stand where.
+    """
+
+    study: Study
+    analysis_status: AnalysisStatus
+    analysis_reason: str = ""
+    findings_revision: int | None = None
+    findings: Sequence[TopFinding] = ()
+    deliveries: Mapping[DeliveryStatus, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Cases in reading order; ``next`` is None on the last page."""
+
+    cases: Sequence[ListedCase]
+    next: Place | None
+
+
+def page_query(filters: Filters, after: Place | None, limit: int) -> sa.Select[Study]:
+    """The studies behind a page: one keyset step through (tier, due_at, id)."""
+    place = sa.tuple_(Study.tier, Study.due_at, Study.id)
+    query = sa.select(Study).order_by(Study.tier, Study.due_at, Study.id).limit(limit)
+    if after is not None:
+        types = [Study.tier.type, Study.due_at.type, Study.id.type]
+        query = query.where(place > sa.tuple_(after.tier, after.due_at, after.id, types=types))
+    if filters.reading is not None:
+        query = query.where(Study.reading_status == filters.reading)
+    if filters.reading is not ReadingStatus.READ and not filters.everything:
+        query = query.where(OPEN)
+    if filters.status is not None:
+        query = query.where(Study.status == filters.status)
+    if filters.urgency is not None:
+        query = query.where(Study.urgency == filters.urgency)
+    if filters.modality:
+        query = query.where(("\\" + Study.modality + "\\").contains(f"\\{filters.modality}\\", autoescape=True))
+    if filters.q:
+        searched = (Study.patient_id, Study.patient_name, Study.accession_number, Study.study_description)
+        hits = [column.icontains(filters.q, autoescape=True) for column in searched]
+        query = query.where(sa.or_(Study.study_instance_uid == filters.q, *hits))
+    return query
+
+
+def list_page(session: Session, filters: Filters, after: Place | None, limit: int) -> Page:
+    """Up to ``limit`` cases behind ``after`` (None: from the top), each with its findings and deliveries."""
+    studies = list(session.scalars(page_query(filters, after, limit + 1)))
+    more = len(studies) > limit
+    studies = studies[:limit]
+    last = studies[-1] if more else None
+    return Page(_listed(session, studies), None if last is None else Place(last.tier, last.due_at, last.id))
+
+
+def listed_case(session: Session, study: Study) -> ListedCase:
+    """One study as the list shows it."""
+    return _listed(session, [study])[0]
+
+
+def study_by_uid(session: Session, study_uid: str, *, to_change: bool = False) -> Study:
+    """The study alone; ``to_change`` locks its row against other writers.
+
+    Raises
+    ------
+    NotFoundError
+        No such study.
+    """
+    query = sa.select(Study).where(Study.study_instance_uid == study_uid)
+    return _found(session.scalar(query.with_for_update() if to_change else query))
+
+
+def case_by_uid(session: Session, study_uid: str) -> Study:
+    """The study with its instances, analyses, findings, result objects, deliveries and events: nine queries.
+
+    Raises
+    ------
+    NotFoundError
+        No such study.
+    """
+    analyses = selectinload(Study.analyses)
+    images = analyses.selectinload(Analysis.images)
+    results = analyses.selectinload(Analysis.result_objects)
+    query = (
+        sa.select(Study)
+        .where(Study.study_instance_uid == study_uid)
+        .options(
+            selectinload(Study.instances),
+            selectinload(Study.events),
+            images.selectinload(AnalysisImage.findings),
+            images.selectinload(AnalysisImage.instance),
+            results.selectinload(ResultObject.deliveries).selectinload(Delivery.attempts),
+        )
+    )
+    return _found(session.scalar(query))
+
+
+def latest_images(session: Session, study_uid: str, sop_instance_uid: str) -> Sequence[AnalysisImage]:
+    """What analyses made of one instance, latest first. Empty when none has looked at it yet.
+
+    Raises
+    ------
+    NotFoundError
+        The study has no such instance.
+    """
+    instances = list(
+        session.scalars(
+            sa.select(Instance.id)
+            .join(Instance.study)
+            .where(Study.study_instance_uid == study_uid, Instance.sop_instance_uid == sop_instance_uid)
+            .order_by(Instance.is_current.desc(), Instance.version.desc())
+        )
+    )
+    if not instances:
+        raise NotFoundError("The study has no instance with this SOP Instance UID.")
+    query = sa.select(AnalysisImage).where(AnalysisImage.instance_id.in_(instances))
+    return session.scalars(query.order_by(AnalysisImage.id.desc())).all()
+
+
+def open_counts(session: Session) -> Mapping[Urgency, int]:
+    """Open cases per class; every class is there."""
+    rows = session.execute(sa.select(Study.urgency, sa.func.count()).where(OPEN).group_by(Study.urgency))
+    return dict.fromkeys(Urgency, 0) | dict(rows.tuples().all())
+
+
+def events_after(session: Session, event_id: int, limit: int) -> Sequence[tuple[Event, str | None]]:
+    """Events later than ``event_id``, oldest first, each with its Study Instance UID (None: of the house itself)."""
+    query = (
+        sa.select(Event, Study.study_instance_uid)
+        .outerjoin(Study, Study.id == Event.study_id)
+        .where(Event.id > event_id)
+        .order_by(Event.id)
+        .limit(limit)
+    )
+    return [(event, uid) for event, uid in session.execute(query)]
+
+
+def claim(session: Session, study: Study, *, who: str, at: datetime) -> None:
+    """``who`` reads the case now. Claiming one's own case again changes nothing.
+
+    Raises
+    ------
+    StateError
+        Somebody else has it, or it is read.
+    """
+    if study.reading_status is ReadingStatus.CLAIMED:
+        _refuse_other_reader(study, who)
+        return
+    study.reading_status = advance(study.reading_status, ReadingStatus.CLAIMED)
+    study.reader, study.claimed_at = who, at
+    events.record(session, "case_claimed", at=at, study=study, who=who)
+
+
+def release(session: Session, study: Study, *, who: str, at: datetime) -> None:
+    """Give the case back to the list: a claimed one, anybody's, or a read one that has to be read again.
+
+    Raises
+    ------
+    StateError
+        It is not claimed and not read.
+    """
+    kind = "case_reopened" if study.reading_status is ReadingStatus.READ else "case_released"
+    before = study.reader
+    study.reading_status = advance(study.reading_status, ReadingStatus.UNREAD)
+    study.reader, study.claimed_at, study.read_at = "", None, None
+    events.record(session, kind, at=at, study=study, who=who, reader=before)
+
+
+def mark_read(session: Session, study: Study, *, who: str, at: datetime) -> None:
+    """The case is read and leaves the open list.
+
+    Raises
+    ------
+    StateError
+        Somebody else has claimed it, or it is read already.
+    """
+    if study.reading_status is ReadingStatus.CLAIMED:
+        _refuse_other_reader(study, who)
+    study.reading_status = advance(study.reading_status, ReadingStatus.READ)
+    study.reader, study.read_at = who, at
+    events.record(session, "case_read", at=at, study=study, who=who)
+
+
+def _refuse_other_reader(study: Study, who: str) -> None:
+    if study.reader != who:
+        raise StateError(f"{study.reader} has claimed this case.", next_step="Release it first, or ask them.")
+
+
+def _found(study: Study | None) -> Study:
+    if study is None:
+        raise NotFoundError("No study with this Study Instance UID is known.")
+    return study
+
+
+def _listed(session: Session, studies: Sequence[Study]) -> list[ListedCase]:
+    ids = [study.id for study in studies]
+    if not ids:
+        return []
+    analyses = _analyses(session, ids)
+    shown = {study_id: _with_findings(rows) for study_id, rows in analyses.items()}
+    findings = _top_findings(session, [row.id for rows in shown.values() for row in rows])
+    deliveries = _delivery_counts(session, ids)
+
+    cases = []
+    for study in studies:
+        current = [row for row in analyses[study.id] if row.revision == study.revision]
+        scored = shown.get(study.id, [])
+        cases.append(
+            ListedCase(
+                study=study,
+                analysis_status=current[-1].status if current else AnalysisStatus.QUEUED,
+                analysis_reason=current[-1].reason if current else "",
+                findings_revision=scored[0].revision if scored else None,
+                findings=[finding for row in scored for finding in findings[row.id]],
+                deliveries=deliveries[study.id],
+            )
+        )
+    return cases
+
+
+_AnalysisRow = sa.Row[int, int, int, AnalysisStatus, str, datetime | None]
+
+
+def _analyses(session: Session, study_ids: Sequence[int]) -> defaultdict[int, list[_AnalysisRow]]:
+    columns = (Analysis.id, Analysis.study_id, Analysis.revision, Analysis.status, Analysis.reason, Analysis.scored_at)
+    query = sa.select(*columns).where(Analysis.study_id.in_(study_ids)).order_by(Analysis.id)
+    rows: defaultdict[int, list[_AnalysisRow]] = defaultdict(list)
+    for row in session.execute(query):
+        rows[row.study_id].append(row)
+    return rows
+
+
+def _with_findings(rows: Iterable[_AnalysisRow]) -> list[_AnalysisRow]:
+    """The scored analyses of the latest revision that has any: what was found stays until a later look replaces it."""
+    scored = [row for row in rows if row.scored_at is not None]
+    latest = max((row.revision for row in scored), default=None)
+    return [row for row in scored if row.revision == latest]
+
+
+def _top_findings(session: Session, analysis_ids: Sequence[int]) -> defaultdict[int, list[TopFinding]]:
+    """Per analysis, in the bundle's order, each finding's highest score over the images."""
+    query = (
+        sa.select(
+            AnalysisImage.analysis_id,
+            Finding.key,
+            Finding.code_value,
+            Finding.code_scheme,
+            Finding.code_meaning,
+            Finding.site_meaning,
+            Finding.value,
+            Finding.threshold,
+            Finding.kind,
+            Finding.urgency,
+            Finding.positive,
+        )
+        .join(Finding.image)
+        .where(AnalysisImage.analysis_id.in_(analysis_ids))
+        .order_by(Finding.id)
+    )
+    top: dict[tuple[int, str], TopFinding] = {}
+    for analysis_id, *columns in session.execute(query):
+        finding = TopFinding(*columns)
+        known = top.get((analysis_id, finding.key))
+        if known is None or finding.value > known.value:
+            top[analysis_id, finding.key] = finding
+    grouped: defaultdict[int, list[TopFinding]] = defaultdict(list)
+    for (analysis_id, _), finding in top.items():
+        grouped[analysis_id].append(finding)
+    return grouped
+
+
+def _delivery_counts(session: Session, study_ids: Sequence[int]) -> defaultdict[int, dict[DeliveryStatus, int]]:
+    query = (
+        sa.select(Analysis.study_id, Delivery.status, sa.func.count())
+        .join(ResultObject, ResultObject.id == Delivery.result_object_id)
+        .join(Analysis, Analysis.id == ResultObject.analysis_id)
+        .where(Analysis.study_id.in_(study_ids))
+        .group_by(Analysis.study_id, Delivery.status)
+    )
+    counts: defaultdict[int, dict[DeliveryStatus, int]] = defaultdict(dict)
+    for study_id, status, count in session.execute(query):
+        counts[study_id][status] = count
+    return counts
