@@ -59,6 +59,7 @@ class NotAnalysedReason(StrEnum):
     DECODER_CRASH = "decoder_crash"
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     NO_BUNDLE = "no_bundle"
+    OTHER_BUNDLE = "other_bundle"
     MODEL_UNAVAILABLE = "model_unavailable"
     MODEL_ERROR = "model_error"
     REPORT_ERROR = "report_error"
@@ -86,6 +87,7 @@ _SENTENCES = {
     NotAnalysedReason.DECODER_CRASH: "decoding failed repeatedly",
     NotAnalysedReason.OUT_OF_DISTRIBUTION: "unlike anything the model was made for",
     NotAnalysedReason.NO_BUNDLE: "no enabled bundle takes this image",
+    NotAnalysedReason.OTHER_BUNDLE: "read by another bundle",
     NotAnalysedReason.MODEL_UNAVAILABLE: "the model is missing or altered",
     NotAnalysedReason.MODEL_ERROR: "the model failed",
     NotAnalysedReason.REPORT_ERROR: "the report could not be built",

@@ -304,6 +304,8 @@ class ResultObject(Base):
     analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)
     kind: Mapped[str]
     """"SR" or "SC"."""
+    source_instance_id: Mapped[int | None] = mapped_column(ForeignKey("instances.id"), index=True)
+    """The one image it shows; none for a report, which is about the study."""
     sop_instance_uid: Mapped[str] = mapped_column(unique=True)
     sop_class_uid: Mapped[str]
     series_instance_uid: Mapped[str]

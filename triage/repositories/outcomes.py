@@ -25,6 +25,7 @@ class BuiltObject:
     relative_path: str
     sha256: str
     size: int
+    source_instance_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +123,7 @@ def record_objects(
             analysis=analysis, created_at=at, kind=built.kind, sop_instance_uid=built.sop_instance_uid,
             sop_class_uid=built.sop_class_uid, series_instance_uid=built.series_instance_uid,
             transfer_syntax_uid=built.transfer_syntax_uid, relative_path=built.relative_path,
-            sha256=built.sha256, size=built.size,
+            sha256=built.sha256, size=built.size, source_instance_id=built.source_instance_id,
         )  # fmt: skip
         row.deliveries = [
             tables.Delivery(destination=address, created_at=at)

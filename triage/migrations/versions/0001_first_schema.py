@@ -57,9 +57,7 @@ def upgrade() -> None:
         sa.Column("body_part_examined", sa.String(), nullable=False),
         sa.Column("calling_ae_title", sa.String(), nullable=False),
         sa.Column(
-            "status",
-            sa.Enum("RECEIVING", "COMPLETE", name="studystatus", native_enum=False, length=32),
-            nullable=False,
+            "status", sa.Enum("RECEIVING", "COMPLETE", name="studystatus", native_enum=False, length=32), nullable=False
         ),
         sa.Column("status_reason", sa.String(), nullable=False),
         sa.Column("revision", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -237,6 +235,7 @@ def upgrade() -> None:
                 "decoder_crash",
                 "out_of_distribution",
                 "no_bundle",
+                "other_bundle",
                 "model_unavailable",
                 "model_error",
                 "report_error",
@@ -281,6 +280,7 @@ def upgrade() -> None:
                 "decoder_crash",
                 "out_of_distribution",
                 "no_bundle",
+                "other_bundle",
                 "model_unavailable",
                 "model_error",
                 "report_error",
@@ -309,6 +309,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("analysis_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("source_instance_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("sop_instance_uid", sa.String(), nullable=False),
         sa.Column("sop_class_uid", sa.String(), nullable=False),
         sa.Column("series_instance_uid", sa.String(), nullable=False),
@@ -318,11 +319,15 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(["analysis_id"], ["analyses.id"], name=op.f("fk_result_objects_analysis_id_analyses")),
+        sa.ForeignKeyConstraint(
+            ["source_instance_id"], ["instances.id"], name=op.f("fk_result_objects_source_instance_id_instances")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_result_objects")),
         sa.UniqueConstraint("sop_instance_uid", name=op.f("uq_result_objects_sop_instance_uid")),
     )
     with op.batch_alter_table("result_objects", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_result_objects_analysis_id"), ["analysis_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_result_objects_source_instance_id"), ["source_instance_id"], unique=False)
 
     op.create_table(
         "deliveries",
@@ -332,14 +337,7 @@ def upgrade() -> None:
         sa.Column(
             "status",
             sa.Enum(
-                "PENDING",
-                "SENDING",
-                "SENT",
-                "COMMITTED",
-                "DEAD",
-                name="deliverystatus",
-                native_enum=False,
-                length=32,
+                "PENDING", "SENDING", "SENT", "COMMITTED", "DEAD", name="deliverystatus", native_enum=False, length=32
             ),
             nullable=False,
         ),
@@ -351,9 +349,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("sent_at", sa.DateTime(), nullable=True),
         sa.ForeignKeyConstraint(
-            ["result_object_id"],
-            ["result_objects.id"],
-            name=op.f("fk_deliveries_result_object_id_result_objects"),
+            ["result_object_id"], ["result_objects.id"], name=op.f("fk_deliveries_result_object_id_result_objects")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint("result_object_id", "destination", name=op.f("uq_deliveries_result_object_id_destination")),
@@ -448,6 +444,7 @@ def downgrade() -> None:
 
     op.drop_table("deliveries")
     with op.batch_alter_table("result_objects", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_result_objects_source_instance_id"))
         batch_op.drop_index(batch_op.f("ix_result_objects_analysis_id"))
 
     op.drop_table("result_objects")
