@@ -385,6 +385,16 @@ class Event(Base):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
 
+class Installation(Base):
+    """One row: who this installation is, for its whole life."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    device_uid: Mapped[str]
+    created_at: Mapped[datetime]
+
+
 class Heartbeat(Base):
     """A living process says so every few seconds; `/healthz` and the doctor read it."""
 

@@ -93,16 +93,16 @@ def any_claimable(session: Session, now: datetime) -> bool:
     return session.scalar(sa.select(sa.exists().where(_claimable(now)))) or False
 
 
-def claim(session: Session, now: datetime, *, attempts: int) -> Analysis | None:
+def claim(session: Session, now: datetime, *, attempts: int, fresh: bool = False) -> Analysis | None:
     """Take the most urgent analysis that is due, under a lease.
 
     The attempt is counted here, before any pixel is touched: a file that kills its worker is given up after
-    ``attempts`` runs, not retried for ever.
+    ``attempts`` runs, not retried for ever. ``fresh`` leaves out rows that were tried before.
     """
     query = (
         sa.select(Analysis)
         .join(Analysis.study)
-        .where(_claimable(now))
+        .where(_claimable(now), Analysis.attempts == 0 if fresh else sa.true())
         .order_by(Study.tier, Study.due_at, Analysis.id)
         .limit(1)
         .options(selectinload(Analysis.study))
@@ -121,7 +121,7 @@ def claim(session: Session, now: datetime, *, attempts: int) -> Analysis | None:
             f"given up after {analysis.attempts} attempts: {analysis.reason or 'the worker died'}",
             at=now,
         )
-        return claim(session, now, attempts=attempts)
+        return claim(session, now, attempts=attempts, fresh=fresh)
     analysis.status = advance(analysis.status, AnalysisStatus.RUNNING)
     analysis.attempts += 1
     analysis.token = uuid.uuid4().hex
@@ -129,6 +129,21 @@ def claim(session: Session, now: datetime, *, attempts: int) -> Analysis | None:
     analysis.due = False
     analysis.started_at = analysis.started_at or now
     return analysis
+
+
+def claim_batch(session: Session, now: datetime, *, attempts: int, limit: int) -> list[Analysis]:
+    """Take up to ``limit`` analyses for one inference batch, most urgent first.
+
+    Only first attempts share a batch: a row that has failed before runs alone, so that a file that kills its worker
+    cannot use up the attempts of its neighbours.
+    """
+    batch: list[Analysis] = []
+    while len(batch) < limit and (analysis := claim(session, now, attempts=attempts, fresh=bool(batch))) is not None:
+        batch.append(analysis)
+        session.flush()
+        if analysis.attempts > 1:
+            break
+    return batch
 
 
 def held(session: Session, analysis_id: int, token: str) -> Analysis:

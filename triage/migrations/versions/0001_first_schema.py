@@ -38,6 +38,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_heartbeats")),
     )
     op.create_table(
+        "installation",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("device_uid", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_installation")),
+    )
+    op.create_table(
         "studies",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("study_instance_uid", sa.String(), nullable=False),
@@ -486,6 +493,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_studies_accession_number"))
 
     op.drop_table("studies")
+    op.drop_table("installation")
     op.drop_table("heartbeats")
     op.drop_table("associations")
     # ### end Alembic commands ###
