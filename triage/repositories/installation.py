@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from triage.repositories.upsert import insert_or_ignore
 from triage.tables import Installation
 
 _ONLY = 1
@@ -14,9 +15,8 @@ _ONLY = 1
 
 def device_uid(session: Session, *, at: datetime) -> str:
     """Device UID (0018,1002) of this node: in every result object, and in every UID that it derives."""
-    row = session.get(Installation, _ONLY)
-    if row is None:
-        row = Installation(id=_ONLY, device_uid=f"2.25.{uuid.uuid4().int}", created_at=at)
-        session.add(row)
-        session.flush()
-    return row.device_uid
+    known = session.get(Installation, _ONLY)
+    if known is None:
+        insert_or_ignore(session, Installation, id=_ONLY, device_uid=f"2.25.{uuid.uuid4().int}", created_at=at)
+        known = session.get_one(Installation, _ONLY)
+    return known.device_uid

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from triage.completion import RADIOGRAPHY, CompletionPolicy
@@ -18,8 +17,9 @@ from triage.priority import Targets, order_urgency
 from triage.repositories import analyses, events
 from triage.repositories.completing import reconsider
 from triage.repositories.placing import place_study
+from triage.repositories.upsert import insert_or_ignore
 from triage.states import StudyStatus, advance
-from triage.tables import Association, Base, Instance, ResultObject, Study
+from triage.tables import Association, Instance, ResultObject, Study
 
 NOT_AN_IMAGE: Final = frozenset(
     {"SR", "KO", "PR", "DOC", "SEG", "REG", "RTSTRUCT", "RTPLAN", "PLAN", "AU", "ECG", "HD"}
@@ -107,7 +107,7 @@ def _study(session: Session, header: InstanceHeader, arrival: Arrival, rules: In
     study = session.scalar(by_uid)
     if study is None:
         values = {name: getattr(header, name) for name in _STUDY}
-        _insert_or_ignore(
+        insert_or_ignore(
             session, Study, study_instance_uid=header.study_instance_uid, **values,
             modality="", flags=[] if header.patient_id else ["no_identity"],
             opened_at=arrival.received_at, received_at=arrival.received_at, last_received_at=arrival.received_at,
@@ -228,12 +228,6 @@ def _adopt_identity(session: Session, study: Study, header: InstanceHeader, arri
 def _flag(study: Study, flag: str) -> None:
     if flag not in study.flags:
         study.flags = [*study.flags, flag]
-
-
-def _insert_or_ignore(session: Session, table: type[Base], **values: object) -> None:
-    """Insert unless another transaction was first; both databases say it alike."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    session.execute(insert(table).values(**values).on_conflict_do_nothing())
 
 
 def close_association(session: Session, association_uid: str, *, at: datetime, policy: CompletionPolicy) -> None:
