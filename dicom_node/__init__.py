@@ -1,0 +1,1 @@
+"""All that speaks DICOM, on the wire and at rest."""

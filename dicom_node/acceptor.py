@@ -1,0 +1,290 @@
+"""One association as acceptor (PS3.8 section 9.2): admission, negotiation, then one operation after the other.
+
+One thread blocks here per association; nothing polls. The states of PS3.8 Table 9-10 are places in this code:
+Sta2 is :meth:`Acceptor.establish`, Sta6 :meth:`Acceptor.serve`, Sta13 the lingering close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dicom_node import dimse, negotiation, store_scp
+from dicom_node.admission import AdmissionPolicy, AssociationRequest, Rejection, decide
+from dicom_node.association import AssociationEnd, AssociationSummary
+from dicom_node.contexts import ContextAnswer, ContextResult, answer
+from dicom_node.dimse import CommandField, CommandSet, CommandSetError
+from dicom_node.intake import Intake
+from dicom_node.store_scp import Answer, Operation, RefusedOperation
+from dicom_node.upper_layer import (
+    AbortReason,
+    Connection,
+    ConnectionLost,
+    Fragment,
+    Interrupted,
+    Pdu,
+    PduType,
+    PeerAborted,
+    PeerStalled,
+    ProtocolViolation,
+    UpperLayerError,
+)
+from triage.identifiers import derive_uid
+from triage.logging import get_logger
+
+UNRECOGNIZED_OPERATION: Final = 0x0211
+_RELEASE_RQ: Final = struct.pack(">BxLxxxx", PduType.RELEASE_RQ, 4)
+_RELEASE_RP: Final = struct.pack(">BxLxxxx", PduType.RELEASE_RP, 4)
+_LINGER_SECONDS: Final = 2.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Bounds of one association; seconds and bytes, see :class:`dicom_node.listener.ListenerConfig`."""
+
+    artim_seconds: float
+    idle_seconds: float
+    message_seconds: float
+    send_seconds: float
+    maximum_pdu: int
+    maximum_data_set: int
+
+
+class Acceptor:
+    """The accepting side of one association.
+
+    Parameters
+    ----------
+    take_slot : callable
+        Called once the peer is admitted; a rejection says that there is no room.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        peer_address: str,
+        *,
+        intake: Intake,
+        policy: AdmissionPolicy,
+        limits: Limits,
+        take_slot: Callable[[], Rejection | None],
+    ) -> None:
+        self._connection = connection
+        self._peer_address = peer_address
+        self._intake = intake
+        self._policy = policy
+        self._limits = limits
+        self._take_slot = take_slot
+        self._contexts: dict[int, tuple[str, str]] = {}
+        self._command = bytearray()
+        self._pending: tuple[int, CommandSet, Operation] | None = None
+        self.summary: AssociationSummary | None = None
+
+    def establish(self) -> bool:
+        """Wait for a request within ARTIM and answer it. False: rejected, aborted or gone, and closed."""
+        try:
+            start = time.monotonic()
+            pdu = self._connection.next_pdu(self._limits.artim_seconds, interruptible=True)
+            self._connection.limit_time(self._limits.artim_seconds - (time.monotonic() - start))
+            if pdu.type is PduType.ABORT:
+                self._connection.close()
+                return False
+            if pdu.type is not PduType.ASSOCIATE_RQ:
+                raise ProtocolViolation(f"{pdu.type.name} before A-ASSOCIATE", AbortReason.UNEXPECTED_PDU)
+            body = self._connection.body(pdu)
+            proposal = negotiation.read_request(body)
+            request = AssociationRequest(
+                calling_ae_title=proposal.calling_ae_title,
+                called_ae_title=proposal.called_ae_title,
+                peer_address=self._peer_address,
+                protocol_version=proposal.protocol_version,
+                application_context_name=proposal.application_context_name,
+            )
+            rejection = decide(request, self._policy) or self._take_slot()
+            if rejection is not None:
+                self._reject(request, rejection)
+                return False
+            self._accept(body, proposal)
+        except ProtocolViolation as error:
+            log.warning("association_refused", peer=self._peer_address, problem=str(error))
+            self._connection.abort(error.reason)
+            return False
+        except UpperLayerError as error:
+            log.info("connection_unused", peer=self._peer_address, problem=type(error).__name__)
+            self._connection.close()
+            return False
+        return True
+
+    def serve(self) -> AssociationSummary:
+        """Serve operations until the association ends; the connection is closed on return."""
+        end = AssociationEnd.FAILED
+        try:
+            end = self._serve_until_end()
+        except ProtocolViolation as error:
+            log.warning("association_aborted", association=self._uid, problem=str(error))
+            self._connection.abort(error.reason)
+            end = AssociationEnd.PROTOCOL_ERROR
+        except PeerAborted:
+            end = AssociationEnd.ABORTED
+        except PeerStalled:
+            self._connection.abort(AbortReason.NOT_SPECIFIED)
+            end = AssociationEnd.TIMED_OUT
+        except ConnectionLost:
+            end = AssociationEnd.LOST
+        finally:
+            if self._pending is not None:
+                self._pending[2].abandon()
+            self._connection.close()
+            assert self.summary is not None  # noqa: S101 - establish() comes first
+            self.summary = replace(self.summary, closed_at=self._intake.now(), end=end)
+        return self.summary
+
+    @property
+    def _uid(self) -> str:
+        return self.summary.association_uid if self.summary else ""
+
+    def _reject(self, request: AssociationRequest, rejection: Rejection) -> None:
+        log.warning(
+            "association_rejected",
+            reason=rejection.name,
+            peer=self._peer_address,
+            calling=ascii(request.calling_ae_title.strip()),
+            called=ascii(request.called_ae_title.strip()),
+        )
+        self._connection.send(negotiation.encode_rejection(rejection), self._limits.send_seconds)
+        self._connection.close(linger=_LINGER_SECONDS)
+
+    def _accept(self, body: bytes, proposal: negotiation.Proposal) -> None:
+        answers: dict[int, ContextAnswer] = {}
+        for context in proposal.contexts:
+            reply = answers[context.context_id] = answer(context.abstract_syntax, context.transfer_syntaxes)
+            if reply.result is ContextResult.ACCEPTANCE:
+                self._contexts[context.context_id] = (context.abstract_syntax, reply.transfer_syntax)
+        opened_at = self._intake.now()
+        self.summary = AssociationSummary(
+            association_uid=derive_uid("association", self._peer_address, opened_at.isoformat(), str(id(self))),
+            calling_ae_title=proposal.calling_ae_title.strip(" "),
+            called_ae_title=proposal.called_ae_title.strip(" "),
+            peer_address=self._peer_address,
+            opened_at=opened_at,
+        )
+        acceptance = negotiation.encode_acceptance(
+            body, answers, self._limits.maximum_pdu, window=proposal.asynchronous
+        )
+        self._connection.send(acceptance, self._limits.send_seconds)
+
+    def _serve_until_end(self) -> AssociationEnd:
+        while True:
+            between = self._pending is None and not self._command
+            wait = self._limits.idle_seconds if between else self._limits.message_seconds
+            try:
+                pdu = self._connection.next_pdu(wait, interruptible=between)
+            except Interrupted:
+                return self._release()
+            match pdu.type:
+                case PduType.P_DATA:
+                    for fragment in self._connection.fragments(pdu):
+                        self._take(fragment)
+                case PduType.RELEASE_RQ:
+                    self._connection.body(pdu)
+                    with contextlib.suppress(UpperLayerError):
+                        self._connection.send(_RELEASE_RP, self._limits.send_seconds)
+                    self._connection.close(linger=_LINGER_SECONDS)
+                    return AssociationEnd.RELEASED
+                case PduType.ABORT:
+                    raise PeerAborted
+                case _:
+                    raise ProtocolViolation(f"unexpected {pdu.type.name}", AbortReason.UNEXPECTED_PDU)
+
+    def _release(self) -> AssociationEnd:
+        """Ask for release because this node stops; a peer that goes on sending instead is aborted."""
+        self._connection.send(_RELEASE_RQ, self._limits.send_seconds)
+        try:
+            pdu: Pdu = self._connection.next_pdu(_LINGER_SECONDS, interruptible=False)
+            if pdu.type in (PduType.RELEASE_RP, PduType.ABORT):
+                self._connection.close()
+                return AssociationEnd.STOPPED
+        except UpperLayerError:
+            pass
+        self._connection.abort(None)
+        return AssociationEnd.STOPPED
+
+    def _take(self, fragment: Fragment) -> None:
+        if fragment.is_command:
+            if self._pending is not None:
+                raise ProtocolViolation("command inside a data set", AbortReason.UNEXPECTED_PDU_PARAMETER)
+            self._command += fragment.data
+            if len(self._command) > dimse.MAXIMUM_COMMAND_SET:
+                raise ProtocolViolation("command set too long", AbortReason.INVALID_PDU_PARAMETER_VALUE)
+            if fragment.is_last:
+                self._begin(fragment.context_id)
+            return
+        if self._pending is None or self._pending[0] != fragment.context_id:
+            raise ProtocolViolation("data set without a command", AbortReason.UNEXPECTED_PDU_PARAMETER)
+        _, request, operation = self._pending
+        operation.write(fragment.data)
+        if operation.size > 2 * self._limits.maximum_data_set:
+            raise ProtocolViolation("data set without an end", AbortReason.NOT_SPECIFIED)
+        if fragment.is_last:
+            self._pending = None
+            self._respond(fragment.context_id, request, operation.finish())
+
+    def _begin(self, context_id: int) -> None:
+        if context_id not in self._contexts:
+            raise ProtocolViolation("presentation context not accepted", AbortReason.INVALID_PDU_PARAMETER_VALUE)
+        try:
+            request = dimse.decode(self._command)
+        except CommandSetError as error:
+            raise ProtocolViolation(f"command set: {error}", AbortReason.INVALID_PDU_PARAMETER_VALUE) from None
+        self._command.clear()
+        operation = self._operation(context_id, request)
+        if operation is None:
+            return
+        if request.has_data_set:
+            self._pending = (context_id, request, operation)
+        else:
+            self._respond(context_id, request, operation.finish())
+
+    def _operation(self, context_id: int, request: CommandSet) -> Operation | None:
+        """What to do about a request; None for one that has no response."""
+        abstract_syntax, transfer_syntax = self._contexts[context_id]
+        match request.command_field:
+            case CommandField.C_STORE_RQ:
+                assert self.summary is not None  # noqa: S101
+                return store_scp.begin(
+                    self._intake,
+                    request,
+                    abstract_syntax=abstract_syntax,
+                    transfer_syntax=transfer_syntax,
+                    association=self.summary,
+                    maximum_size=self._limits.maximum_data_set,
+                )
+            case CommandField.C_ECHO_RQ:
+                return RefusedOperation(Answer(store_scp.SUCCESS))
+            case CommandField.C_CANCEL_RQ:
+                return None
+            case int() as field if field & 0x8000:
+                raise ProtocolViolation("response without a request", AbortReason.UNEXPECTED_PDU_PARAMETER)
+            case _:
+                return RefusedOperation(Answer(UNRECOGNIZED_OPERATION))
+
+    def _respond(self, context_id: int, request: CommandSet, reply: Answer) -> None:
+        if request.command_field == CommandField.C_STORE_RQ:
+            self._count(reply)
+        body = dimse.response(request, reply.status, comment=reply.comment, offending=reply.offending)
+        head = struct.pack(">BxLLBB", PduType.P_DATA, len(body) + 6, len(body) + 2, context_id, 3)
+        self._connection.send(head + body, self._limits.send_seconds)
+
+    def _count(self, reply: Answer) -> None:
+        assert self.summary is not None  # noqa: S101
+        if reply.successful:
+            self.summary = replace(self.summary, stored=self.summary.stored + 1)
+        else:
+            log.warning("store_refused", association=self._uid, status=f"{reply.status:#06x}", comment=reply.comment)
+            self.summary = replace(self.summary, failed=self.summary.failed + 1)

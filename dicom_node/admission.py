@@ -1,0 +1,118 @@
+"""Who may associate: a pure rule of (request, policy), answered with the codes of PS3.8 Table 9-21."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from triage.errors import IdentifierError
+from triage.identifiers import ae_title
+
+APPLICATION_CONTEXT_NAME: Final = "1.2.840.10008.3.1.1.1"
+
+
+class Rejection(Enum):
+    """(result, source, reason) of an A-ASSOCIATE-RJ; result 1 is permanent, 2 transient (retrying helps)."""
+
+    APPLICATION_CONTEXT_NOT_SUPPORTED = (1, 1, 2)
+    CALLING_AE_TITLE_NOT_RECOGNISED = (1, 1, 3)
+    CALLED_AE_TITLE_NOT_RECOGNISED = (1, 1, 7)
+    PROTOCOL_VERSION_NOT_SUPPORTED = (1, 2, 2)
+    TEMPORARY_CONGESTION = (2, 3, 1)
+    LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+
+    @property
+    def transient(self) -> bool:
+        return self.value[0] == 2
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedPeer:
+    """A calling AE title that may associate, from anywhere or from one address or network only.
+
+    Parameters
+    ----------
+    ae_title : str
+        Compared after stripping padding, case-sensitive (PS3.8 9.3.2).
+    network : str
+        "" for anywhere, an address ("10.1.2.3") or a network ("10.1.2.0/24", "fd00::/8").
+
+    Raises
+    ------
+    ValueError
+        The network is neither of them, or has host bits set.
+    """
+
+    ae_title: str
+    network: str = ""
+
+    def __post_init__(self) -> None:
+        if self.network:
+            ipaddress.ip_network(self.network)
+
+    def admits(self, calling_ae_title: str, address: str) -> bool:
+        if calling_ae_title != self.ae_title:
+            return False
+        return not self.network or _in_network(address, self.network)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdmissionPolicy:
+    """Who may call whom.
+
+    Attributes
+    ----------
+    called_ae_titles : sequence of str
+        Titles we answer to; empty for any.
+    peers : sequence of AllowedPeer or None
+        None admits every calling AE title: only for a listener bound to loopback.
+    """
+
+    called_ae_titles: Sequence[str]
+    peers: Sequence[AllowedPeer] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssociationRequest:
+    """The part of an A-ASSOCIATE-RQ that decides on admission; titles as on the wire, padding included."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    peer_address: str
+    protocol_version: int = 1
+    application_context_name: str = APPLICATION_CONTEXT_NAME
+
+
+def decide(request: AssociationRequest, policy: AdmissionPolicy) -> Rejection | None:
+    """None when the request is admitted, else the first reason that speaks against it.
+
+    Only bit 0 of the protocol version is tested, as PS3.8 9.3.2 demands. A calling AE title that is empty or has
+    characters outside its value representation is never recognised, whatever the policy.
+    """
+    if not request.protocol_version & 1:
+        return Rejection.PROTOCOL_VERSION_NOT_SUPPORTED
+    if request.application_context_name != APPLICATION_CONTEXT_NAME:
+        return Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED
+    called = request.called_ae_title.strip(" ")
+    if policy.called_ae_titles and called not in policy.called_ae_titles:
+        return Rejection.CALLED_AE_TITLE_NOT_RECOGNISED
+    try:
+        calling = ae_title(request.calling_ae_title)
+    except IdentifierError:
+        return Rejection.CALLING_AE_TITLE_NOT_RECOGNISED
+    if policy.peers is not None and not any(p.admits(calling, request.peer_address) for p in policy.peers):
+        return Rejection.CALLING_AE_TITLE_NOT_RECOGNISED
+    return None
+
+
+def _in_network(address: str, network: str) -> bool:
+    try:
+        host = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
+        host = host.ipv4_mapped
+    return host in ipaddress.ip_network(network)

@@ -1,0 +1,356 @@
+"""The archive: Part 10 files that are on stable storage, under names that no sender can choose.
+
+A write goes ``incoming/<uuid>.part`` (counted and hashed as it arrives) -> fsync -> rename to
+``store/<h2>/<h2>/<sha256 of UID>.<sha256 of data set>.dcm`` -> fsync of the directory. Killed between any two of
+these steps, what is left is a ``.part`` that :meth:`Archive.sweep` removes, or a whole file without a row that
+``firstread fsck`` finds. A name holds the digest of its content, so nothing can be overwritten by other content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import mmap
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from dicom_node import part10
+from dicom_node.elements import walk
+from triage.errors import DicomError, NotFoundError, StorageFullError
+from triage.instances import StoredFile
+
+_NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE))
+_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Files below one directory on one local file system.
+
+    Parameters
+    ----------
+    root : Path
+        Created with mode 0700 where missing.
+    min_free_bytes : int
+        Below this much free space :meth:`receive` refuses.
+    """
+
+    root: Path
+    min_free_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for folder in (self.incoming, self.store, self.quarantined):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def incoming(self) -> Path:
+        """Where bytes go that nobody has been told about yet."""
+        return self.root / "incoming"
+
+    @property
+    def store(self) -> Path:
+        """Where acknowledged instances lie."""
+        return self.root / "store"
+
+    @property
+    def quarantined(self) -> Path:
+        """Where bytes lie that could not be understood, each with a reason."""
+        return self.root / "quarantine"
+
+    def receive(
+        self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae_title: str = ""
+    ) -> IncomingFile:
+        """Open a file for an instance that is about to arrive; the UIDs go into its file meta information only.
+
+        Raises
+        ------
+        StorageFullError
+            Less than ``min_free_bytes``, or the file cannot be created.
+        """
+        if self.free_bytes() < self.min_free_bytes:
+            raise StorageFullError(f"Less than {self.min_free_bytes} bytes are free below {self.root}.")
+        head = part10.encode_head(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            source_ae_title=source_ae_title,
+        )
+        return IncomingFile.create(self, head, transfer_syntax_uid)
+
+    def free_bytes(self) -> int:
+        """Bytes that an unprivileged process may still write."""
+        state = os.statvfs(self.root)
+        return state.f_bavail * state.f_frsize
+
+    def path(self, relative_path: Path | str) -> Path:
+        """The absolute path of a stored file.
+
+        Raises
+        ------
+        NotFoundError
+            The path leads outside the archive, or nothing is there.
+        """
+        absolute = (self.root / relative_path).resolve()
+        if not absolute.is_relative_to(self.root.resolve()) or not absolute.is_file():
+            raise NotFoundError("The archive has no such file.", next_step="Run `firstread fsck`.")
+        return absolute
+
+    def data_set_digest(self, relative_path: Path | str) -> str:
+        """SHA-256 of the data set in a stored file, to compare with :attr:`StoredFile.sha256`."""
+        return _data_set_digest(self.path(relative_path))
+
+    def pixel_digest(self, relative_path: Path | str) -> str:
+        """SHA-256 of the value of Pixel Data as received, "" without one.
+
+        Needed only when the same SOP Instance UID comes with other bytes: 8 ms per 10 MB that no ordinary
+        instance pays.
+        """
+        return pixel_digest(self.path(relative_path))
+
+    def quarantine(self, data: bytes, reason: str, *, transfer_syntax_uid: str = "", peer: str = "") -> Path:
+        """Keep bytes that cannot be an instance, with the reason in a file beside them.
+
+        Returns
+        -------
+        Path
+            Relative to the archive root.
+
+        Raises
+        ------
+        StorageFullError
+            No room for them.
+        """
+        incoming = IncomingFile.create(self, b"", transfer_syntax_uid)
+        with incoming:
+            incoming.write(data)
+            return incoming.quarantine(reason, peer=peer)
+
+    def sweep(self, older_than: float) -> int:
+        """Remove ``.part`` files that no association can still be writing.
+
+        Parameters
+        ----------
+        older_than : float
+            Seconds since their last write; longer than any time-out of the listener.
+
+        Returns
+        -------
+        int
+            How many were removed.
+        """
+        limit = time.time() - older_than
+        removed = 0
+        for part in self.incoming.glob("*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if part.stat().st_mtime < limit:
+                    part.unlink()
+                    removed += 1
+        return removed
+
+
+class IncomingFile:
+    """An instance on its way to disk. Use as a context manager: leaving it without a commit removes the bytes."""
+
+    def __init__(self, archive: Archive, path: Path, descriptor: int, transfer_syntax_uid: str) -> None:
+        self._archive = archive
+        self._path = path
+        self._descriptor = descriptor
+        self._digest = hashlib.sha256()
+        self.transfer_syntax_uid = transfer_syntax_uid
+        self.head_size = 0
+        self.data_set_size = 0
+
+    @classmethod
+    def create(cls, archive: Archive, head: bytes, transfer_syntax_uid: str) -> Self:
+        """See :meth:`Archive.receive`."""
+        path = archive.incoming / f"{uuid.uuid4().hex}.part"
+        try:
+            descriptor = os.open(path, _CREATE, 0o600)
+        except OSError as error:
+            raise _storage_error(error, "create") from error
+        incoming = cls(archive, path, descriptor, transfer_syntax_uid)
+        try:
+            incoming._write(memoryview(head))
+        except BaseException:
+            incoming.discard()
+            raise
+        incoming.head_size = len(head)
+        return incoming
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are right now."""
+        return self._path
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes of the data set.
+
+        Raises
+        ------
+        StorageFullError
+            They could not be written.
+        """
+        self._write(memoryview(data))
+        self._digest.update(data)
+        self.data_set_size += len(data)
+
+    def commit(self, sop_instance_uid: str) -> StoredFile:
+        """Make bytes and name durable and return where they are.
+
+        Raises
+        ------
+        StorageFullError
+            A step failed. After a failed fsync the kernel may have dropped the bytes and forgotten the error, so
+            the descriptor is never asked again: the file is removed and the sender has to send anew.
+        """
+        digest = self._digest.hexdigest()
+        name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()}.{digest}.dcm"
+        relative = Path("store", name[:2], name[2:4], name)
+        target = self._archive.root / relative
+        size = self.head_size + self.data_set_size
+        try:
+            self._flush()
+            _make_folder(target.parent)
+            if self._is_kept(target, digest):
+                self._path.unlink()
+            else:
+                self._path.rename(target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            self.discard()
+            raise _storage_error(error, "commit") from error
+        return StoredFile(
+            relative_path=relative,
+            sha256=digest,
+            pixel_sha256="",
+            size=size,
+            transfer_syntax_uid=self.transfer_syntax_uid,
+        )
+
+    def quarantine(self, reason: str, *, peer: str = "") -> Path:
+        """Keep the bytes aside, durably, with a reason. Returns the path relative to the archive root.
+
+        Raises
+        ------
+        StorageFullError
+            A step failed; the bytes are gone.
+        """
+        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex}"
+        target = self._archive.quarantined / f"{name}.dcm"
+        note = {
+            "reason": reason,
+            "peer": peer,
+            "transfer_syntax_uid": self.transfer_syntax_uid,
+            "size": self.head_size + self.data_set_size,
+            "sha256": self._digest.hexdigest(),
+        }
+        try:
+            self._flush()
+            target.with_suffix(".json").write_text(json.dumps(note, indent=1), encoding="utf-8")
+            self._path.rename(target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            self.discard()
+            raise _storage_error(error, "quarantine") from error
+        return target.relative_to(self._archive.root)
+
+    def discard(self) -> None:
+        """Forget the bytes; harmless after a commit."""
+        self._close()
+        self._path.unlink(missing_ok=True)
+
+    def _write(self, data: memoryview) -> None:
+        while data:
+            try:
+                written = os.write(self._descriptor, data)
+            except OSError as error:
+                raise _storage_error(error, "write") from error
+            data = data[written:]
+
+    def _flush(self) -> None:
+        try:
+            os.fsync(self._descriptor)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def _is_kept(self, target: Path, digest: str) -> bool:
+        """True when the archive already holds these bytes, unharmed: the first file then stays."""
+        try:
+            return _data_set_digest(target) == digest
+        except (FileNotFoundError, DicomError):
+            return False
+
+
+def pixel_digest(path: Path) -> str:
+    """SHA-256 of the value of Pixel Data in a DICOM file, "" without one.
+
+    Native values count their length, encapsulated ones everything up to the end of the data set. In a deflated
+    data set the pixels have no bytes of their own: it is hashed whole.
+
+    Raises
+    ------
+    DicomError
+        The file cannot be walked.
+    """
+    if not path.stat().st_size:
+        return ""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        head = part10.read_head(data[: 64 * 1024])
+        pixels = walk(data, head.transfer_syntax_uid, (), start=head.offset).pixels
+        if pixels is None:
+            return ""
+        if head.transfer_syntax_uid == "1.2.840.10008.1.2.1.99":
+            start, end = head.offset, len(data)
+        else:
+            start = pixels.offset
+            end = len(data) if pixels.length is None else start + pixels.length
+        with memoryview(data) as view, view[start:end] as value:
+            return hashlib.sha256(value).hexdigest()
+
+
+def _data_set_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        head = part10.read_head(file.read(64 * 1024))
+        file.seek(head.offset)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents, each durable in its own parent before the next is used."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(error: OSError, step: str) -> StorageFullError:
+    reason = errno.errorcode.get(error.errno or 0, "OSError")
+    advice = None if error.errno in _NO_ROOM else "Check owner and mode of the data directory."
+    return StorageFullError(f"The archive could not {step} a file ({reason}).", next_step=advice)

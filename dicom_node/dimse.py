@@ -1,0 +1,186 @@
+"""DIMSE command sets (PS3.7 section 6.3 and annex E): always Implicit VR Little Endian, a handful of elements."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+MAXIMUM_COMMAND_SET: Final = 64 * 1024
+"""Longest command set that is read; real ones have some 200 bytes."""
+
+NO_DATA_SET: Final = 0x0101
+
+_HEADER: Final = struct.Struct("<HHL")
+_US: Final = struct.Struct("<H")
+
+
+class CommandField(IntEnum):
+    """Values of (0000,0100), PS3.7 E.1."""
+
+    C_STORE_RQ = 0x0001
+    C_ECHO_RQ = 0x0030
+    C_CANCEL_RQ = 0x0FFF
+    C_STORE_RSP = 0x8001
+    C_ECHO_RSP = 0x8030
+
+
+class Tag(IntEnum):
+    """Element numbers of group 0000 that this node reads or writes."""
+
+    GROUP_LENGTH = 0x0000
+    AFFECTED_SOP_CLASS_UID = 0x0002
+    COMMAND_FIELD = 0x0100
+    MESSAGE_ID = 0x0110
+    MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    PRIORITY = 0x0700
+    COMMAND_DATA_SET_TYPE = 0x0800
+    STATUS = 0x0900
+    OFFENDING_ELEMENT = 0x0901
+    ERROR_COMMENT = 0x0902
+    AFFECTED_SOP_INSTANCE_UID = 0x1000
+
+
+class CommandSetError(ValueError):
+    """Bytes that are not a command set."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSet:
+    """Elements of group 0000, by element number, as raw values without padding."""
+
+    elements: Mapping[int, bytes] = field(default_factory=dict)
+
+    def number(self, tag: Tag) -> int | None:
+        """Value of a US element, None when absent or of another length."""
+        value = self.elements.get(tag, b"")
+        return None if len(value) != _US.size else int(_US.unpack(value)[0])
+
+    def text(self, tag: Tag) -> str:
+        """Value of a UI or LO element, "" when absent; bytes outside ASCII become U+FFFD."""
+        return self.elements.get(tag, b"").decode("ascii", errors="replace").strip("\x00 ")
+
+    @property
+    def command_field(self) -> int | None:
+        return self.number(Tag.COMMAND_FIELD)
+
+    @property
+    def message_id(self) -> int:
+        return self.number(Tag.MESSAGE_ID) or 0
+
+    @property
+    def status(self) -> int | None:
+        return self.number(Tag.STATUS)
+
+    @property
+    def has_data_set(self) -> bool:
+        return self.number(Tag.COMMAND_DATA_SET_TYPE) != NO_DATA_SET
+
+    @property
+    def affected_sop_class_uid(self) -> str:
+        return self.text(Tag.AFFECTED_SOP_CLASS_UID)
+
+    @property
+    def affected_sop_instance_uid(self) -> str:
+        return self.text(Tag.AFFECTED_SOP_INSTANCE_UID)
+
+
+def decode(data: bytes | bytearray) -> CommandSet:
+    """Read a command set.
+
+    Raises
+    ------
+    CommandSetError
+        An element of another group, a length beyond the end, or no Command Field.
+    """
+    elements: dict[int, bytes] = {}
+    position, end = 0, len(data)
+    while position < end:
+        if end - position < _HEADER.size:
+            raise CommandSetError("element header cut short")
+        group, element, length = _HEADER.unpack_from(data, position)
+        position += _HEADER.size
+        if group != 0 or length > end - position:
+            raise CommandSetError(f"({group:04x},{element:04x}) of {length} bytes")
+        elements[element] = bytes(data[position : position + length])
+        position += length
+    command = CommandSet(elements)
+    if command.command_field is None:
+        raise CommandSetError("no Command Field")
+    return command
+
+
+def encode(values: Mapping[Tag, int | str | bytes]) -> bytes:
+    """Write a command set in the order of its tags, group length first.
+
+    Numbers are US, texts UI (padded with NUL) or LO (padded with a space), bytes are taken as they are.
+    """
+    body = b"".join(_element(tag, values[tag]) for tag in sorted(values))
+    return _HEADER.pack(0, Tag.GROUP_LENGTH, 4) + struct.pack("<L", len(body)) + body
+
+
+def _element(tag: Tag, value: int | str | bytes) -> bytes:
+    match value:
+        case int():
+            raw = _US.pack(value)
+        case str():
+            raw = value.encode("ascii", errors="replace")
+            if len(raw) % 2:
+                raw += b" " if tag is Tag.ERROR_COMMENT else b"\x00"
+        case bytes():
+            raw = value
+    return _HEADER.pack(0, tag, len(raw)) + raw
+
+
+def response(request: CommandSet, status: int, *, comment: str = "", offending: tuple[int, int] | None = None) -> bytes:
+    """The encoded response to a request: same SOP class and instance, a status, no data set.
+
+    Parameters
+    ----------
+    comment : str
+        Error Comment (0000,0902), cut to the 64 characters of LO. Never a value from a data set.
+    offending : (group, element), optional
+        Offending Element (0000,0901).
+    """
+    values: dict[Tag, int | str | bytes] = {
+        Tag.COMMAND_FIELD: (request.command_field or 0) | 0x8000,
+        Tag.MESSAGE_ID_BEING_RESPONDED_TO: request.message_id,
+        Tag.COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+        Tag.STATUS: status,
+    }
+    for tag in (Tag.AFFECTED_SOP_CLASS_UID, Tag.AFFECTED_SOP_INSTANCE_UID):
+        if tag in request.elements:
+            values[tag] = request.elements[tag]
+    if offending is not None:
+        values[Tag.OFFENDING_ELEMENT] = struct.pack("<HH", *offending)
+    if comment:
+        values[Tag.ERROR_COMMENT] = comment[:64]
+    return encode(values)
+
+
+def echo_request(message_id: int) -> bytes:
+    """An encoded C-ECHO-RQ (PS3.7 9.3.5)."""
+    return encode(
+        {
+            Tag.AFFECTED_SOP_CLASS_UID: "1.2.840.10008.1.1",
+            Tag.COMMAND_FIELD: CommandField.C_ECHO_RQ,
+            Tag.MESSAGE_ID: message_id,
+            Tag.COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+        }
+    )
+
+
+def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """An encoded C-STORE-RQ of medium priority (PS3.7 9.3.1)."""
+    return encode(
+        {
+            Tag.AFFECTED_SOP_CLASS_UID: sop_class_uid,
+            Tag.COMMAND_FIELD: CommandField.C_STORE_RQ,
+            Tag.MESSAGE_ID: message_id,
+            Tag.PRIORITY: 0,
+            Tag.COMMAND_DATA_SET_TYPE: 0x0001,
+            Tag.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
+        }
+    )

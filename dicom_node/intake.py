@@ -1,0 +1,198 @@
+"""Custody: a durable file first, then a committed row; only after both may the sender hear Success."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Self
+
+from dicom_node import header as headers
+from dicom_node.archive import Archive, IncomingFile
+from triage.errors import DicomError, FirstreadError, IdentifierError
+from triage.identifiers import dicom_uid
+from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
+from triage.logging import get_logger
+
+Record = Callable[[InstanceHeader, StoredFile, Arrival], IntakeOutcome]
+"""Writes the instance's row and commits it before it returns.
+
+Raises :class:`~triage.errors.DatabaseUnavailableError` when it cannot: the file then stays as an orphan that a
+resend or ``firstread fsck`` adopts.
+"""
+
+log = get_logger(__name__)
+
+
+class IdentityMismatchError(DicomError):
+    """The data set is another instance, or of another class, than the request said."""
+
+    next_step = "Check the sender: command set and data set must name the same instance."
+
+
+class Intake:
+    """The way of one instance from the network into the archive and the database.
+
+    Parameters
+    ----------
+    record : callable
+        See :data:`Record`.
+    clock : callable
+        Returns the time in UTC; stamps :attr:`Arrival.received_at` when the last byte is there.
+    """
+
+    def __init__(
+        self, archive: Archive, record: Record, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.archive = archive
+        self._record = record
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock()
+
+    def receive(
+        self,
+        *,
+        transfer_syntax_uid: str,
+        affected_sop_class_uid: str,
+        affected_sop_instance_uid: str,
+        calling_ae_title: str = "",
+    ) -> Reception:
+        """Begin to receive an instance whose data set comes in pieces.
+
+        Raises
+        ------
+        StorageFullError
+            No room.
+        DicomError
+            One of the affected UIDs is not a UID.
+        """
+        try:
+            sop_class_uid = dicom_uid(affected_sop_class_uid, attribute="AffectedSOPClassUID (0000,0002)")
+            sop_instance_uid = dicom_uid(affected_sop_instance_uid, attribute="AffectedSOPInstanceUID (0000,1000)")
+        except IdentifierError as error:
+            raise DicomError(str(error)) from None
+        file = self.archive.receive(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            source_ae_title=calling_ae_title,
+        )
+        return Reception(self, file, sop_class_uid, sop_instance_uid)
+
+    def store(
+        self,
+        encoded_dataset: bytes | memoryview,
+        *,
+        transfer_syntax_uid: str,
+        affected_sop_class_uid: str,
+        affected_sop_instance_uid: str,
+        arrival: Arrival,
+    ) -> IntakeOutcome:
+        """:meth:`receive`, write and :meth:`Reception.commit` for a data set that is all there.
+
+        Raises
+        ------
+        FirstreadError
+            As these; nothing was acknowledged.
+        """
+        with self.receive(
+            transfer_syntax_uid=transfer_syntax_uid,
+            affected_sop_class_uid=affected_sop_class_uid,
+            affected_sop_instance_uid=affected_sop_instance_uid,
+            calling_ae_title=arrival.calling_ae_title,
+        ) as reception:
+            reception.write(encoded_dataset)
+            return reception.commit(arrival)
+
+    def record(self, header: InstanceHeader, stored: StoredFile, arrival: Arrival) -> IntakeOutcome:
+        """Have the row written and committed."""
+        return self._record(header, stored, arrival)
+
+
+class Reception:
+    """An instance being received. A context manager: left without a commit, nothing remains of it."""
+
+    def __init__(self, intake: Intake, file: IncomingFile, sop_class_uid: str, sop_instance_uid: str) -> None:
+        self._intake = intake
+        self._file = file
+        self._sop_class_uid = sop_class_uid
+        self._sop_instance_uid = sop_instance_uid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data set so far."""
+        return self._file.data_set_size
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes of the data set.
+
+        Raises
+        ------
+        StorageFullError
+            No room.
+        """
+        self._file.write(data)
+
+    def discard(self) -> None:
+        """Forget what was received; harmless after a commit."""
+        self._file.discard()
+
+    def commit(self, arrival: Arrival) -> IntakeOutcome:
+        """Read the header, make the file durable, have the row committed.
+
+        Returns
+        -------
+        IntakeOutcome
+            CONFLICT is an outcome too: the bytes are kept, the sender is told 0xA900.
+
+        Raises
+        ------
+        DicomError
+            Not a data set we can index; its bytes are in quarantine with this reason.
+        IdentityMismatchError
+            Another instance than announced; in quarantine too.
+        StorageFullError, DatabaseUnavailableError
+            Nothing is acknowledged; the sender should retry.
+        """
+        try:
+            header = self._read_header()
+        except DicomError as error:
+            kept = self._file.quarantine(str(error), peer=f"{arrival.calling_ae_title}@{arrival.peer_address}")
+            log.warning("instance_quarantined", association=arrival.association_uid, file=kept.name, reason=str(error))
+            raise
+        stored = self._file.commit(header.sop_instance_uid)
+        try:
+            outcome = self._intake.record(header, stored, arrival)
+        except FirstreadError as error:
+            log.error("instance_not_recorded", association=arrival.association_uid, error=type(error).__name__)
+            raise
+        log.info(
+            "instance_received",
+            association=arrival.association_uid,
+            sop_instance_uid=header.sop_instance_uid,
+            outcome=outcome.value,
+            size=stored.size,
+        )
+        return outcome
+
+    def _read_header(self) -> InstanceHeader:
+        if not self.size:
+            raise DicomError("The data set is empty.")
+        with (
+            self._file.path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            header = headers.parse(data, self._file.transfer_syntax_uid, start=self._file.head_size).header
+        if header.sop_instance_uid != self._sop_instance_uid:
+            raise IdentityMismatchError("SOPInstanceUID (0008,0018) differs from AffectedSOPInstanceUID (0000,1000).")
+        if header.sop_class_uid != self._sop_class_uid:
+            raise IdentityMismatchError("SOPClassUID (0008,0016) differs from AffectedSOPClassUID (0000,0002).")
+        return header
