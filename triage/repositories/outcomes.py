@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from triage import tables
-from triage.findings import Algorithm, Code, Finding, ImageResult, NotAnalysed, Region, Score
+from triage.findings import Algorithm, Code, Finding, ImageResult, NotAnalysed, Region, Score, Urgency
+from triage.states import AnalysisStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,34 +105,28 @@ def record_regions(
 
 
 def record_objects(
-    session: Session,
-    analysis: tables.Analysis,
-    objects: Sequence[BuiltObject],
-    destinations: Mapping[str, Sequence[str]],
-    *,
-    at: datetime,
-) -> None:
-    """Record result objects and owe them to destinations.
-
-    Parameters
-    ----------
-    destinations : mapping
-        ``AET@host:port`` to the kinds it takes ("SR", "SC").
-    """
-    for built in objects:
-        row = tables.ResultObject(
-            analysis=analysis, created_at=at, kind=built.kind, sop_instance_uid=built.sop_instance_uid,
-            sop_class_uid=built.sop_class_uid, series_instance_uid=built.series_instance_uid,
-            transfer_syntax_uid=built.transfer_syntax_uid, relative_path=built.relative_path,
-            sha256=built.sha256, size=built.size, source_instance_id=built.source_instance_id,
-        )  # fmt: skip
-        row.deliveries = [
-            tables.Delivery(destination=address, created_at=at)
-            for address, kinds in destinations.items()
-            if built.kind in kinds
-        ]
-        session.add(row)
+    session: Session, analysis: tables.Analysis, objects: Sequence[BuiltObject], *, at: datetime
+) -> list[tables.ResultObject]:
+    """Record result objects; :func:`owe` sends them on their way."""
+    rows = [
+        tables.ResultObject(
+            analysis=analysis,
+            created_at=at,
+            kind=built.kind,
+            source_instance_id=built.source_instance_id,
+            sop_instance_uid=built.sop_instance_uid,
+            sop_class_uid=built.sop_class_uid,
+            series_instance_uid=built.series_instance_uid,
+            transfer_syntax_uid=built.transfer_syntax_uid,
+            relative_path=built.relative_path,
+            sha256=built.sha256,
+            size=built.size,
+        )
+        for built in objects
+    ]
+    session.add_all(rows)
     session.flush()
+    return rows
 
 
 def load_images(session: Session, analysis_id: int) -> tuple[tuple[ImageResult, ...], tuple[NotAnalysed, ...]]:
@@ -179,3 +174,96 @@ def _finding(row: tables.Finding) -> Finding:
         urgency=row.urgency,
         region=region,
     )
+
+
+def carried_over(
+    session: Session, analysis: tables.Analysis, weights_sha256: str
+) -> Mapping[int, tables.AnalysisImage]:
+    """Scored images that an earlier revision already explained with the same weights, by instance id.
+
+    The same bytes through the same weights give the same findings: they are taken over, and their picture in the
+    PACS stays the only one.
+    """
+    earlier = (
+        sa.select(tables.AnalysisImage)
+        .join(tables.AnalysisImage.analysis)
+        .where(
+            tables.Analysis.study_id == analysis.study_id,
+            tables.Analysis.weights_sha256 == weights_sha256,
+            tables.Analysis.revision < analysis.revision,
+            tables.Analysis.status == AnalysisStatus.SUCCEEDED,
+            tables.AnalysisImage.reason.is_(None),
+        )
+        .order_by(tables.Analysis.revision)
+        .options(selectinload(tables.AnalysisImage.findings))
+    )
+    return {image.instance_id: image for image in session.scalars(earlier)}
+
+
+def copy_image(image: tables.AnalysisImage) -> tables.AnalysisImage:
+    """A scored image again, for another revision."""
+    return tables.AnalysisImage(
+        instance_id=image.instance_id,
+        preview_path=image.preview_path,
+        overlay_path=image.overlay_path,
+        findings=[_finding_row(_finding(finding)) for finding in image.findings],
+    )
+
+
+def ai_claim(session: Session, study: tables.Study) -> tuple[Urgency, str]:
+    """The class that all findings of the study's current revision ask for together, and the line that says why."""
+    query = (
+        sa.select(tables.Finding)
+        .join(tables.Finding.image)
+        .join(tables.AnalysisImage.analysis)
+        .where(
+            tables.Analysis.study_id == study.id, tables.Analysis.revision == study.revision, tables.Finding.positive
+        )
+    )
+    positives = sorted(session.scalars(query), key=lambda f: (f.urgency.rank, -f.value, f.key))
+    if not positives:
+        return Urgency.ROUTINE, "AI: no finding above its threshold"
+    first = positives[0]
+    return first.urgency, f"{first.code_meaning} {first.value:.2f} ≥ {first.threshold:.2f}"
+
+
+def owe(
+    session: Session, objects: Sequence[tables.ResultObject], destinations: Mapping[str, Sequence[str]], *, at: datetime
+) -> None:
+    """Owe result objects to destinations.
+
+    Parameters
+    ----------
+    destinations : mapping
+        ``AET@host:port`` to the kinds it takes ("SR", "SC").
+    """
+    for row in objects:
+        for address, kinds in destinations.items():
+            if row.kind in kinds:
+                session.add(tables.Delivery(result_object=row, destination=address, created_at=at))
+    session.flush()
+
+
+def pictures(
+    session: Session, study_id: int, instance_ids: Collection[int], weights_sha256: str
+) -> Mapping[int, tables.ResultObject]:
+    """The heat map of each image under these weights, by instance id; the newest where there are several."""
+    query = (
+        sa.select(tables.ResultObject)
+        .join(tables.ResultObject.analysis)
+        .where(
+            tables.Analysis.study_id == study_id,
+            tables.Analysis.weights_sha256 == weights_sha256,
+            tables.ResultObject.source_instance_id.in_(instance_ids),
+        )
+        .order_by(tables.ResultObject.id)
+    )
+    return {row.source_instance_id: row for row in session.scalars(query) if row.source_instance_id is not None}
+
+
+def report_of(session: Session, analysis: tables.Analysis) -> tables.ResultObject | None:
+    """The report that a finished analysis issued."""
+    query = sa.select(tables.ResultObject).where(
+        tables.ResultObject.analysis_id == analysis.id, tables.ResultObject.kind == "SR"
+    )
+    return session.scalar(query)

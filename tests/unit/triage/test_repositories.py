@@ -311,9 +311,8 @@ def owed(database: Database) -> int:
     ]  # fmt: skip
     with database.write() as session:
         held = analyses.held(session, analysis.id, analysis.token)
-        outcomes.record_objects(
-            session, held, built, {"PACS@localhost:104": ("SC", "SR"), "RIS@localhost:105": ("SR",)}, at=NOW
-        )
+        rows = outcomes.record_objects(session, held, built, at=NOW)
+        outcomes.owe(session, rows, {"PACS@localhost:104": ("SC", "SR"), "RIS@localhost:105": ("SR",)}, at=NOW)
         analyses.succeed(session, held, at=NOW)
     return analysis.id
 
