@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session, selectinload
 from triage.errors import LeaseLostError, StateError
 from triage.findings import NotAnalysedReason
 from triage.repositories import events
+from triage.repositories.upsert import insert_or_ignore
 from triage.states import AnalysisStatus, StudyStatus, advance, terminal
 from triage.tables import Analysis, Study
 
@@ -229,14 +229,17 @@ def _newest(session: Session, study: Study) -> Analysis | None:
     return session.scalars(query.limit(1)).first()
 
 
-def siblings(session: Session, analysis: Analysis) -> Sequence[Analysis]:
-    """Other bundles' analyses of the same revision."""
-    query = sa.select(Analysis).where(
-        Analysis.study_id == analysis.study_id,
-        Analysis.revision == analysis.revision,
-        Analysis.id != analysis.id,
+def queue_sibling(session: Session, analysis: Analysis, bundle_name: str, *, at: datetime) -> None:
+    """Another bundle reads an image of the same study: its own analysis of the same revision, made once."""
+    insert_or_ignore(
+        session,
+        Analysis,
+        study_id=analysis.study_id,
+        revision=analysis.revision,
+        bundle_name=bundle_name,
+        queued_at=at,
+        due=True,
     )
-    return session.scalars(query).all()
 
 
 def predecessor(session: Session, analysis: Analysis) -> Analysis | None:
