@@ -26,7 +26,7 @@ class Rejection(Enum):
 
     @property
     def transient(self) -> bool:
-        return self.value[0] == 2
+        return self.name in ("TEMPORARY_CONGESTION", "LOCAL_LIMIT_EXCEEDED")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""What the node accepts: SOP classes x transfer syntaxes. The listener negotiates and the conformance statement prints these lists.
+"""What the node accepts: SOP classes x transfer syntaxes.
+
+The listener negotiates from these lists and the conformance statement prints them.
 
 A sender that batches a study aborts the whole association when one class is refused, so everything that can be
 kept is kept: every storage class of the standard, retired and private ones too. What cannot be analysed is said so
@@ -112,7 +114,7 @@ def is_storage(sop_class_uid: str) -> bool:
     uid = UID(sop_class_uid)
     if not uid.startswith(STANDARD_ROOT):
         return uid.is_valid
-    # The dictionary names query classes ("... - FIND") below the storage root too; a UID it does not know is its own name.
+    # The dictionary has query classes ("... - FIND") below the storage root too; a UID unknown to it is its own name.
     return uid.is_valid and uid.startswith(_STORAGE_ROOT) and ("Storage" in uid.name or uid.name in ("", uid))
 
 

@@ -177,7 +177,7 @@ class _Walker:
         return tag, vr, None if length == _UNDEFINED else length, value
 
     def _skip_items(self, owner: int, position: int, implicit: bool) -> int:
-        """The position behind a sequence, or fragments, of undefined length; nested ones on a stack, never recursing."""
+        """The position behind a sequence, or fragments, of undefined length; nested ones are kept on a stack."""
         # Each level is a sequence of items (True) or the elements of one item (False), with its encoding.
         levels = [(True, implicit)]
         while levels:
@@ -210,7 +210,7 @@ class _Walker:
 
     def _is_item_end(self, position: int) -> bool:
         group, element = self._tag(self._data, position)
-        return (group << 16 | element) == _ITEM_END
+        return bool(group << 16 | element == _ITEM_END)
 
     def _check(self, tag: int, position: int, length: int) -> None:
         if length > self._end - position:

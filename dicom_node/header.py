@@ -68,7 +68,7 @@ _WANTED: Final = frozenset(
         *_UNSIGNED,
     }
 )
-_CONTROL: Final = {code: None for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROL: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,15 +38,13 @@ class Intake:
     record : callable
         See :data:`Record`.
     clock : callable
-        Returns the time in UTC; stamps :attr:`Arrival.received_at` when the last byte is there.
+        Returns the time in UTC (default: the system's); stamps :attr:`Arrival.received_at`.
     """
 
-    def __init__(
-        self, archive: Archive, record: Record, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, archive: Archive, record: Record, clock: Callable[[], datetime] | None = None) -> None:
         self.archive = archive
         self._record = record
-        self._clock = clock
+        self._clock = clock or _utc_now
 
     def now(self) -> datetime:
         return self._clock()
@@ -196,3 +194,7 @@ class Reception:
         if header.sop_class_uid != self._sop_class_uid:
             raise IdentityMismatchError("SOPClassUID (0008,0016) differs from AffectedSOPClassUID (0000,0002).")
         return header
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

@@ -52,7 +52,7 @@ class ListenerConfig:
     idle_seconds : float
         An association without a message this long is aborted.
     stall_seconds : float
-        A message in which nothing comes for this long, or a PDU slower than 16 KiB/s for this long, ends the association.
+        A message in which nothing comes for this long, or a PDU slower than 16 KiB/s, ends the association.
     maximum_pdu : int
         Bytes of P-DATA-TF that we announce to accept; a longer one ends the association. 0: any length.
     maximum_data_set : int
@@ -322,7 +322,7 @@ class Listener:
             return
         try:
             listener(acceptor.summary)
-        except Exception as error:  # noqa: BLE001 - a caller's failure must not end the association
+        except Exception as error:  # a caller's failure must not end the association
             log.error("association_callback_failed", error=type(error).__name__, exc_info=error)
 
     def _forget(self, thread: threading.Thread) -> None:

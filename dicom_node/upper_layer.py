@@ -1,4 +1,4 @@
-"""PDUs on a socket (PS3.8 section 9.3): read in large pieces, every length checked before it is believed, every wait bounded.
+"""PDUs on a socket (PS3.8 section 9.3): read in large pieces, every length checked first, every wait bounded.
 
 pynetdicom runs two threads per association that poll every millisecond, reads 4096 bytes at a time, copies P-DATA
 seven times and reads any length a peer announces. This module replaces that part only, for both directions; the
