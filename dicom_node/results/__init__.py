@@ -1,0 +1,25 @@
+"""From an analysis to the objects a PACS keeps: a TID 1500 report and heat maps as secondary captures.
+
+No network and no database: data sets and an :class:`~triage.findings.AnalysisResult` go in, data sets come out.
+UIDs are derived and the time is given, so a retry rebuilds the same bytes under the same name.
+
+Importing this package is cheap; highdicom, whose code tables weigh 100 MB, is loaded by the first report or by
+:func:`warm_up`.
+"""
+
+from dicom_node.results.equipment import NodeIdentity
+from dicom_node.results.files import write
+from dicom_node.results.picture import compose_heat_map
+from dicom_node.results.recognition import is_own_result
+from dicom_node.results.secondary_capture import build_heat_map
+from dicom_node.results.structured_report import build_report, warm_up
+
+__all__ = [
+    "NodeIdentity",
+    "build_heat_map",
+    "build_report",
+    "compose_heat_map",
+    "is_own_result",
+    "warm_up",
+    "write",
+]

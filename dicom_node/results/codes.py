@@ -1,0 +1,44 @@
+"""Coded concepts that result objects speak in, each with the table that defines it (PS3.16)."""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+
+from dicom_node.results.wording import plain
+from triage.findings import Code
+
+IMAGING_PROCEDURE = Code(value="363679005", scheme="SCT", meaning="Imaging procedure")
+"""CID 100. The exact procedure stands in the header; AIR wants the imaging procedure here, never the algorithm."""
+IMAGING_MEASUREMENT_REPORT = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")
+QUALITATIVE_EVALUATIONS = Code(value="C0034375", scheme="UMLS", meaning="Qualitative Evaluations")
+"""TID 1500 row 12."""
+COMMENT = Code(value="121106", scheme="DCM", meaning="Comment")
+PRESENT = Code(value="121053", scheme="DCM", meaning="Present")
+ABSENT = Code(value="121054", scheme="DCM", meaning="Absent")
+DEVICE = Code(value="121007", scheme="DCM", meaning="Device")
+PROBABILITY = Code(value="122157", scheme="DCM", meaning="Probability")
+NO_UNITS = Code(value="1", scheme="UCUM", meaning="no units")
+OUTLINE = Code(value="111041", scheme="DCM", meaning="Outline")
+"""CID 219, geometric purpose of a contour."""
+VISUAL_EXPLANATION = Code(value="130401", scheme="DCM", meaning="Visual explanation")
+ARTIFICIAL_INTELLIGENCE = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
+"""CID 7162, algorithm family."""
+IMAGE_LIBRARY = Code(value="111028", scheme="DCM", meaning="Image Library")
+IMAGE_LIBRARY_GROUP = Code(value="126200", scheme="DCM", meaning="Image Library Group")
+SOURCE = Code(value="260753009", scheme="SCT", meaning="Source")
+SOURCE_IMAGE_FOR_PROCESSING = Code(value="121322", scheme="DCM", meaning="Source image for image processing operation")
+"""CID 7202."""
+ACQUISITION_EQUIPMENT = Code(value="109101", scheme="DCM", meaning="Acquisition Equipment")
+PROCESSING_EQUIPMENT = Code(value="109102", scheme="DCM", meaning="Processing Equipment")
+
+
+def code_item(code: Code) -> Dataset:
+    """The concept as an item of a code sequence (PS3.3 Table 8.8-1); values of more than 16 characters go long."""
+    item = Dataset()
+    if len(code.value) > 16:
+        item.LongCodeValue = plain(code.value)
+    else:
+        item.CodeValue = plain(code.value)
+    item.CodingSchemeDesignator = plain(code.scheme, 16)
+    item.CodeMeaning = plain(code.meaning, 64)
+    return item

@@ -1,0 +1,230 @@
+"""The content tree of the report: TID 1500 with what was found, where, by whom, and what was left out.
+
+Layout, and why (it is read without error by dciodvfy, PixelMed's SR validator and OHIF):
+
+* each positive finding with a region is a TID 1410 group: score as NUM, outline as closed POLYLINE, heat map as Visual
+  explanation;
+* every verdict, positive or negative, is a code in the Qualitative Evaluations container (TID 1500 row 12, where NUM is
+  not allowed), with the sentences that a person reads;
+* only where no finding has a region, TID 1501 groups without NUM: beside a single outline they make validators
+  apply the wrong template, and with a NUM viewers fail on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from highdicom import sr
+from highdicom.sr.value_types import ContentSequence
+from pydicom.dataset import Dataset
+
+from dicom_node.results import codes
+from dicom_node.results.equipment import NodeIdentity
+from dicom_node.results.uids import ResultNames
+from dicom_node.results.wording import kind_in_words, numbers, plain
+from triage.findings import Algorithm, Code, Finding, ScoreKind
+
+_CONTAINS = sr.RelationshipTypeValues.CONTAINS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """One finding on one image.
+
+    Attributes
+    ----------
+    image : Dataset
+        Library header of the image, see :func:`dicom_node.results.evidence.library_header`.
+    outline : tuple of (float, float)
+        Closed, inside the image; empty where the finding has no region.
+    explanation : Dataset or None
+        The heat map.
+    """
+
+    finding: Finding
+    image: Dataset
+    outline: tuple[tuple[float, float], ...]
+    explanation: Dataset | None
+
+
+def content_tree(
+    observations: Sequence[Observation], *, images: Iterable[Dataset], names: ResultNames, sentences: Iterable[str]
+) -> Dataset:
+    """Build the root container (126000, DCM, "Imaging Measurement Report").
+
+    Parameters
+    ----------
+    observations : sequence of Observation
+        All findings of all analysed images, in the bundle's order.
+    images : iterable of Dataset
+        Library headers of the analysed images.
+    sentences : iterable of str
+        Comments for the reader, plain ASCII.
+    """
+    located = [o for o in observations if o.outline]
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=_observer(names.node)),
+        procedure_reported=_concept(codes.IMAGING_PROCEDURE),
+        imaging_measurements=[_located_group(o, names) for o in located]
+        or [_image_group(o, names) for o in observations],
+        title=_concept(codes.IMAGING_MEASUREMENT_REPORT),
+    )
+    root = report[0]
+    root.ContentSequence.insert(len(root.ContentSequence) - 1, _image_library(images))
+    root.ContentSequence.append(_qualitative_evaluations(observations, sentences))
+    return root
+
+
+def _located_group(observation: Observation, names: ResultNames) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    """TID 1410."""
+    finding, image = observation.finding, observation.image
+    region = sr.ImageRegion(
+        sr.GraphicTypeValues.POLYLINE,
+        np.array(observation.outline, dtype=np.float64),
+        sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID),
+    )
+    group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=region,
+        measurements=_measurements(finding),
+        geometric_purpose=_concept(codes.OUTLINE),
+        **_common(observation, names),
+    )
+    if observation.explanation is not None:
+        group[0].ContentSequence.append(
+            sr.ImageContentItem(
+                name=_concept(codes.VISUAL_EXPLANATION),
+                referenced_sop_class_uid=observation.explanation.SOPClassUID,
+                referenced_sop_instance_uid=observation.explanation.SOPInstanceUID,
+                relationship_type=_CONTAINS,
+            )
+        )
+    return group
+
+
+def _image_group(observation: Observation, names: ResultNames) -> sr.MeasurementsAndQualitativeEvaluations:
+    """TID 1501, without NUM."""
+    image = observation.image
+    return sr.MeasurementsAndQualitativeEvaluations(
+        source_images=[sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID)],
+        **_common(observation, names),
+    )
+
+
+class _Common(TypedDict):
+    """What both kinds of group hold."""
+
+    tracking_identifier: sr.TrackingIdentifier
+    finding_type: sr.CodedConcept
+    finding_sites: list[sr.FindingSite] | None
+    algorithm_id: sr.AlgorithmIdentification
+    qualitative_evaluations: list[sr.QualitativeEvaluation]
+
+
+def _common(observation: Observation, names: ResultNames) -> _Common:
+    finding = observation.finding
+    code = _concept(finding.code)
+    return {
+        "tracking_identifier": sr.TrackingIdentifier(
+            uid=names.tracking(observation.image.SOPInstanceUID, finding.key),
+            identifier=f"{plain(names.algorithm.name)}/{plain(finding.key)}",
+        ),
+        "finding_type": code,
+        "finding_sites": None if finding.site is None else [sr.FindingSite(_concept(finding.site))],
+        "algorithm_id": _algorithm_identification(names.algorithm, finding),
+        "qualitative_evaluations": [sr.QualitativeEvaluation(name=code, value=_presence(finding.positive))],
+    }
+
+
+def _measurements(finding: Finding) -> list[sr.Measurement] | None:
+    """The score as a Probability; a score that is none stands in the text and in Algorithm Parameters only."""
+    if finding.score.kind is ScoreKind.OPERATING_POINT:
+        return None
+    value = float(numbers(finding.score)[0])
+    return [sr.Measurement(_concept(codes.PROBABILITY), value, _concept(codes.NO_UNITS))]
+
+
+def _algorithm_identification(algorithm: Algorithm, finding: Finding) -> sr.AlgorithmIdentification:
+    """TID 4019; the parameters make the number reproducible and say what it means."""
+    value, threshold = numbers(finding.score)
+    own = (
+        f"score={value}",
+        f"threshold={threshold}",
+        f"score_kind={kind_in_words(finding.score.kind)}",
+        f"weights_sha256={algorithm.weights_sha256}",
+    )
+    return sr.AlgorithmIdentification(
+        name=plain(algorithm.name),
+        version=plain(algorithm.version),
+        manufacturer=plain(algorithm.manufacturer) or "unknown",
+        family=_concept(codes.ARTIFICIAL_INTELLIGENCE),
+        parameters=[plain(text) for text in (*own, *algorithm.parameters)],
+    )
+
+
+def _observer(node: NodeIdentity) -> sr.ObserverContext:
+    """TID 1002 and 1004: a device; a person only where a radiologist confirmed, which never happens here."""
+    return sr.ObserverContext(
+        _concept(codes.DEVICE),
+        sr.DeviceObserverIdentifyingAttributes(
+            uid=node.device_uid,
+            name=plain(node.name, 64),
+            manufacturer_name=plain(node.manufacturer, 64),
+            model_name=plain(node.model_name, 64),
+            serial_number=plain(node.name, 64),
+        ),
+    )
+
+
+def _image_library(images: Iterable[Dataset]) -> sr.ContainerContentItem:
+    """TID 1600 with the analysed images only; OHIF cannot open a report without one."""
+    group = _container(codes.IMAGE_LIBRARY_GROUP)
+    for image in images:
+        entry = sr.ImageContentItem(
+            name=_concept(codes.SOURCE),
+            referenced_sop_class_uid=image.SOPClassUID,
+            referenced_sop_instance_uid=image.SOPInstanceUID,
+            relationship_type=_CONTAINS,
+        )
+        # A SOP class that highdicom does not know as an image is listed without description.
+        with suppress(KeyError, ValueError):
+            entry.ContentSequence = ContentSequence(sr.ImageLibraryEntryDescriptors(image))
+        group.ContentSequence.append(entry)
+    library = _container(codes.IMAGE_LIBRARY)
+    library.ContentSequence.append(group)
+    return library
+
+
+def _qualitative_evaluations(observations: Iterable[Observation], sentences: Iterable[str]) -> sr.ContainerContentItem:
+    """One verdict per finding for the study, where the worst image decides, and the comments."""
+    verdicts: dict[Code, bool] = {}
+    for observation in observations:
+        code = observation.finding.code
+        verdicts[code] = verdicts.get(code, False) or observation.finding.positive
+    container = _container(codes.QUALITATIVE_EVALUATIONS)
+    for code, positive in verdicts.items():
+        container.ContentSequence.append(
+            sr.CodeContentItem(name=_concept(code), value=_presence(positive), relationship_type=_CONTAINS)
+        )
+    for sentence in sentences:
+        container.ContentSequence.append(
+            sr.TextContentItem(name=_concept(codes.COMMENT), value=sentence, relationship_type=_CONTAINS)
+        )
+    return container
+
+
+def _container(name: Code) -> sr.ContainerContentItem:
+    container = sr.ContainerContentItem(name=_concept(name), relationship_type=_CONTAINS)
+    container.ContentSequence = ContentSequence()
+    return container
+
+
+def _presence(positive: bool) -> sr.CodedConcept:
+    return _concept(codes.PRESENT if positive else codes.ABSENT)
+
+
+def _concept(code: Code) -> sr.CodedConcept:
+    return sr.CodedConcept(plain(code.value), plain(code.scheme, 16), plain(code.meaning, 64))

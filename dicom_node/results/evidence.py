@@ -1,0 +1,104 @@
+"""Source instances as a report refers to them: all that were read, and a description of those analysed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from pydicom.dataset import Dataset
+
+from dicom_node.results.identity import SourceHeader
+from triage.findings import Region
+
+_PROJECTION = frozenset(("CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"))
+_CROSS_SECTIONAL = frozenset(("CT", "MR", "PT"))
+_PROJECTION_VALUES = {"PatientOrientation": 2, "ImagerPixelSpacing": 2}
+_CROSS_SECTIONAL_VALUES = {
+    "PixelSpacing": 2,
+    "SliceThickness": 1,
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+}
+"""What TID 1603 and TID 1604 describe an image by, with the number of values."""
+
+
+def library_header(header: Dataset) -> Dataset:
+    """The few attributes that the image library describes an image by (TID 1602), legal and without patient data.
+
+    An image that lacks what its modality is described by counts as Modality OT, which needs none of it.
+    """
+    source, image = SourceHeader(header), Dataset()
+    image.SOPClassUID = source.text("SOPClassUID")
+    image.SOPInstanceUID = source.text("SOPInstanceUID")
+    image.Rows, image.Columns = header.Rows, header.Columns
+    image.Modality = "OT"
+    if frame_of_reference := source.text("FrameOfReferenceUID"):
+        image.FrameOfReferenceUID = frame_of_reference
+    modality = source.text("Modality")
+    wanted = (
+        _PROJECTION_VALUES
+        if modality in _PROJECTION
+        else _CROSS_SECTIONAL_VALUES
+        if modality in _CROSS_SECTIONAL
+        else {}
+    )
+    values = {keyword: source.texts(keyword) for keyword in wanted}
+    if wanted and all(_describes(keyword, values[keyword], count) for keyword, count in wanted.items()):
+        image.Modality = modality
+        for keyword, texts in values.items():
+            setattr(image, keyword, list(texts) if len(texts) > 1 else texts[0])
+    return image
+
+
+def outline_inside(region: Region | None, image: Dataset) -> tuple[tuple[float, float], ...]:
+    """The region's outline, closed and inside the image's pixel matrix; empty when nothing of an area is left."""
+    if region is None:
+        return ()
+    width, height = float(image.Columns), float(image.Rows)
+    points = [(min(max(c, 0.0), width), min(max(r, 0.0), height)) for c, r in region.outline]
+    if not all(math.isfinite(value) for point in region.outline for value in point):
+        return ()
+    if points[0] != points[-1]:
+        points.append(points[0])
+    twice_the_area = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(points))
+    return tuple(points) if abs(twice_the_area) > 0 else ()
+
+
+def reference(instance: Dataset) -> Dataset:
+    """The item that names an instance by class and UID (PS3.3 Table 10-11)."""
+    source, item = SourceHeader(instance), Dataset()
+    item.ReferencedSOPClassUID = source.text("SOPClassUID")
+    item.ReferencedSOPInstanceUID = source.text("SOPInstanceUID")
+    return item
+
+
+def hierarchical_references(study_instance_uid: str, instances: Iterable[Dataset]) -> list[Dataset]:
+    """Instances of one study grouped by series (PS3.3 Table C.17-3); sorted: their order of arrival is no input."""
+    series: dict[str, dict[str, Dataset]] = {}
+    for instance in instances:
+        item = reference(instance)
+        uid = SourceHeader(instance).text("SeriesInstanceUID")
+        series.setdefault(uid, {})[item.ReferencedSOPInstanceUID] = item
+    study = Dataset()
+    study.StudyInstanceUID = study_instance_uid
+    study.ReferencedSeriesSequence = [_series_item(uid, series[uid]) for uid in sorted(series)]
+    return [study]
+
+
+def _series_item(uid: str, references: dict[str, Dataset]) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = uid
+    item.ReferencedSOPSequence = [references[instance] for instance in sorted(references)]
+    return item
+
+
+def _describes(keyword: str, values: Sequence[str], count: int) -> bool:
+    if len(values) != count or not all(values):
+        return False
+    if keyword == "PatientOrientation":
+        return all(value.isascii() and value.isalpha() for value in values)
+    try:
+        return all(math.isfinite(float(value)) for value in values)
+    except ValueError:
+        return False

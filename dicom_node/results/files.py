@@ -1,0 +1,69 @@
+"""Result objects as files (PS3.10): encoded once, written so that a reader never meets half a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.part10 import encode_head
+
+
+def seal(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Dataset:
+    """The data set as a receiver will read it: encoded, and opened again.
+
+    What cannot be encoded fails here, at its maker; and as the elements of the answer are still the encoded ones,
+    :func:`write` stores these bytes and not a second encoding of them.
+    """
+    return dcmread(BytesIO(_encode(dataset, transfer_syntax_uid)))
+
+
+def write(dataset: Dataset, path: Path) -> tuple[str, int]:
+    """Write a result object as a DICOM file: complete and on the disk under its final name, or not there.
+
+    Returns
+    -------
+    (str, int)
+        SHA-256 (hex) and size in bytes of the whole file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; nothing is left behind.
+    """
+    content = _encode(dataset, dataset.file_meta.TransferSyntaxUID)
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def _encode(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
+    head = encode_head(
+        sop_class_uid=dataset.SOPClassUID,
+        sop_instance_uid=dataset.SOPInstanceUID,
+        transfer_syntax_uid=transfer_syntax_uid,
+    )
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, dataset)
+    return head + buffer.getvalue()

@@ -1,0 +1,142 @@
+"""The picture that goes with a report: the radiograph, where the network looked, and what it says, in one frame.
+
+Left the image, untouched where the network did not look; right a legend that covers no anatomy and no side marker.
+Without a positive finding there is no colour at all: colour means "look here". The palette is inferno, whose lightness
+rises evenly and which readers with any colour vision can order; every meaning of colour stands in words too.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dicom_node.results.common import failures_named
+from dicom_node.results.legend import BACKGROUND, draw_legend
+from triage.findings import Algorithm, Finding, ImageResult
+
+Rgb = npt.NDArray[np.uint8]
+
+LEGEND_SHARE = 0.32
+"""Of the picture's long side: 328 of 1024 pixels hold 24 letters at a size that a phone still shows."""
+_VISIBLE_FROM = 0.25
+"""Activation below it leaves the image untouched: a class activation map is never zero anywhere."""
+_STRONGEST = 0.55
+"""Opacity at full activation; anatomy stays visible underneath."""
+_DARKEST = 60
+"""First colour of inferno used, of 256: the black end would read as lung."""
+_OUTLINE, _HALO = (110, 231, 255), (0, 0, 0)
+
+
+def compose_heat_map(
+    display: npt.NDArray[np.float32],
+    activation: npt.NDArray[np.float32] | None,
+    image: ImageResult,
+    algorithm: Algorithm,
+    *,
+    marked: Finding | None,
+    long_side: int = 1024,
+) -> Rgb:
+    """Compose the picture of one analysed image.
+
+    Parameters
+    ----------
+    display : ndarray of float32, shape (H, W), range [0, 1]
+        The image as it is shown, 1 is white, on the source's pixel matrix: regions are drawn in its coordinates.
+    activation : ndarray of float32, shape (h, w), range [0, 1], or None
+        Activation map of ``marked`` over the whole image, of any size.
+    marked : Finding or None
+        The positive finding that the colours explain; None draws no colour.
+    long_side : int
+        Width of the picture in pixels, legend included; or its height, for images taller than twice their width.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h', w', 3)
+        RGB.
+
+    Raises
+    ------
+    ResultError
+        The arrays are not of the shapes above.
+    """
+    with failures_named("The picture"):
+        height, width = display.shape
+        legend_width = round(long_side * LEGEND_SHARE)
+        scale = min((long_side - legend_width) / width, long_side / height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        grey = _grey(display, size)
+        coloured = marked is not None and marked.positive and activation is not None
+        shown = _overlay(grey, activation if coloured else None)
+        if marked is not None and marked.positive and marked.region is not None:
+            _draw_outline(shown, marked.region.outline, (size[0] / width, size[1] / height))
+        legend = draw_legend(
+            image, algorithm, marked=marked, palette=palette() if coloured else None, width=legend_width,
+            height=size[1], unit=long_side / 1024,
+        )  # fmt: skip
+        return _side_by_side(shown, legend)
+
+
+@cache
+def palette() -> Rgb:
+    """256 colours from no to full activation, shape (256, 3), RGB."""
+    levels = np.linspace(_DARKEST, 255, 256).round().astype(np.uint8)
+    colours = np.array(cv2.applyColorMap(levels[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1], np.uint8)
+    colours.setflags(write=False)
+    return colours
+
+
+def opacity(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """How much of the colour covers the image, by activation: nothing below a quarter, then rising smoothly."""
+    rise = np.clip((activation - _VISIBLE_FROM) / (1 - _VISIBLE_FROM), 0, 1)
+    result: npt.NDArray[np.float32] = (_STRONGEST * rise * (2 - rise)).astype(np.float32)
+    return result
+
+
+@cache
+def _blend_tables() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """For each of 256 activations: the share of grey that stays, (256,), and the colour added to it, (256, 3)."""
+    alpha = opacity(np.linspace(0, 1, 256, dtype=np.float32))
+    return 1 - alpha, palette() * alpha[:, None]
+
+
+def _grey(display: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """The image at the size it is shown, (h, w) uint8; area averaging when it shrinks, so that no line is lost."""
+    shrinks = display.shape[1] >= size[0]
+    resized = cv2.resize(display, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    grey: npt.NDArray[np.uint8] = (np.clip(np.nan_to_num(resized), 0, 1) * 255 + 0.5).astype(np.uint8)
+    return grey
+
+
+def _overlay(grey: npt.NDArray[np.uint8], activation: npt.NDArray[np.float32] | None) -> Rgb:
+    """The grey image with the activation, if any, in colour over it, (h, w, 3)."""
+    if activation is None:
+        return np.repeat(grey[..., None], 3, axis=2)
+    small = np.clip(np.nan_to_num(activation), 0, 1).astype(np.float32)
+    resized = cv2.resize(small, grey.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    levels = (np.clip(resized, 0, 1) * 255 + 0.5).astype(np.uint8)
+    stays, added = _blend_tables()
+    kept = grey * cv2.LUT(levels, stays)
+    channels = [cv2.add(kept, cv2.LUT(levels, np.ascontiguousarray(added[:, c]))) for c in range(3)]
+    return np.asarray(cv2.convertScaleAbs(cv2.merge(channels)), np.uint8)
+
+
+def _draw_outline(shown: Rgb, outline: tuple[tuple[float, float], ...], scale: tuple[float, float]) -> None:
+    """The region's outline in light blue with a dark rim, visible on bone, on lung and on the colours."""
+    # Coordinates in 1/16 pixel; a pixel's centre is at +0.5 in DICOM and at 0 in OpenCV.
+    points = (np.array(outline) * scale - 0.5) * 16
+    polygon = [points.round().astype(np.int32).reshape(-1, 1, 2)]
+    for colour, thickness in ((_HALO, 5), (_OUTLINE, 2)):
+        cv2.polylines(shown, polygon, isClosed=True, color=colour, thickness=thickness, lineType=cv2.LINE_AA, shift=4)
+
+
+def _side_by_side(shown: Rgb, legend: Rgb) -> Rgb:
+    """Image and legend, the shorter one centred or filled up with the legend's ground."""
+    height = max(shown.shape[0], legend.shape[0])
+    canvas = np.full((height, shown.shape[1] + legend.shape[1], 3), BACKGROUND, np.uint8)
+    top = (height - shown.shape[0]) // 2
+    canvas[top : top + shown.shape[0], : shown.shape[1]] = shown
+    canvas[: legend.shape[0], shown.shape[1] :] = legend
+    return canvas

@@ -1,0 +1,161 @@
+"""The report of one analysis: Comprehensive 3D SR after TID 1500, as IHE AI Results asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from dicom_node.results.common import Making, failures_named
+from dicom_node.results.equipment import NodeIdentity
+from dicom_node.results.evidence import hierarchical_references, library_header, outline_inside
+from dicom_node.results.files import seal
+from dicom_node.results.identity import SourceHeader
+from dicom_node.results.uids import ResultKind, ResultNames
+from dicom_node.results.wording import LABEL, image_line, kind_in_words, plain, summary
+from triage.errors import ResultError
+from triage.findings import Algorithm, AnalysisResult, Code, Finding, ImageResult, Score, ScoreKind, Urgency
+
+SERIES_NUMBER = 9001
+"""High, so that the series stands behind the images."""
+
+
+def build_report(
+    evidence: Sequence[Dataset],
+    result: AnalysisResult,
+    *,
+    heat_maps: Mapping[str, Dataset],
+    node: NodeIdentity,
+    revision: int,
+    predecessor: Dataset | None,
+    created_at: datetime,
+) -> Dataset:
+    """Build the report of an analysis. The same arguments give the same bytes.
+
+    Parameters
+    ----------
+    evidence : sequence of Dataset
+        Headers of all source instances read for the study, analysed and excluded, as dcmread returned them; pixel data
+        is not needed. Patient and study are those of the first analysed image.
+    heat_maps : mapping of str to Dataset
+        SOP Instance UID of the source image to its secondary capture.
+    revision : int
+        1 for the first report, one more for each re-run.
+    predecessor : Dataset or None
+        The report that this one supersedes (PS3.3 C.17.2.2).
+    created_at : datetime
+        Time zone aware; Content Date and Time.
+
+    Raises
+    ------
+    ResultError
+        The report cannot be built, or an analysed image is not among the evidence.
+    """
+    with failures_named("The report"):
+        headers = {SourceHeader(header).text("SOPInstanceUID"): header for header in evidence}
+        missing = [i.sop_instance_uid for i in result.images if i.sop_instance_uid not in headers]
+        if missing:
+            raise ResultError(f"{len(missing)} analysed images are not among the evidence, e.g. {missing[0]}.")
+        source = SourceHeader(headers[result.images[0].sop_instance_uid])
+        study = source.text("StudyInstanceUID")
+        names = ResultNames(study_instance_uid=study, algorithm=result.algorithm, node=node, revision=revision)
+        report, adjusted = Making(source=source, names=names, created_at=created_at).dataset(
+            ResultKind.REPORT,
+            sop_class_uid=Comprehensive3DSRStorage,
+            sop_instance_uid=names.instance(ResultKind.REPORT),
+            modality="SR",
+            series_number=SERIES_NUMBER,
+            series_description=plain(f"{LABEL} report {result.algorithm.name}", 64),
+            instance_number=revision,
+        )
+        _put_document_general(report, source, predecessor)
+        report.CurrentRequestedProcedureEvidenceSequence = hierarchical_references(
+            study, (*headers.values(), *heat_maps.values())
+        )
+        # Loaded here: highdicom brings code tables of 100 MB, which a process that reports nothing does not need.
+        from dicom_node.results.content_tree import Observation, content_tree  # noqa: PLC0415
+
+        images = {i.sop_instance_uid: library_header(headers[i.sop_instance_uid]) for i in result.images}
+        observations = [
+            Observation(
+                finding=finding,
+                image=images[image.sop_instance_uid],
+                outline=outline_inside(finding.region, images[image.sop_instance_uid]) if finding.positive else (),
+                explanation=heat_maps.get(image.sop_instance_uid),
+            )
+            for image in result.images
+            for finding in image.findings
+        ]
+        root = content_tree(observations, images=images.values(), names=names, sentences=_sentences(result, adjusted))
+        report.update(root)
+        return seal(report)
+
+
+def warm_up(node: NodeIdentity) -> None:
+    """Build one report about nothing, so that the first study does not wait a second for code tables to load."""
+    header = Dataset()
+    header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1.1", "2.25.1"
+    header.StudyInstanceUID, header.SeriesInstanceUID = "2.25.2", "2.25.3"
+    header.Rows = header.Columns = 1
+    score = Score(value=0.0, threshold=1.0, kind=ScoreKind.UNCALIBRATED_PROBABILITY)
+    finding = Finding(
+        key="none", code=Code(value="17621005", scheme="SCT", meaning="Normal"), site=None, score=score,
+        urgency=Urgency.ROUTINE,
+    )  # fmt: skip
+    algorithm = Algorithm(
+        name="none", version="0", manufacturer="none", weights_sha256="", research=True, disclaimer=""
+    )
+    result = AnalysisResult(algorithm=algorithm, images=(ImageResult(sop_instance_uid="2.25.1", findings=(finding,)),))
+    build_report([header], result, heat_maps={}, node=node, revision=1, predecessor=None, created_at=datetime.now(UTC))
+
+
+def _put_document_general(report: Dataset, source: SourceHeader, predecessor: Dataset | None) -> None:
+    """SR Document Series and General (PS3.3 C.17.1, C.17.2). Software says it: never FINAL, never VERIFIED."""
+    report.CompletionFlag = "COMPLETE"
+    report.PreliminaryFlag = "PRELIMINARY"
+    report.VerificationFlag = "UNVERIFIED"
+    report.ReferencedPerformedProcedureStepSequence = []
+    report.PerformedProcedureCodeSequence = []
+    requests = [_request_item(source, item) for item in source.items("RequestAttributesSequence")]
+    if requests:
+        report.ReferencedRequestSequence = requests
+    if predecessor is not None:
+        study = SourceHeader(predecessor).text("StudyInstanceUID")
+        report.PredecessorDocumentsSequence = hierarchical_references(study, [predecessor])
+
+
+def _request_item(source: SourceHeader, request: Dataset) -> Dataset:
+    """Which order the report answers to (PS3.3 Table C.17-2); empty where the modality was not told."""
+    item, asked = Dataset(), SourceHeader(request)
+    item.set_original_encoding(False, True)
+    for keyword in (
+        "AccessionNumber",
+        "PlacerOrderNumberImagingServiceRequest",
+        "FillerOrderNumberImagingServiceRequest",
+        "RequestedProcedureID",
+        "RequestedProcedureDescription",
+    ):
+        holder = asked if keyword in request else source
+        if not holder.copy(keyword, item):
+            setattr(item, keyword, "")
+    source.copy("StudyInstanceUID", item)
+    item.ReferencedStudySequence = []
+    item.RequestedProcedureCodeSequence = []
+    return item
+
+
+def _sentences(result: AnalysisResult, adjusted: Sequence[str]) -> Iterator[str]:
+    """What a person reads in the report, most important first."""
+    yield summary(result)
+    if result.algorithm.disclaimer:
+        yield plain(result.algorithm.disclaimer)
+    for image in result.images:
+        yield image_line(image)
+    kinds = dict.fromkeys(kind_in_words(f.score.kind) for image in result.images for f in image.findings)
+    yield f"Scores: {'; '.join(kinds)}."
+    for left_out in result.not_analysed:
+        yield f"Not analysed: {left_out.sop_instance_uid} {plain(left_out.sentence)}"
+    if adjusted:
+        yield f"Attributes of the source that are not legal DICOM and differ here: {', '.join(adjusted)}."
