@@ -190,9 +190,11 @@ def _as_stored(frame: NDArray[Any], layout: _Layout) -> Pixels:
     if not spare:
         return values.view(layout.dtype)
     if layout.signed:
-        return np.right_shift(np.left_shift(values.view(layout.dtype), spare), spare)
+        extended: Pixels = np.right_shift(np.left_shift(values.view(layout.dtype), spare), spare)
+        return extended
     if int(values.max()) >> layout.stored:
-        return np.bitwise_and(values, layout.unsigned_dtype.type((1 << layout.stored) - 1))
+        cleared: Pixels = np.bitwise_and(values, layout.unsigned_dtype.type((1 << layout.stored) - 1))
+        return cleared
     return values
 
 

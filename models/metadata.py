@@ -90,19 +90,19 @@ class RoutingConditions(Frozen):
     """SOP Class UIDs (0008,0016). Secondary Capture only where it is listed here."""
     modalities: tuple[str, ...] = ("CR", "DX")
     body_parts: tuple[str, ...] = ("CHEST",)
-    """Regions as :mod:`models.routing` names them."""
+    """Keys of :data:`models.vocabulary.REGIONS`."""
     views: tuple[str, ...] = ("PA", "AP")
     allow_missing_view: bool = True
     """True: an image whose header names no view is read when nothing says lateral; the route records it."""
-    allow_missing_body_part: bool = True
-    """True: an image whose header names no body part at all is read; the route records it."""
+    allow_missing_body_part: bool = False
+    """True: an image whose header says nowhere what it shows is read; the route records it."""
     manufacturer_equals: tuple[str, ...] = ()
     """Only images of these makers (0008,0070), compared without case; empty: any."""
     manufacturer_not: tuple[str, ...] = ()
     min_age_years: float | None = Field(default=None, ge=0)
     """Youngest patient the model claims; an unknown age passes and is recorded."""
     max_age_years: float | None = Field(default=None, ge=0)
-    min_side: int = Field(default=512, ge=1)
+    min_side: int = Field(default=256, ge=1)
     """Shortest side of the image, pixels."""
     rank: int = 0
     """Among bundles that take an image the highest rank reads it; site bundles come before shipped ones."""
@@ -166,7 +166,5 @@ class BundleMetadata(Frozen):
         raising = [f.key for f in self.findings if f.urgency is not Urgency.ROUTINE]
         if self.research and raising and not self.routing.phantoms_only:
             # Research software does not reorder a hospital's list by itself: a site says so (Override).
-            raise ValueError(
-                f"findings: a research bundle leaves urgency ROUTINE, not so: {', '.join(raising)}"
-            )
+            raise ValueError(f"findings: a research bundle leaves urgency ROUTINE, not so: {', '.join(raising)}")
         return self
