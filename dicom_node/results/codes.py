@@ -23,6 +23,7 @@ OUTLINE = Code(value="111041", scheme="DCM", meaning="Outline")
 VISUAL_EXPLANATION = Code(value="130401", scheme="DCM", meaning="Visual explanation")
 ARTIFICIAL_INTELLIGENCE = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
 """CID 7162, algorithm family."""
+ALGORITHM_PARAMETERS = Code(value="111002", scheme="DCM", meaning="Algorithm Parameters")
 IMAGE_LIBRARY = Code(value="111028", scheme="DCM", meaning="Image Library")
 IMAGE_LIBRARY_GROUP = Code(value="126200", scheme="DCM", meaning="Image Library Group")
 SOURCE = Code(value="260753009", scheme="SCT", meaning="Source")

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.part10 import encode_head
+from dicom_node.results.encoding import encode
 
 
 def seal(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Dataset:
@@ -63,7 +62,4 @@ def _encode(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
         sop_instance_uid=dataset.SOPInstanceUID,
         transfer_syntax_uid=transfer_syntax_uid,
     )
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, dataset)
-    return head + buffer.getvalue()
+    return head + encode(dataset)

@@ -212,7 +212,7 @@ def _put(target: Dataset, tag: int, vr: str, value: bytes) -> None:
 def _encoded(dataset: Dataset, tag: int) -> bytes:
     """The value as encoded in Explicit VR Little Endian; b"" when pydicom cannot make sense of it."""
     try:
-        element = dataset.get_item(tag)
+        element: DataElement | RawDataElement = dataset.get_item(tag)
         if isinstance(element, RawDataElement):
             as_it_is = element.is_little_endian or dictionary_VR(tag) in _TEXT_VRS
             if as_it_is and (element.value is not None or not element.length):

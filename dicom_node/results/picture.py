@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_node.results.common import failures_named
-from dicom_node.results.legend import BACKGROUND, draw_legend
+from dicom_node.results.legend import draw_legend
 from triage.findings import Algorithm, Finding, ImageResult
 
 Rgb = npt.NDArray[np.uint8]
@@ -96,31 +96,36 @@ def opacity(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 @cache
-def _blend_tables() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """For each of 256 activations: the share of grey that stays, (256,), and the colour added to it, (256, 3)."""
+def _blend_tables() -> tuple[Rgb, Rgb]:
+    """For each of 256 activations: the share of grey that stays, shape (256,), and the colour added, (1, 256, 3)."""
     alpha = opacity(np.linspace(0, 1, 256, dtype=np.float32))
-    return 1 - alpha, palette() * alpha[:, None]
+    stays, added = (1 - alpha) * 255, palette() * alpha[:, None]
+    return stays.round().astype(np.uint8), added.round().astype(np.uint8)[None]
 
 
 def _grey(display: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """The image at the size it is shown, (h, w) uint8; area averaging when it shrinks, so that no line is lost."""
     shrinks = display.shape[1] >= size[0]
-    resized = cv2.resize(display, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    grey: npt.NDArray[np.uint8] = (np.clip(np.nan_to_num(resized), 0, 1) * 255 + 0.5).astype(np.uint8)
-    return grey
+    return _bytes(cv2.resize(display, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC))
 
 
 def _overlay(grey: npt.NDArray[np.uint8], activation: npt.NDArray[np.float32] | None) -> Rgb:
     """The grey image with the activation, if any, in colour over it, (h, w, 3)."""
     if activation is None:
-        return np.repeat(grey[..., None], 3, axis=2)
-    small = np.clip(np.nan_to_num(activation), 0, 1).astype(np.float32)
-    resized = cv2.resize(small, grey.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    levels = (np.clip(resized, 0, 1) * 255 + 0.5).astype(np.uint8)
+        return np.asarray(cv2.merge((grey, grey, grey)), np.uint8)
+    levels = cv2.resize(_bytes(activation), grey.shape[::-1], interpolation=cv2.INTER_CUBIC)
     stays, added = _blend_tables()
-    kept = grey * cv2.LUT(levels, stays)
-    channels = [cv2.add(kept, cv2.LUT(levels, np.ascontiguousarray(added[:, c]))) for c in range(3)]
-    return np.asarray(cv2.convertScaleAbs(cv2.merge(channels)), np.uint8)
+    kept = cv2.multiply(grey, cv2.LUT(levels, stays), scale=1 / 255)
+    colours = cv2.LUT(cv2.merge((levels, levels, levels)), added)
+    return np.asarray(cv2.add(cv2.merge((kept, kept, kept)), colours), np.uint8)
+
+
+def _bytes(unit: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """Values from 0 to 1 as 0 to 255; what is not a number is black."""
+    values = np.asarray(unit, np.float32)
+    if not np.isfinite(values.sum()):
+        values = np.nan_to_num(values, posinf=1.0)
+    return np.asarray(cv2.convertScaleAbs(np.clip(values, 0, 1), alpha=255), np.uint8)
 
 
 def _draw_outline(shown: Rgb, outline: tuple[tuple[float, float], ...], scale: tuple[float, float]) -> None:
@@ -133,10 +138,9 @@ def _draw_outline(shown: Rgb, outline: tuple[tuple[float, float], ...], scale: t
 
 
 def _side_by_side(shown: Rgb, legend: Rgb) -> Rgb:
-    """Image and legend, the shorter one centred or filled up with the legend's ground."""
-    height = max(shown.shape[0], legend.shape[0])
-    canvas = np.full((height, shown.shape[1] + legend.shape[1], 3), BACKGROUND, np.uint8)
-    top = (height - shown.shape[0]) // 2
-    canvas[top : top + shown.shape[0], : shown.shape[1]] = shown
-    canvas[: legend.shape[0], shown.shape[1] :] = legend
-    return canvas
+    """Image and legend; a legend that needs more height gets it, above and below the image."""
+    missing = legend.shape[0] - shown.shape[0]
+    if missing:
+        above = missing // 2
+        shown = np.pad(shown, ((above, missing - above), (0, 0), (0, 0)))
+    return np.hstack((shown, legend))
