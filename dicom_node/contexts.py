@@ -48,6 +48,8 @@ COMPRESSED_TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
     "1.2.840.10008.1.2.4.112",  # JPEG XL
     "1.2.840.10008.1.2.4.51",  # JPEG Extended 12 bit
     "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (52, 53, 54, 55, 56)),  # retired JPEG processes
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (58, 59, 60, 61, 62, 63, 64, 65, 66)),
     "1.2.840.10008.1.2.4.100",  # MPEG2
     "1.2.840.10008.1.2.4.100.1",
     "1.2.840.10008.1.2.4.101",

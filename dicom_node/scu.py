@@ -1,0 +1,301 @@
+"""Sending (PS3.4 annex B, user side): objects to a peer, as they are, over as few associations as possible."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Self
+
+from pydicom.dataset import Dataset
+
+from dicom_node import outgoing
+from dicom_node.contexts import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from dicom_node.negotiation import MAXIMUM_CONTEXTS
+from dicom_node.outgoing import OutgoingObject
+from dicom_node.requestor import AssociationRejectedError, PeerSilentError, Requestor, Timeouts
+from triage.errors import DeliveryError, DicomError
+from triage.identifiers import PeerAddress
+
+UNCOMPRESSED: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+"""Offered beside each object's own transfer syntax, for peers that do not take that one."""
+
+Source = Path | Dataset
+Context = tuple[str, tuple[str, ...]]
+
+
+class StatusClass(StrEnum):
+    """What a C-STORE status asks the sender to do."""
+
+    SUCCESS = "success"
+    WARNING = "warning"
+    """Stored, with a remark."""
+    RETRY = "retry"
+    """Not stored now; the same bytes may be taken later."""
+    PERMANENT = "permanent"
+    """Not stored; the same bytes will be refused again."""
+
+
+def classify(status: int) -> StatusClass:
+    """Sort a C-STORE status (PS3.4 B.2.3, PS3.7 annex C).
+
+    0x0111 (duplicate SOP instance) counts as a warning: our UIDs are derived from the content, so what the peer has
+    under this UID is what we sent before. Unknown failures are permanent: the outbox tries those a few times too.
+    """
+    match status:
+        case 0x0000:
+            return StatusClass.SUCCESS
+        case 0x0001 | 0x0107 | 0x0111 | 0x0116:
+            return StatusClass.WARNING
+        case 0x0110 | 0x0213:  # processing failure, resource limitation
+            return StatusClass.RETRY
+    match status >> 8:
+        case 0xA7:
+            return StatusClass.RETRY
+        case high if high >> 4 == 0xB:
+            return StatusClass.WARNING
+        case _:
+            return StatusClass.PERMANENT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SendOutcome:
+    """What became of one object.
+
+    Attributes
+    ----------
+    sop_instance_uid : str
+        "" when the source is not a DICOM object.
+    status : int or None
+        The peer's status, None when no response came.
+    error : str
+        "" when it was stored; else what happened and what to do, without patient data.
+    retryable : bool
+        Trying the same again later can help.
+    needs_attention : bool
+        A setting at one end has to change first (rejected permanently, SOP class or syntax not accepted).
+    """
+
+    sop_instance_uid: str
+    status: int | None = None
+    error: str = ""
+    retryable: bool = False
+    needs_attention: bool = False
+
+    @property
+    def stored(self) -> bool:
+        return not self.error
+
+
+@dataclass(frozen=True, slots=True)
+class EchoOutcome:
+    """Answer of :func:`echo`; ``milliseconds`` from connecting to the response, 0 without one."""
+
+    ok: bool
+    milliseconds: float
+    message: str
+
+
+Progress = Callable[[SendOutcome], None]
+
+
+class StoreSession:
+    """A standing association to one peer, opened when first needed and opened anew when it went away.
+
+    Use as a context manager; leaving it releases the association. Not for several threads at once.
+    """
+
+    def __init__(self, peer: PeerAddress, *, calling_ae_title: str, timeouts: Timeouts | None = None) -> None:
+        self._peer = peer
+        self._calling_ae_title = calling_ae_title
+        self._timeouts = timeouts or Timeouts()
+        self._association: Requestor | None = None
+        self._offered: frozenset[Context] = frozenset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the association if there is one."""
+        association, self._association = self._association, None
+        if association is not None:
+            association.release()
+
+    def send(self, sources: Sequence[Source], progress: Progress | None = None) -> list[SendOutcome]:
+        """Send objects in order.
+
+        Parameters
+        ----------
+        sources : sequence of Path or Dataset
+        progress : callable, optional
+            Called with each outcome as it is known.
+
+        Returns
+        -------
+        list of SendOutcome
+            One per source, in the same order. Nothing is raised for what a peer or a file does.
+        """
+        outcomes: list[SendOutcome | None] = [None] * len(sources)
+
+        def settle(index: int, outcome: SendOutcome) -> None:
+            outcomes[index] = outcome
+            if progress is not None:
+                progress(outcome)
+
+        loaded: list[tuple[int, OutgoingObject]] = []
+        for index, source in enumerate(sources):
+            try:
+                loaded.append((index, _load(source)))
+            except DicomError as error:
+                settle(index, SendOutcome(sop_instance_uid="", error=error.advice()))
+        unreachable: DeliveryError | None = None
+        for batch, contexts in _batches(loaded):
+            for index, item in batch:
+                if unreachable is None:
+                    outcome, unreachable = self._send_one(item, contexts)
+                else:
+                    outcome = _failed(item, unreachable)
+                settle(index, outcome)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _send_one(self, item: OutgoingObject, contexts: frozenset[Context]) -> tuple[SendOutcome, DeliveryError | None]:
+        """The outcome, and the error that makes trying the next object pointless now, if it was one."""
+        for _ in range(2):
+            standing = self._association is not None
+            try:
+                association = self._associate(contexts)
+            except DeliveryError as error:
+                return _failed(item, error), error
+            try:
+                outcome = _store(association, item)
+            except DeliveryError as error:
+                self._association = None
+                if standing and not isinstance(error, PeerSilentError):
+                    continue  # the peer had closed an idle association: once more on a new one
+                return _failed(item, error), error if isinstance(error, PeerSilentError) else None
+            except (DicomError, OSError) as error:
+                return _unsendable(item, error), None
+            return outcome, None
+        raise AssertionError("not reached: the second round has a new association")
+
+    def _associate(self, contexts: frozenset[Context]) -> Requestor:
+        if self._association is not None and contexts <= self._offered:
+            return self._association
+        wanted = contexts | self._offered if self._association is not None else contexts
+        if len(wanted) > MAXIMUM_CONTEXTS:
+            wanted = contexts
+        self.close()
+        self._association = Requestor.open(
+            self._peer, calling_ae_title=self._calling_ae_title, contexts=sorted(wanted), timeouts=self._timeouts
+        )
+        self._offered = wanted
+        return self._association
+
+
+def send(
+    peer: PeerAddress,
+    sources: Sequence[Source],
+    *,
+    calling_ae_title: str,
+    timeouts: Timeouts | None = None,
+    progress: Progress | None = None,
+) -> list[SendOutcome]:
+    """Send files or Datasets over one association (more when they need over 128 contexts); see :class:`StoreSession`.
+
+    Example
+    -------
+    >>> outcomes = send(PeerAddress.parse("PACS@10.0.0.5:104"), [Path("a.dcm")], calling_ae_title="FIRSTREAD")
+    """
+    with StoreSession(peer, calling_ae_title=calling_ae_title, timeouts=timeouts) as session:
+        return session.send(sources, progress)
+
+
+def echo(peer: PeerAddress, *, calling_ae_title: str, timeout: float = 10.0) -> EchoOutcome:
+    """Ask a peer whether it is there and knows us (C-ECHO, PS3.4 annex A). Raises nothing for what the peer does."""
+    timeouts = Timeouts(connect=timeout, association=timeout, send=timeout, response=timeout)
+    start = time.monotonic()
+    try:
+        association = Requestor.open(
+            peer, calling_ae_title=calling_ae_title, contexts=[(VERIFICATION, UNCOMPRESSED)], timeouts=timeouts
+        )
+        status = association.echo()
+    except DeliveryError as error:
+        return EchoOutcome(False, 0.0, error.advice())
+    milliseconds = (time.monotonic() - start) * 1000
+    association.release()
+    if status:
+        return EchoOutcome(False, milliseconds, f"{peer} answers C-ECHO with status {status:#06x}.")
+    return EchoOutcome(True, milliseconds, f"{peer} answers.")
+
+
+def _load(source: Source) -> OutgoingObject:
+    return outgoing.of_file(source) if isinstance(source, Path) else outgoing.of_dataset(source)
+
+
+def _contexts(item: OutgoingObject) -> frozenset[Context]:
+    """The object's own syntax in a context of its own, so that it is sent as it is; uncompressed ones beside it."""
+    own = (item.sop_class_uid, (item.transfer_syntax_uid,))
+    return frozenset((own, *((item.sop_class_uid, (uid,)) for uid in UNCOMPRESSED)))
+
+
+def _batches(
+    items: Sequence[tuple[int, OutgoingObject]],
+) -> Iterator[tuple[list[tuple[int, OutgoingObject]], frozenset[Context]]]:
+    """Split so that no association proposes more than 128 contexts (PS3.8 9.3.2.2: ids are odd and below 256)."""
+    batch: list[tuple[int, OutgoingObject]] = []
+    contexts: frozenset[Context] = frozenset()
+    for index, item in items:
+        more = contexts | _contexts(item)
+        if len(more) > MAXIMUM_CONTEXTS:
+            yield batch, contexts
+            batch, more = [], _contexts(item)
+        batch.append((index, item))
+        contexts = more
+    if batch:
+        yield batch, contexts
+
+
+def _store(association: Requestor, item: OutgoingObject) -> SendOutcome:
+    syntaxes = (item.transfer_syntax_uid, *UNCOMPRESSED)
+    accepted = next((uid for uid in syntaxes if (item.sop_class_uid, uid) in association.accepted), None)
+    if accepted is None:
+        return SendOutcome(
+            sop_instance_uid=item.sop_instance_uid,
+            error="The peer does not accept this SOP class. Enable it for storage at the peer.",
+            retryable=False,
+            needs_attention=True,
+        )
+    if accepted != item.transfer_syntax_uid:
+        item = item.converted(accepted)
+    context_id = association.accepted[item.sop_class_uid, accepted]
+    with item.data_set() as data:
+        status = association.store(context_id, item.sop_class_uid, item.sop_instance_uid, data)
+    kind = classify(status)
+    if kind in (StatusClass.SUCCESS, StatusClass.WARNING):
+        return SendOutcome(sop_instance_uid=item.sop_instance_uid, status=status)
+    return SendOutcome(
+        sop_instance_uid=item.sop_instance_uid,
+        status=status,
+        error=f"The peer refused the object with status {status:#06x}.",
+        retryable=kind is StatusClass.RETRY,
+    )
+
+
+def _failed(item: OutgoingObject, error: DeliveryError) -> SendOutcome:
+    return SendOutcome(
+        sop_instance_uid=item.sop_instance_uid,
+        status=error.status,
+        error=error.advice(),
+        retryable=error.retryable,
+        needs_attention=not error.retryable or (isinstance(error, AssociationRejectedError) and error.permanent),
+    )
+
+
+def _unsendable(item: OutgoingObject, error: DicomError | OSError) -> SendOutcome:
+    text = error.advice() if isinstance(error, DicomError) else f"The file cannot be read ({error.strerror})."
+    return SendOutcome(sop_instance_uid=item.sop_instance_uid, error=text, needs_attention=True)
