@@ -86,11 +86,11 @@ class Canvas:
         if pixels < 0.3:
             return plane
         if pixels <= 4:
-            return cv2.GaussianBlur(plane, (0, 0), pixels)
+            return np.asarray(cv2.GaussianBlur(plane, (0, 0), pixels))
         step = int(pixels // 2)
         small = cv2.resize(plane, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (0, 0), pixels / step)
-        return cv2.resize(small, (self.columns, self.rows), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.resize(small, (self.columns, self.rows), interpolation=cv2.INTER_LINEAR))
 
     def noise(self, rng: np.random.Generator, scale: float) -> Plane:
         """Smooth noise, about standard normal, with structures of `scale` mm."""
@@ -98,7 +98,8 @@ class Canvas:
         cells = max(4, int(extent / scale))
         small = rng.standard_normal((cells, cells), dtype=np.float32)
         side = max(self.rows, self.columns)
-        return cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)[: self.rows, : self.columns]
+        square = np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC))
+        return square[: self.rows, : self.columns]
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
         return np.round(self.pixels(points) * (1 << _SHIFT)).astype(np.int32)

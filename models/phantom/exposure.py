@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,7 +99,7 @@ def develop(
     """
     primary = np.exp(-attenuation)
     arrived = primary + np.float32(scanner.scatter) * canvas.blur(primary, 28.0)
-    density: Plane = -np.log(np.maximum(arrived, 1e-6))
+    density: NDArray[Any] = -np.log(np.maximum(arrived, 1e-6))
     density -= np.float32(scanner.equalisation) * canvas.blur(density, 22.0)
     density += np.float32(scanner.enhancement) * (density - canvas.blur(density, 5.0))
     small = density[::4, ::4]

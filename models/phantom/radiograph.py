@@ -200,4 +200,5 @@ def _stomach_gas(anatomy: Anatomy, x: Plane, y: Plane, rng: np.random.Generator)
 def _enlarge(mask: Mask, rows: int, columns: int) -> Mask:
     if mask.shape == (rows, columns):
         return mask
-    return cv2.resize(mask.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST).astype(bool)
+    large = cv2.resize(mask.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(large, dtype=np.bool_)

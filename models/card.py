@@ -1,0 +1,142 @@
+"""The model card (Mitchell et al. 2019), written from what a bundle states and what was measured: no typed figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.metadata import BundleMetadata, FindingSpec
+
+Figures = Mapping[str, Any]
+
+
+def render(metadata: BundleMetadata, evaluation: Figures) -> str:
+    """The card as Markdown.
+
+    Parameters
+    ----------
+    evaluation : mapping
+        Content of ``evaluation.json`` as :mod:`models.training` writes it; without a ``test`` part the card says that
+        nothing was measured.
+    """
+    parts = [
+        f"# {metadata.name} {metadata.version}",
+        f"**{metadata.disclaimer}**" if metadata.disclaimer else "",
+        "## Intended use",
+        metadata.intended_use,
+        "## What it cannot do",
+        "\n".join(f"- {limit}" for limit in metadata.limits),
+        "## Findings",
+        _findings(metadata.findings),
+        _score_sentence(metadata),
+        *_measured(metadata, evaluation),
+        "## Images it reads",
+        _routing(metadata),
+        "## How it was made",
+        _making(metadata, evaluation),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _findings(findings: tuple[FindingSpec, ...]) -> str:
+    lines = ["| finding | code | a positive asks for | threshold |", "|---|---|---|---|"]
+    for f in findings:
+        code = f"{f.code.value} {f.code.scheme} ({f.code.meaning})"
+        lines.append(f"| {f.key} | {code} | {f.urgency.value} | {f.threshold:.3f} |")
+    return "\n".join(lines)
+
+
+def _score_sentence(metadata: BundleMetadata) -> str:
+    kind = metadata.calibration.score_kind.value.replace("_", " ").lower()
+    return (
+        f"A score is sigmoid(logit / temperature + bias), a {kind} (calibration: {metadata.calibration.method}). "
+        "Probabilities hold for images like those it was calibrated on, at their share of positives."
+    )
+
+
+def _measured(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
+    test = evaluation.get("test")
+    if not test:
+        return ["## Measured", "Nothing: this bundle was not evaluated."]
+    lines = [
+        "| finding | positives / negatives | AUC | sensitivity | specificity | ECE | Brier |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for f in metadata.findings:
+        row = test["findings"][f.key]
+        lines.append(
+            f"| {f.key} | {row['positives']} / {row['negatives']} | {_interval(row['auc'])} | "
+            f"{_interval(row['sensitivity'])} | {_interval(row['specificity'])} | "
+            f"{row['expected_calibration_error']:.3f} | {row['brier_score']:.3f} |"
+        )
+    thresholds = evaluation.get("thresholds", "as stated")
+    text = [
+        "## Measured",
+        f"On {test['images']} test images that neither training, nor calibration, nor the choice of thresholds had "
+        f"seen ({evaluation.get('confidence', 'intervals in parentheses')}). Thresholds: {thresholds}.",
+        "\n".join(lines),
+    ]
+    normals = test["normals"]
+    if normals["images"]:
+        text.append(
+            f"Of {normals['images']} images without any of these findings, a share of "
+            f"{_interval(normals['without_any_positive'])} stays without any positive."
+        )
+    return [*text, *_pointing(metadata, evaluation)]
+
+
+def _pointing(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
+    rows = evaluation["test"]["findings"]
+    names = list(evaluation.get("pointing_tolerances", {}))
+    if not any("pointing_game" in row for row in rows.values()):
+        return ["No true masks exist for these images: where the heat map points was not measured."]
+    title = " | ".join(name.replace("_", " ") for name in names)
+    lines = [f"| finding | {title} |", "|---" * (len(names) + 1) + "|"]
+    for f in metadata.findings:
+        game = rows[f.key].get("pointing_game", {})
+        lines.append(f"| {f.key} | " + " | ".join(_interval(game[n]) if n in game else "" for n in names) + " |")
+    return [
+        "Pointing game (Zhang et al. 2018): the share of true positives whose heat map peaks inside the true mask, or "
+        f"within the tolerance of it, in pixels of the {metadata.input.height} x {metadata.input.width} input.",
+        "\n".join(lines),
+    ]
+
+
+def _routing(metadata: BundleMetadata) -> str:
+    r = metadata.routing
+    lines = [
+        f"- Modality {', '.join(r.modalities)}; body part {', '.join(r.body_parts)}; view {', '.join(r.views)}; "
+        f"at least {r.min_side} pixels on the shorter side",
+    ]
+    if r.manufacturer_equals:
+        lines.append(f"- Only where Manufacturer is {' or '.join(repr(m) for m in r.manufacturer_equals)}")
+    if r.manufacturer_not:
+        lines.append(f"- Never where Manufacturer is {' or '.join(repr(m) for m in r.manufacturer_not)}")
+    ages = [
+        f"from {r.min_age_years:g} years" if r.min_age_years is not None else "",
+        f"to {r.max_age_years:g} years" if r.max_age_years is not None else "",
+    ]
+    if any(ages):
+        lines.append(f"- Patients {' '.join(a for a in ages if a)}; an unknown age passes and is recorded")
+    return "\n".join(lines)
+
+
+def _making(metadata: BundleMetadata, evaluation: Figures) -> str:
+    training = evaluation.get("training", {})
+    lines = [
+        f"- Data: {metadata.training.data} ({metadata.training.images} training images, seed {metadata.training.seed})",
+        f"- Network: {metadata.architecture}, one grey channel, {metadata.input.height} x {metadata.input.width} "
+        f"({metadata.input.fit}), heat map by class activation mapping (Zhou et al. 2016)",
+    ]
+    if training:
+        lines.append(
+            f"- {training['epochs']} epochs, the weights of epoch {training['best_epoch']} (best validation AUC)"
+        )
+    if metadata.training.notes:
+        lines.append(f"- {metadata.training.notes}")
+    lines.append(f"- {metadata.manufacturer}, {metadata.training.date}; licence of the weights: {metadata.licence}")
+    return "\n".join(lines)
+
+
+def _interval(figure: Figures) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

@@ -1,0 +1,120 @@
+"""From trained weights to a bundle: calibrate and choose thresholds on validation, measure once on the test set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models import calibration, card, evaluation, networks
+from models.bundle import Bundle, write_bundle
+from models.metadata import BundleMetadata, Calibration, FindingSpec, TrainingSummary
+from models.training.checkpoint import Progress
+from models.training.loop import logits
+from models.training.plan import TrainingPlan
+from models.training.samples import MASK_STEP, Samples
+from triage.findings import ScoreKind
+
+TOLERANCE = 16
+"""Of the pointing game, in pixels of the network's input: half a cell of a map with stride 32 (Zhang et al.: 15)."""
+
+
+def finish(
+    plan: TrainingPlan,
+    weights: dict[str, Tensor],
+    progress: Progress,
+    splits: tuple[Samples, Samples, Samples],
+    directory: Path,
+) -> Bundle:
+    """Calibrate, evaluate, write ``<directory>/<name>`` and return it, verified."""
+    train, validation, test = splits
+    network = networks.build(plan.architecture, len(plan.findings))
+    network.load_state_dict(weights)
+    findings = _operating_points(plan, logits(network, validation, plan)[0], validation.labels)
+    values, features = logits(network, test, plan, features=test.masks is not None)
+    probabilities = np.column_stack(
+        [calibration.Calibrator(f.temperature, f.bias).probabilities(values[:, k]) for k, f in enumerate(findings)]
+    )
+    pointing = _pointing(findings, probabilities, features, network.classifier.weight.detach().numpy(), test)
+    figures = evaluation.evaluate(
+        plan.keys, test.labels, probabilities, {f.key: f.threshold for f in findings}, pointing=pointing
+    )
+    result = {
+        "test": figures,
+        "validation": {"images": len(validation), "used_for": "early stopping, calibration, thresholds"},
+        "training": {
+            "images": len(train),
+            "epochs": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "curve": progress.history,
+        },
+        "thresholds": f"lowest with specificity >= {plan.min_specificity:g} on the validation set",
+        "confidence": "95 % intervals: DeLong for AUC, Wilson for rates",
+        "pointing_tolerances": _tolerances(),
+    }
+    metadata = _metadata(plan, findings, len(train), len(validation))
+    return write_bundle(
+        directory / plan.describe.name, metadata, weights, evaluation=result, model_card=card.render(metadata, result)
+    )
+
+
+def _operating_points(plan: TrainingPlan, values: NDArray[Any], labels: NDArray[Any]) -> tuple[FindingSpec, ...]:
+    specs = []
+    for column, finding in enumerate(plan.findings):
+        known = ~np.isnan(labels[:, column])
+        truth, raw = labels[known, column], values[known, column]
+        fitted = calibration.fit(raw, truth)
+        threshold = calibration.threshold_for_specificity(truth, fitted.probabilities(raw), plan.min_specificity)
+        specs.append(
+            FindingSpec(
+                **{name: getattr(finding, name) for name in ("key", "code", "site", "urgency")},
+                threshold=round(threshold, 4),
+                temperature=round(fitted.temperature, 6),
+                bias=round(fitted.bias, 6),
+            )
+        )
+    return tuple(specs)
+
+
+def _tolerances() -> dict[str, float]:
+    return {"inside": 0.0, f"within_{TOLERANCE}_px": float(TOLERANCE)}
+
+
+def _pointing(
+    findings: tuple[FindingSpec, ...], probabilities: NDArray[Any], features: NDArray[Any] | None,
+    weight: NDArray[np.float32], test: Samples,
+) -> dict[str, dict[str, list[bool]]]:  # fmt: skip
+    """For each finding and tolerance, a hit or miss per true positive."""
+    if features is None or test.masks is None:
+        return {}
+    hits: dict[str, dict[str, list[bool]]] = {}
+    for column, finding in enumerate(findings):
+        hits[finding.key] = {name: [] for name in _tolerances()}
+        positive = (probabilities[:, column] >= finding.threshold) & (test.labels[:, column] == 1)
+        for index in np.flatnonzero(positive):
+            heat = np.einsum("chw,c->hw", features[index].astype(np.float32), weight[column])
+            mask = (test.masks[index] >> column) & 1 > 0
+            for name, tolerance in _tolerances().items():
+                hits[finding.key][name].append(evaluation.pointing_hit(heat, mask, tolerance=tolerance / MASK_STEP))
+    return hits
+
+
+def _metadata(plan: TrainingPlan, findings: tuple[FindingSpec, ...], images: int, validation: int) -> BundleMetadata:
+    describe = asdict(plan.describe)
+    data, notes = describe.pop("data"), describe.pop("notes")
+    return BundleMetadata(
+        format_version=1,
+        **describe,
+        architecture=plan.architecture,
+        input=plan.input,
+        findings=findings,
+        calibration=Calibration(
+            score_kind=ScoreKind.CALIBRATED_PROBABILITY, method=f"temperature and bias on {validation} held-out images"
+        ),
+        routing=plan.routing,
+        training=TrainingSummary(data=data, images=images, seed=plan.seed, date=plan.date, notes=notes),
+    )

@@ -1,0 +1,140 @@
+"""The plans of the bundles that ship: anybody can make them again with `firstread models train`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from models.metadata import PHANTOM_MANUFACTURER, InputSpec, RoutingConditions
+from models.training.plan import Description, FindingPlan, FolderSource, PhantomSource, TrainingPlan
+from triage.findings import Code, Urgency
+
+_LUNG = Code(value="39607008", scheme="SCT", meaning="Lung")
+_PLEURA = Code(value="3120008", scheme="SCT", meaning="Pleural structure")
+_HEART = Code(value="80891009", scheme="SCT", meaning="Heart")
+
+PNEUMOTHORAX = FindingPlan(
+    key="pneumothorax",
+    code=Code(value="36118008", scheme="SCT", meaning="Pneumothorax"),
+    site=_PLEURA,
+    urgency=Urgency.STAT,
+)
+PLEURAL_EFFUSION = FindingPlan(
+    key="pleural_effusion",
+    code=Code(value="60046008", scheme="SCT", meaning="Pleural effusion"),
+    site=_PLEURA,
+    urgency=Urgency.URGENT,
+)
+CONSOLIDATION = FindingPlan(
+    key="consolidation",
+    code=Code(value="95436008", scheme="SCT", meaning="Lung consolidation"),
+    site=_LUNG,
+    urgency=Urgency.URGENT,
+)
+CARDIOMEGALY = FindingPlan(
+    key="cardiomegaly", code=Code(value="8186001", scheme="SCT", meaning="Cardiomegaly"), site=_HEART
+)
+NODULE_MASS = FindingPlan(key="nodule_mass", code=Code(value="27925004", scheme="SCT", meaning="Nodule"), site=_LUNG)
+LUNG_OPACITY = FindingPlan(key="lung_opacity", code=Code(value="112001", scheme="DCM", meaning="Opacity"), site=_LUNG)
+
+_MANUFACTURER = "firstread project"
+_LICENCE = "Apache-2.0"
+
+
+def phantom_cxr(*, date: str, source: PhantomSource | None = None, epochs: int = 8) -> TrainingPlan:
+    """The demonstration bundle: knows phantoms and nothing else.
+
+    Urgencies: air under tension kills within minutes (STAT); fluid and consolidation change what is done today
+    (URGENT); heart size and nodules are read in their turn (ROUTINE).
+    """
+    source = source or PhantomSource()
+    return TrainingPlan(
+        source=source,
+        findings=(PNEUMOTHORAX, PLEURAL_EFFUSION, CONSOLIDATION, CARDIOMEGALY, NODULE_MASS),
+        describe=Description(
+            name="phantom-cxr",
+            version="1.0.0",
+            manufacturer=_MANUFACTURER,
+            licence=_LICENCE,
+            intended_use="Demonstration of firstread on its own synthetic chest radiographs (phantoms), and tests. "
+            "It shows the whole way from an image to a report and a moved case without any patient's data.",
+            limits=(
+                "It has never seen a patient: on real radiographs its scores mean nothing; its routing refuses them.",
+                "Phantoms are drawn: figures on them say nothing about clinical performance.",
+                "It knows five findings, each as the phantom draws it; everything else is invisible to it.",
+            ),
+            disclaimer="DEMONSTRATION ON PHANTOMS - NOT FOR DIAGNOSIS",
+            research=True,
+            data=f"firstread phantoms, series {source.seed}, synthetic, no licence needed",
+            notes="Training draws the class activation map onto the true masks of the phantoms",
+        ),
+        routing=RoutingConditions(manufacturer_equals=(PHANTOM_MANUFACTURER,), rank=10),
+        epochs=epochs,
+        patience=epochs,
+        date=date,
+    )
+
+
+def nih_cxr_research(*, date: str, images: Path, table: Path, start_from: Path, epochs: int = 14) -> TrainingPlan:
+    """A small network fine-tuned on some 700 real radiographs: to exercise the pipeline, never for a claim.
+
+    Parameters
+    ----------
+    images, table : Path
+        NIH ChestX-ray14 images and labels.
+    start_from : Path
+        The phantom-cxr bundle.
+    """
+    return TrainingPlan(
+        source=FolderSource(
+            images=images,
+            table=table,
+            labels={
+                "pleural_effusion": ("Effusion",),
+                "lung_opacity": ("Consolidation", "Pneumonia", "Infiltration"),
+                "cardiomegaly": ("Cardiomegaly",),
+                "nodule_mass": ("Nodule", "Mass"),
+            },
+            exclude={"size_biased": "1"},
+        ),
+        findings=tuple(
+            replace(finding, urgency=Urgency.ROUTINE)
+            for finding in (PLEURAL_EFFUSION, LUNG_OPACITY, CARDIOMEGALY, NODULE_MASS)
+        ),
+        describe=Description(
+            name="nih-cxr-research",
+            version="1.0.0",
+            manufacturer=_MANUFACTURER,
+            licence=_LICENCE,
+            intended_use="Research: to run firstread's pipeline on real frontal chest radiographs of adults. "
+            "It never moves a case on the list.",
+            limits=(
+                "Its discrimination is modest and its intervals are wide: see the figures below.",
+                "Labels were mined from report text; about 10 % are wrong by NIH's own estimate (Wang et al. 2017).",
+                "lung_opacity stands for the labels Consolidation, Pneumonia and Infiltration, which reports do not keep "
+                "apart.",
+                "The images were collected for pneumonia: few normals, far more positives than in any clinic, so its "
+                "probabilities are too high elsewhere.",
+                "Pneumothorax is not among its findings: too few labelled images to learn or to measure it.",
+                "Images selected by file size were left out of training and measurement, because low "
+                "contrast alone gives them away.",
+                "One hospital, 320 pixel JPEG copies, adults; children, lateral views and other regions are out of its use.",
+            ),
+            disclaimer="RESEARCH USE ONLY - NOT FOR DIAGNOSIS",
+            research=True,
+            data="NIH ChestX-ray14, a sample of 718 images (NIH Clinical Center; Wang et al., CVPR 2017), "
+            "free use with attribution",
+            notes="Started from the features of phantom-cxr; no patient is on two sides of the split",
+        ),
+        routing=RoutingConditions(manufacturer_not=(PHANTOM_MANUFACTURER,), min_age_years=18.0),
+        input=InputSpec(height=384, width=384, mean=0.5, std=0.25),
+        start_from=start_from,
+        frozen_epochs=2,
+        epochs=epochs,
+        patience=5,
+        batch=24,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        min_specificity=0.9,
+        date=date,
+    )
