@@ -74,7 +74,7 @@ def content_tree(
         or [_image_group(o, names, algorithm) for o in observations],
         title=_concept(codes.IMAGING_MEASUREMENT_REPORT),
     )
-    root = report[0]
+    root: Dataset = report[0]
     root.ContentSequence.insert(len(root.ContentSequence) - 1, _image_library(images))
     root.ContentSequence.append(_qualitative_evaluations(observations, sentences))
     return root

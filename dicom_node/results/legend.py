@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from dicom_node.results.wording import LABEL, comparison, plain
+from dicom_node.results.wording import LABEL, comparison, kind_in_words, plain
 from triage.findings import Algorithm, Finding, ImageResult
 
 BACKGROUND = (16, 18, 20)
 _WHITE, _GREY, _DIM = (245, 245, 245), (185, 188, 192), (150, 154, 158)
 _AMBER, _LIGHT_BLUE = (255, 200, 87), (110, 231, 255)
 _MARGIN = 18
-_SIZES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-"""Shrink factors tried until everything fits; below the last one the picture grows instead."""
+_SIZES = (1.0, 0.9, 0.8, 0.7)
+"""Text sizes tried until everything fits; with the smallest the picture grows instead, for it must stay legible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +72,31 @@ def draw_legend(
     return np.asarray(canvas)
 
 
+def outlined(image: ImageResult) -> list[tuple[Finding, int]]:
+    """Positive findings with a region, highest score first, numbered from 1; 0 where there is only one."""
+    found = [finding for finding in image.positives if finding.region is not None]
+    return [(finding, number if len(found) > 1 else 0) for number, finding in enumerate(found, 1)]
+
+
 def _verdicts(image: ImageResult, marked: Finding | None, coloured: bool) -> Iterator[_Line]:
     yield _Line(LABEL, 30, _WHITE, gap=2)
     positives = image.positives
     if not positives:
         yield _Line("No finding above its threshold", 26, _WHITE, gap=20)
+    numbers = {finding.key: number for finding, number in outlined(image)}
     for finding in positives:
         yield _Line(plain(finding.code.meaning), 30, _AMBER, gap=20)
         yield _Line(comparison(finding.score), 26, _AMBER, right="POSITIVE", gap=2)
-        if finding == marked and finding.region is not None:
-            yield _Line("outlined", 20, _LIGHT_BLUE, gap=2)
+        if finding.key in numbers:
+            yield _Line(f"outlined {numbers[finding.key] or ''}", 20, _LIGHT_BLUE, gap=2)
     negatives = [finding for finding in image.findings if not finding.positive]
-    for index, finding in enumerate(negatives):
-        yield _Line(plain(finding.code.meaning), 20, _GREY, right=comparison(finding.score), gap=5 if index else 22)
     if negatives and positives:
-        yield _Line("negative", 18, _DIM, gap=2)
+        yield _Line("Below threshold", 18, _DIM, gap=20)
+    for index, finding in enumerate(negatives):
+        first = 4 if positives else 20
+        yield _Line(plain(finding.code.meaning), 20, _GREY, right=comparison(finding.score), gap=4 if index else first)
+    for kind in dict.fromkeys(finding.score.kind for finding in image.findings):
+        yield _Line(f"Score: {kind_in_words(kind)}", 18, _DIM, gap=8)
     if coloured and marked is not None:
         yield _Line(f"Where the network looked for {plain(marked.code.meaning)}", 20, _GREY, gap=26)
         yield _Line("low", 18, _GREY, right="high", gap=6, bar=True)

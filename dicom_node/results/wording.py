@@ -15,7 +15,7 @@ _FEWEST_DECIMALS, _MOST_DECIMALS = 2, 6
 _KINDS = {
     ScoreKind.CALIBRATED_PROBABILITY: "calibrated probability",
     ScoreKind.UNCALIBRATED_PROBABILITY: "uncalibrated probability",
-    ScoreKind.OPERATING_POINT: "score relative to the operating point, not a probability",
+    ScoreKind.OPERATING_POINT: "relative to the operating point, not a probability",
 }
 
 
