@@ -21,12 +21,11 @@ class Rejection(Enum):
     CALLING_AE_TITLE_NOT_RECOGNISED = (1, 1, 3)
     CALLED_AE_TITLE_NOT_RECOGNISED = (1, 1, 7)
     PROTOCOL_VERSION_NOT_SUPPORTED = (1, 2, 2)
-    TEMPORARY_CONGESTION = (2, 3, 1)
     LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 
     @property
     def transient(self) -> bool:
-        return self.name in ("TEMPORARY_CONGESTION", "LOCAL_LIMIT_EXCEEDED")
+        return self is Rejection.LOCAL_LIMIT_EXCEEDED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,142 @@
+"""The conformance statement (PS3.2), printed from the lists that the listener negotiates with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydicom.uid import UID
+
+from dicom_node import contexts, elements, store_scp
+from dicom_node.admission import Rejection
+from dicom_node.listener import ListenerConfig
+from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.requestor import LARGEST_PDU, Timeouts
+from dicom_node.scu import StatusClass, classify
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedClass:
+    """A SOP class that the node creates, for the table of the user side."""
+
+    sop_class_uid: str
+    purpose: str
+
+
+_CREATED = (
+    CreatedClass("1.2.840.10008.5.1.4.1.1.88.33", "report (TID 1500)"),
+    CreatedClass("1.2.840.10008.5.1.4.1.1.88.34", "report (TID 1500) with three-dimensional coordinates"),
+    CreatedClass("1.2.840.10008.5.1.4.1.1.7", "heat map"),
+)
+
+
+def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREATED) -> str:
+    """The statement as Markdown; the same input gives the same text.
+
+    Parameters
+    ----------
+    config : ListenerConfig
+        The limits that it quotes.
+    created : iterable of CreatedClass
+        What the node sends.
+    """
+    return "\n".join(
+        (
+            _HEAD,
+            _table(
+                ("", "value"),
+                (
+                    ("Implementation Class UID", IMPLEMENTATION_CLASS_UID),
+                    ("Implementation Version Name", IMPLEMENTATION_VERSION_NAME),
+                    ("Application Context Name", "1.2.840.10008.3.1.1.1"),
+                    ("AE title (default)", config.ae_title),
+                    ("Port (default)", str(config.port)),
+                    ("Maximum PDU length announced", f"{config.maximum_pdu} bytes"),
+                    ("Longest PDU sent", f"{LARGEST_PDU} bytes"),
+                    ("Simultaneous associations", str(config.maximum_associations)),
+                    ("Asynchronous operations window", "1, 1"),
+                ),
+            ),
+            "\n## Association acceptance\n",
+            _ADMISSION,
+            _table(
+                ("rejection", "result", "source", "reason"),
+                ((r.name.replace("_", " ").lower().replace(" ae ", " AE "), *map(str, r.value)) for r in Rejection),
+            ),
+            f"\nTime limits: {config.artim_seconds:g} s for the association request (ARTIM), {config.idle_seconds:g} s "
+            f"without a message, {config.stall_seconds:g} s of silence inside a message. Beyond them the association "
+            "is aborted.\n",
+            "## Services accepted (provider)\n",
+            "Verification (1.2.840.10008.1.1) and Storage of every SOP class below. Storage SOP classes that are not "
+            "in this table are accepted too when they are private or lie below 1.2.840.10008.5.1.4.1.1: a refused "
+            "class makes some senders give up a whole study. An instance needs Study, Series and SOP Instance UID and "
+            "SOP Class UID.\n",
+            _table(("SOP class", "UID"), ((UID(uid).name, uid) for uid in contexts.STORAGE_SOP_CLASSES)),
+            "\n### Transfer syntaxes, in order of choice\n",
+            f"The first of these that a presentation context offers is accepted. Data sets are kept byte for byte as "
+            f"received. Of a deflated data set at most {elements.INFLATE_LIMIT} bytes are inflated to read its "
+            "header.\n",
+            _table(("transfer syntax", "UID"), ((UID(uid).name, uid) for uid in contexts.TRANSFER_SYNTAXES)),
+            "\n### Statuses of C-STORE\n",
+            _statuses(),
+            "\n## Services used (user)\n",
+            _SENDING,
+            _table(
+                ("SOP class", "UID", "purpose"),
+                ((UID(c.sop_class_uid).name, c.sop_class_uid, c.purpose) for c in created),
+            ),
+            "\nEach object is offered in its own transfer syntax, and in Explicit and Implicit VR Little Endian.\n",
+            "### Reaction to statuses\n",
+            _table(
+                ("status", "taken as"),
+                (
+                    ("0x0000", classify(0x0000).value),
+                    ("0xB000 to 0xBFFF, 0x0001, 0x0107, 0x0111, 0x0116", classify(0xB000).value),
+                    ("0xA700 to 0xA7FF, 0x0110, 0x0213", classify(0xA700).value),
+                    ("any other", StatusClass.PERMANENT.value),
+                ),
+            ),
+            f"\nTime limits: {Timeouts().connect:g} s to connect, {Timeouts().association:g} s for the association, "
+            f"{Timeouts().response:g} s for a response.\n",
+            _CHARACTER_SETS,
+        )
+    )
+
+
+def _created(item: CreatedClass) -> tuple[str, str, str]:
+    return UID(item.sop_class_uid).name, item.sop_class_uid, item.purpose
+
+
+def _statuses() -> str:
+    """The table in :mod:`dicom_node.store_scp`'s own words."""
+    lines = (store_scp.__doc__ or "").splitlines()
+    return "\n".join(line for line in lines if line.startswith("|"))
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+_HEAD = """# DICOM conformance statement
+
+Printed by `firstread conformance` from the lists that the node negotiates with; do not edit.
+
+## Implementation
+"""
+
+_ADMISSION = """Bound to a loopback address, any calling AE title is admitted; bound to any other, only listed ones,
+each optionally from one address or network. The called AE title has to be ours. The first rule that a request
+breaks decides:
+"""
+
+_SENDING = """One association per batch and destination, kept open while there is something to send. No extended
+negotiation.
+"""
+
+_CHARACTER_SETS = """## Character sets
+
+Received text is kept as encoded. For the index it is decoded by Specific Character Set (0008,0005), single-byte,
+ISO 2022 and multi-byte (ISO_IR 192, GB18030, GBK); bytes that the declared set does not have are read as UTF-8 or
+Latin-1.
+"""
