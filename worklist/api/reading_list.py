@@ -1,0 +1,113 @@
+"""``GET /api/v1/worklist`` and its live events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from triage.findings import Urgency
+from triage.repositories import worklist
+from triage.repositories.worklist import Filters, Place
+from triage.states import ReadingStatus, StudyStatus
+from worklist import describe
+from worklist.api import cursor as cursors
+from worklist.context import Context, Here
+from worklist.live import Feed
+from worklist.problems import problem
+from worklist.schemas import WorklistPage
+
+HEARTBEAT_SECONDS: Final = 10
+SEND_SECONDS: Final = 20.0
+"""A listener that takes nothing for this long is let go."""
+
+router = APIRouter(tags=["worklist"])
+
+
+class ListQuery(BaseModel):
+    """The query of the list, the same for API and page."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    status: str = Field(default="", pattern="^(|OPEN|ALL|UNREAD|CLAIMED|READ|RECEIVING|COMPLETE)$")
+    """OPEN (the default): all that are not read. UNREAD, CLAIMED, READ: by reading status. RECEIVING, COMPLETE: open
+    ones by study status. ALL: read ones too."""
+    urgency: Urgency | None = None
+    modality: str = Field(default="", max_length=16, pattern=r"^[A-Za-z0-9_ ]*$")
+    """Studies that contain this modality."""
+    q: str = Field(default="", max_length=64)
+    """Part of patient ID, patient name, accession number or study description; or a Study Instance UID."""
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str = Field(default="", max_length=100)
+    """`next_cursor` of the page before."""
+
+    @property
+    def filters(self) -> Filters:
+        return Filters(
+            everything=self.status == "ALL",
+            reading=ReadingStatus(self.status) if self.status in ReadingStatus.__members__ else None,
+            status=StudyStatus(self.status) if self.status in StudyStatus.__members__ else None,
+            urgency=self.urgency,
+            modality=self.modality.strip().upper(),
+            q=self.q.strip(),
+        )
+
+    @property
+    def after(self) -> Place | None:
+        return cursors.decode(self.cursor) if self.cursor else None
+
+
+def read_page(here: Context, query: ListQuery) -> WorklistPage:
+    """One page of the list."""
+    with here.database.read() as session:
+        page = worklist.list_page(session, query.filters, query.after, query.limit)
+        items = [describe.item(case) for case in page.cases]
+    return WorklistPage(items=items, next_cursor=cursors.encode(page.next) if page.next else None)
+
+
+@router.get("/worklist", summary="The reading list, most urgent first")
+def list_worklist(here: Here, query: Annotated[ListQuery, Query()]) -> WorklistPage:
+    """STAT first, then by due time (arrival + target of the class), ties by arrival in our tables.
+
+    Pages follow the order by keyset: a case that moves up while you page appears again or not at all, none is lost
+    between two pages that did not move.
+    """
+    return read_page(here, query)
+
+
+@router.get("/worklist/events", summary="What changes, live (server-sent events)", response_class=EventSourceResponse)
+async def follow_worklist(
+    request: Request,
+    here: Here,
+    last_event_id: Annotated[str, Header()] = "",
+) -> Response:
+    """One message per event row: `id` is the event's, `data` is JSON with `kind`, `study_instance_uid` and `at`.
+
+    The first message has the kind `hello`. A reconnecting client sends `Last-Event-ID` and gets what it missed; the
+    kind `reload` says that this is too much to tell one by one. Comments keep the connection alive.
+    """
+    if last_event_id and not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19):
+        error = {"loc": ("header", "Last-Event-ID"), "msg": "not an event id", "type": "value_error"}
+        raise RequestValidationError([error])
+    if here.feed.full:
+        return problem(request, 503, "Too many live listeners.", headers={"Retry-After": "30"})
+    await here.feed.start()
+    return EventSourceResponse(
+        _messages(here.feed, int(last_event_id) if last_event_id else None),
+        ping=HEARTBEAT_SECONDS,
+        send_timeout=SEND_SECONDS,
+        sep="\n",
+    )
+
+
+async def _messages(feed: Feed, after: int | None) -> AsyncIterator[ServerSentEvent]:
+    async for notice in feed.follow(after):
+        at = notice.at.isoformat().replace("+00:00", "Z") if notice.at else None
+        data = {"kind": notice.kind, "study_instance_uid": notice.study_instance_uid, "at": at}
+        yield ServerSentEvent(json.dumps(data), id=str(notice.id), retry=2000 if notice.kind == "hello" else None)

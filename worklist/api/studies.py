@@ -1,0 +1,114 @@
+"""``/api/v1/studies/{study_uid}``: a case in full, its pictures, and a person's steps through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
+
+from triage.errors import NotFoundError
+from triage.repositories import analyses, placing, worklist
+from triage.tables import AnalysisImage, Study
+from worklist import describe
+from worklist.context import Context, Here, SopUid, StudyUid, Who
+from worklist.schemas import PriorityChange, StudyDetail, WorklistItem
+
+router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
+
+PICTURES: Final = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+
+
+def read_detail(here: Context, study_uid: str) -> StudyDetail:
+    """A case in full."""
+    with here.database.read() as session:
+        study = worklist.case_by_uid(session, study_uid)
+        return describe.detail(worklist.listed_case(session, study))
+
+
+@router.get("", summary="A case in full")
+def show_study(here: Here, study_uid: StudyUid) -> StudyDetail:
+    """Findings, instances with what became of each, time line, analyses, result objects and their deliveries."""
+    return read_detail(here, study_uid)
+
+
+@router.patch("/priority", summary="Set a case's class by hand")
+def set_priority(here: Here, who: Who, study_uid: StudyUid, change: PriorityChange) -> WorklistItem:
+    """A person's class wins over order, rules and AI, with a reason, and is kept in the audit trail."""
+
+    def apply(session: Session, study: Study) -> None:
+        placing.set_manual_urgency(
+            session, study, change.urgency, reason=change.reason, by=who, targets=here.settings.targets, at=here.clock()
+        )
+
+    return _changed(here, study_uid, apply)
+
+
+@router.post("/claim", summary="I read this case now")
+def claim(here: Here, who: Who, study_uid: StudyUid) -> WorklistItem:
+    """Others see who has it. 409 when somebody else does."""
+    return _changed(here, study_uid, lambda session, study: worklist.claim(session, study, who=who, at=here.clock()))
+
+
+@router.post("/release", summary="Give a case back to the list")
+def release(here: Here, who: Who, study_uid: StudyUid) -> WorklistItem:
+    """A claimed case goes back, a read one is opened again."""
+    return _changed(here, study_uid, lambda session, study: worklist.release(session, study, who=who, at=here.clock()))
+
+
+@router.post("/read", summary="This case is read")
+def mark_read(here: Here, who: Who, study_uid: StudyUid) -> WorklistItem:
+    """It leaves the open list. 409 when somebody else has claimed it."""
+    return _changed(
+        here, study_uid, lambda session, study: worklist.mark_read(session, study, who=who, at=here.clock())
+    )
+
+
+@router.post("/reanalyse", summary="Look at this case again", status_code=202)
+def reanalyse(here: Here, who: Who, study_uid: StudyUid) -> WorklistItem:
+    """A new revision, or another try of one that failed. 409 while an analysis is queued or running."""
+    return _changed(here, study_uid, lambda session, study: analyses.request(session, study, at=here.clock(), who=who))
+
+
+@router.get("/instances/{sop_uid}/preview", summary="An image as displayed", response_class=FileResponse)
+def preview(
+    here: Here, study_uid: StudyUid, sop_uid: SopUid, overlay: Annotated[bool, Query()] = False
+) -> FileResponse:
+    """The picture a worker made of the image; with `overlay` the heat map on it. 404 says why there is none."""
+    with here.database.read() as session:
+        images = worklist.latest_images(session, study_uid, sop_uid)
+        paths = [image.overlay_path if overlay else image.preview_path for image in images]
+        why = _why_no_picture(images, overlay=overlay)
+    relative = next(filter(None, paths), None)
+    if relative is None:
+        raise NotFoundError(why)
+    path = _confined(here.settings.results, relative)
+    return FileResponse(path, media_type=PICTURES[path.suffix])
+
+
+def _changed(here: Context, study_uid: str, change: Callable[[Session, Study], object]) -> WorklistItem:
+    with here.database.write() as session:
+        study = worklist.study_by_uid(session, study_uid, to_change=True)
+        change(session, study)
+        session.flush()
+        return describe.item(worklist.listed_case(session, study))
+
+
+def _why_no_picture(images: Sequence[AnalysisImage], *, overlay: bool) -> str:
+    if not images:
+        return "No analysis has looked at this image yet."
+    reason = describe.not_analysed_reason(images[0].instance, images)
+    if reason is not None:
+        return f"No picture: {reason}."
+    return "No heat map was made of this image." if overlay else "No picture was made of this image yet."
+
+
+def _confined(root: Path, relative: str) -> Path:
+    """The file below ``root``; a row that points elsewhere, or at nothing, is not found."""
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root.resolve()) or path.suffix not in PICTURES or not path.is_file():
+        raise NotFoundError("The picture is no longer on disk.", next_step="Ask for another analysis of the case.")
+    return path

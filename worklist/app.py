@@ -1,0 +1,67 @@
+"""The application: routes, page, guard, put together from settings and a database and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from triage.database import Database
+from triage.settings import Settings
+from worklist import health, problems
+from worklist.api import reading_list, studies
+from worklist.context import Clock, Context
+from worklist.guard import Guard
+from worklist.live import Feed
+from worklist.page import routes
+from worklist.page.rendering import STATIC, environment
+from worklist.schemas import Problem
+from worklist.signin import Tokens
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def create_app(
+    settings: Settings, database: Database, *, clock: Clock = utc_now, extra_hosts: Iterable[str] = ()
+) -> FastAPI:
+    """The HTTP door of a node, as an ASGI application.
+
+    Parameters
+    ----------
+    settings : Settings
+        Who may come in, where pictures lie, the target turnarounds.
+    database : Database
+        At the current schema; the caller disposes of it.
+    clock : callable
+        Now, aware and in UTC.
+    extra_hosts : iterable of str
+        Further host names that a loopback node answers to.
+    """
+    app = FastAPI(
+        title="firstread",
+        summary="AI triage beside the PACS: the reading worklist.",
+        description="Times are RFC 3339 in UTC, errors RFC 9457 problem documents. Scores are of an AI: no diagnosis.",
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": {"model": Problem, "content": {problems.MEDIA_TYPE: {}}}},
+    )
+    tokens = Tokens(settings.http_tokens)
+    app.state.context = Context(settings, database, clock, Feed(database))
+    app.state.templates = environment()
+
+    api = APIRouter(prefix="/api/v1")
+    api.include_router(reading_list.router)
+    api.include_router(studies.router)
+    app.include_router(api)
+    app.include_router(health.router)
+    app.include_router(routes.router)
+    app.include_router(routes.sign_in_routes(tokens))
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    problems.install(app)
+    app.add_middleware(Guard, settings=settings, tokens=tokens, clock=clock, extra_hosts=extra_hosts)
+    return app

@@ -1,0 +1,52 @@
+"""What every route needs, handed in once by :func:`worklist.app.create_app`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from triage.database import Database
+from triage.identifiers import dicom_uid
+from triage.settings import Settings
+from worklist.live import Feed
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Settings, rows, time (UTC) and the live feed of one application."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    feed: Feed
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+def _who(request: Request) -> str:
+    name: str = request.state.who
+    return name
+
+
+def _study_uid(study_uid: str) -> str:
+    return dicom_uid(study_uid, attribute="StudyInstanceUID")
+
+
+def _sop_uid(sop_uid: str) -> str:
+    return dicom_uid(sop_uid, attribute="SOPInstanceUID")
+
+
+Here = Annotated[Context, Depends(_context)]
+Who = Annotated[str, Depends(_who)]
+"""Name of the signed-in person or program; "local" where nobody signs in."""
+StudyUid = Annotated[str, Depends(_study_uid)]
+SopUid = Annotated[str, Depends(_sop_uid)]

@@ -1,0 +1,189 @@
+"""Rows as the API says them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from urllib.parse import quote
+
+from triage.findings import ScoreKind
+from triage.repositories.worklist import ListedCase, TopFinding
+from triage.states import AnalysisStatus, StudyStatus, terminal
+from triage.tables import Analysis, AnalysisImage, Finding, Instance, ResultObject, Study
+from worklist.schemas import (
+    AnalysisOut,
+    ClassesOut,
+    DeliveryOut,
+    FindingOut,
+    InstanceOut,
+    ResultObjectOut,
+    StudyDetail,
+    WorklistItem,
+)
+from worklist.timeline import timeline
+
+_UNSCORED: Final = (AnalysisStatus.NOT_ANALYSED, AnalysisStatus.FAILED)
+_COPIED: Final = (
+    "study_instance_uid",
+    "patient_id",
+    "patient_name",
+    "patient_birth_date",
+    "patient_sex",
+    "accession_number",
+    "modality",
+    "study_description",
+    "body_part_examined",
+    "study_date",
+    "instance_count",
+    "urgency",
+    "explanation",
+    "received_at",
+    "last_received_at",
+    "due_at",
+    "reading_status",
+    "reader",
+    "claimed_at",
+    "read_at",
+    "revision",
+    "flags",
+)
+
+
+def item(case: ListedCase) -> WorklistItem:
+    """A case of the list."""
+    study = case.study
+    return WorklistItem(
+        **{name: getattr(study, name) for name in _COPIED},
+        classes=ClassesOut(
+            order=study.order_urgency,
+            rule=study.rule_urgency,
+            ai=study.ai_urgency,
+            manual=study.manual_urgency,
+            manual_by=study.manual_by,
+            manual_reason=study.manual_reason,
+        ),
+        study_status=study.status,
+        waiting_for=study.status_reason or None if study.status is StudyStatus.RECEIVING else None,
+        analysis_status=case.analysis_status,
+        not_analysed=case.analysis_reason or "no reason given" if case.analysis_status in _UNSCORED else None,
+        findings_revision=case.findings_revision,
+        findings=_by_weight(_finding(finding) for finding in case.findings),
+        deliveries=dict(case.deliveries),
+    )
+
+
+def detail(case: ListedCase) -> StudyDetail:
+    """A case in full; its study comes from :func:`triage.repositories.worklist.case_by_uid`."""
+    study = case.study
+    return StudyDetail(
+        **dict(item(case)),
+        instances=[_instance(study, instance) for instance in study.instances if instance.is_current],
+        timeline=timeline(study.events),
+        analyses=[_analysis(analysis) for analysis in study.analyses],
+        result_objects=[
+            _result_object(analysis, result) for analysis in study.analyses for result in analysis.result_objects
+        ],
+    )
+
+
+def not_analysed_reason(instance: Instance, images: Sequence[AnalysisImage]) -> str | None:
+    """ "not analysed: ..." for an instance that no analysis scored; None when one did or none has looked yet.
+
+    Parameters
+    ----------
+    images : sequence of AnalysisImage
+        What analyses made of this instance, in any order.
+    """
+    if any(image.reason is None for image in images):
+        return None
+    if images:
+        latest = max(images, key=lambda image: image.id)
+        sentence = latest.reason.sentence if latest.reason else ""
+        return f"not analysed: {sentence}" + (f": {latest.detail}" if latest.detail else "")
+    return f"not analysed: {instance.not_analysed.sentence}" if instance.not_analysed else None
+
+
+def _instance(study: Study, instance: Instance) -> InstanceOut:
+    images = [image for analysis in study.analyses for image in analysis.images if image.instance_id == instance.id]
+    revisions = {analysis.id: analysis.revision for analysis in study.analyses}
+    latest = max((revisions[image.analysis_id] for image in images if image.reason is None), default=None)
+    scored = [image for image in images if image.reason is None and revisions[image.analysis_id] == latest]
+    reason = not_analysed_reason(instance, images)
+    if reason is None and not images and study.analyses and all(terminal(a.status) for a in study.analyses):
+        reason = f"not analysed: {study.analyses[-1].reason or 'nothing in the study could be'}"
+    url = f"/api/v1/studies/{quote(study.study_instance_uid)}/instances/{quote(instance.sop_instance_uid)}/preview"
+    return InstanceOut(
+        sop_instance_uid=instance.sop_instance_uid,
+        series_instance_uid=instance.series_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        modality=instance.modality,
+        series_description=instance.series_description,
+        instance_number=instance.instance_number,
+        view_position=instance.view_position,
+        received_at=instance.received_at,
+        analysed=bool(scored),
+        not_analysed=reason,
+        preview_url=url if any(image.preview_path for image in images) else None,
+        overlay_url=f"{url}?overlay=true" if any(image.overlay_path for image in images) else None,
+        findings=_by_weight(_finding(finding) for image in scored for finding in image.findings),
+    )
+
+
+def _finding(finding: TopFinding | Finding) -> FindingOut:
+    return FindingOut(
+        key=finding.key,
+        code=finding.code_value,
+        scheme=finding.code_scheme,
+        meaning=finding.code_meaning,
+        site=finding.site_meaning,
+        probability=None if finding.kind is ScoreKind.OPERATING_POINT else finding.value,
+        score=finding.value,
+        score_kind=finding.kind,
+        threshold=finding.threshold,
+        positive=finding.positive,
+        urgency=finding.urgency,
+    )
+
+
+def _by_weight(findings: Iterable[FindingOut]) -> list[FindingOut]:
+    """Positive ones first, the most urgent of them first, then by score."""
+    return sorted(findings, key=lambda f: (not f.positive, f.urgency.rank if f.positive else 0, -f.score))
+
+
+def _analysis(analysis: Analysis) -> AnalysisOut:
+    return AnalysisOut(
+        revision=analysis.revision,
+        bundle=analysis.bundle_name,
+        version=analysis.bundle_version,
+        weights_sha256=analysis.weights_sha256,
+        status=analysis.status,
+        reason=analysis.reason,
+        attempts=analysis.attempts,
+        queued_at=analysis.queued_at,
+        started_at=analysis.started_at,
+        scored_at=analysis.scored_at,
+        finished_at=analysis.finished_at,
+    )
+
+
+def _result_object(analysis: Analysis, result: ResultObject) -> ResultObjectOut:
+    return ResultObjectOut(
+        sop_instance_uid=result.sop_instance_uid,
+        sop_class_uid=result.sop_class_uid,
+        series_instance_uid=result.series_instance_uid,
+        kind=result.kind,
+        revision=analysis.revision,
+        bundle=analysis.bundle_name,
+        created_at=result.created_at,
+        deliveries=[
+            DeliveryOut(
+                destination=delivery.destination,
+                status=delivery.status,
+                reason=delivery.reason,
+                attempts=delivery.attempt_count,
+                not_before=delivery.not_before,
+                sent_at=delivery.sent_at,
+            )
+            for delivery in result.deliveries
+        ],
+    )

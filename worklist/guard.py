@@ -1,0 +1,204 @@
+"""The outermost layer of the HTTP door: who may pass, with what, and with which headers the answer leaves.
+
+Deny by default: every path needs a known caller but :data:`OPEN_PATHS`. On a loopback node nobody signs in; there
+the Host header must name this machine, so that no foreign page reaches it under a name of its own (DNS rebinding).
+Requests that change something must come from our own origin and carry JSON, so that no foreign form can send them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Any, Final, NoReturn
+from urllib.parse import quote, urlsplit
+
+from fastapi import Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from triage.logging import get_logger
+from triage.settings import Settings
+from worklist.context import Clock
+from worklist.problems import problem, wants_page
+from worklist.signin import NOBODY_SIGNS_IN, Tokens, cookie_value, sign_in_needed
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/sign-in"})
+OPEN_PREFIX: Final = "/static/"
+FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
+"""The only paths that take a form instead of JSON."""
+BODY_LIMIT: Final = 1 << 20
+BODY_SECONDS: Final = 30.0
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+log = get_logger(__name__)
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings, tokens: Tokens, clock: Clock, extra_hosts: Iterable[str] = ()
+    ) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._clock = clock
+        self._sign_in_needed = sign_in_needed(settings)
+        self._hosts = LOOPBACK_NAMES | {settings.bind.lower(), *extra_hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        asked = request.headers.get("x-request-id", "")
+        request.state.request_id = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                _seal(MutableHeaders(scope=message), request)
+            await send(message)
+
+        try:
+            refusal = self._refuse(request)
+            if refusal is None:
+                refusal, receive = await _buffered(request)
+            await (refusal or self._app)(scope, receive, send_guarded)
+        except Exception as error:  # noqa: BLE001 - the door: logged by class, never with its text, which may hold values
+            log.error(
+                "request_failed", request_id=request.state.request_id, error=type(error).__name__, exc=_where(error)
+            )
+            if not started:
+                answer = problem(request, 500, "Something went wrong inside. The log has it under this request id.")
+                await answer(scope, receive, send_guarded)
+
+    def _refuse(self, request: Request) -> Response | None:
+        path = request.url.path
+        if not self._sign_in_needed and _host_name(request) not in self._hosts:
+            return problem(
+                request, 400, "The Host header names another machine; this node answers only to its own names."
+            )
+        changes = request.method not in _SAFE_METHODS
+        if changes and not _from_own_origin(request):
+            return problem(request, 403, "Requests that change something are taken from this origin only.")
+        if changes and path not in FORM_PATHS and not _carries_json(request):
+            return problem(request, 415, "Send application/json.")
+        who = self._who(request)
+        if who is None and path not in OPEN_PATHS and not path.startswith(OPEN_PREFIX):
+            if wants_page(request) and not changes and not path.startswith("/fragment/"):
+                return RedirectResponse(f"/sign-in?next={quote(path)}", status_code=303)
+            return problem(request, 401, "Sign in, or send a Bearer token.", headers={"WWW-Authenticate": "Bearer"})
+        request.state.who = who or ""
+        return None
+
+    def _who(self, request: Request) -> str | None:
+        if not self._sign_in_needed:
+            return NOBODY_SIGNS_IN
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._tokens.owner(token.strip())
+        return self._tokens.cookie_owner(cookie_value(request.headers.get("cookie", "")), self._clock())
+
+
+def _seal(headers: MutableHeaders, request: Request) -> None:
+    for name, value in _HEADERS.items():
+        headers[name] = value
+    headers["X-Request-ID"] = request.state.request_id
+    if not request.url.path.startswith(OPEN_PREFIX):
+        headers["Cache-Control"] = "no-store"  # patient data stays out of every cache
+
+
+def _host_name(request: Request) -> str:
+    try:
+        return (urlsplit(f"//{request.headers.get('host', '')}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _from_own_origin(request: Request) -> bool:
+    """Browsers always name the origin of a cross-origin change; programs without a browser name none."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _carries_json(request: Request) -> bool:
+    kind = request.headers.get("content-type")
+    if kind is None:  # an empty body needs no type
+        return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+    return kind.partition(";")[0].strip().lower() == "application/json"
+
+
+async def _buffered(request: Request) -> tuple[Response | None, Receive]:
+    """The whole body, bounded in size and time and checked as JSON, ready to be received again."""
+    receive = request.receive
+    if request.method in _SAFE_METHODS:
+        return None, receive
+    if int(request.headers.get("content-length", "0") or 0) > BODY_LIMIT:
+        return problem(request, 413, f"The body is longer than {BODY_LIMIT} bytes."), receive
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                body += message.get("body", b"")
+                if len(body) > BODY_LIMIT:
+                    return problem(request, 413, f"The body is longer than {BODY_LIMIT} bytes."), receive
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        return problem(request, 408, "The body did not arrive in time."), receive
+    if body and request.url.path not in FORM_PATHS:
+        try:
+            json.loads(body, parse_constant=_not_json, object_pairs_hook=_distinct)
+        except (ValueError, RecursionError):
+            return problem(request, 422, "The body is not a JSON document with distinct member names."), receive
+
+    replayed = False
+
+    async def replay() -> Message:
+        nonlocal replayed
+        if replayed:
+            return await receive()
+        replayed = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return None, replay
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member name occurs twice")
+    return members
+
+
+def _where(error: BaseException) -> str:
+    """File and line of the innermost frame: enough to find it, free of values."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

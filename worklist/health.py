@@ -1,0 +1,108 @@
+"""Is the process alive, is the house at work, and how much is there: ``/healthz``, ``/readyz``, ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from sqlalchemy.orm import Session
+
+from triage.errors import DatabaseUnavailableError
+from triage.repositories import heartbeats
+from triage.repositories.totals import Totals, totals
+from triage.tables import Heartbeat
+from worklist.context import Here
+from worklist.problems import problem
+
+NEEDED: Final = ("listen", "work")
+"""Parts without which nothing comes in or nothing is analysed."""
+
+router = APIRouter(tags=["operation"])
+
+
+def beat_ages(session: Session, now: datetime) -> dict[str, float]:
+    """Seconds since the last sign of life, per part of the house; the freshest process of each part counts."""
+    ages: dict[str, float] = {}
+    beats: list[Heartbeat] = [*heartbeats.alive(session, now), *heartbeats.silent(session, now)]
+    for beat in beats:
+        age = (now - beat.at).total_seconds()
+        ages[beat.part] = min(age, ages.get(beat.part, age))
+    return ages
+
+
+def missing_parts(ages: Mapping[str, float]) -> list[str]:
+    """Needed parts that are silent or were never started."""
+    limit = heartbeats.SILENT_AFTER.total_seconds()
+    return [part for part in NEEDED if ages.get(part, limit + 1) > limit]
+
+
+@router.get("/healthz", summary="This process lives", response_class=PlainTextResponse)
+def healthz() -> str:
+    """Says nothing about any other part; needs no sign-in."""
+    return "ok\n"
+
+
+@router.get("/readyz", summary="The house is at work")
+def readyz(request: Request, here: Here) -> Response:
+    """The database answers, and listener and worker have shown life lately; each part with its age in seconds."""
+    try:
+        with here.database.read() as session:
+            ages = beat_ages(session, here.clock())
+    except DatabaseUnavailableError as error:
+        return problem(request, 503, str(error), parts={"database": None}, next_step=error.next_step)
+    missing = missing_parts(ages)
+    parts = {"database": 0.0, **{part: ages.get(part) for part in (*NEEDED, *ages)}}
+    if missing:
+        names = " and ".join(missing)
+        return problem(request, 503, f"No sign of life from {names}.", parts=parts, next_step="Run `firstread doctor`.")
+    return JSONResponse({"status": "ready", "parts": parts})
+
+
+@router.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
+def metrics(here: Here) -> Response:
+    """Counted from the rows at this moment, so every `serve` process says the same."""
+    now = here.clock()
+    with here.database.read() as session:
+        registry = CollectorRegistry()
+        registry.register(RowsCollector(totals(session), beat_ages(session, now), now))
+    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class RowsCollector(Collector):
+    """The totals as metric families."""
+
+    def __init__(self, counted: Totals, ages: Mapping[str, float], now: datetime) -> None:
+        self._counted = counted
+        self._ages = ages
+        self._now = now
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        counted = self._counted
+        yield GaugeMetricFamily("firstread_instances", "Instances held, all versions.", value=counted.instances)
+        yield _by("firstread_studies", "Studies by completion.", "status", counted.studies)
+        yield _by("firstread_cases", "Cases by reading status.", "reading_status", counted.reading)
+        yield _by("firstread_open_cases", "Cases not read yet, by class.", "urgency", counted.open_cases)
+        yield _by("firstread_analyses", "Analyses by status.", "status", counted.analyses)
+        yield _by("firstread_deliveries", "Deliveries by status.", "status", counted.deliveries)
+        oldest = {
+            "reading": counted.oldest_unread,
+            "analysis": counted.oldest_analysis,
+            "delivery": counted.oldest_delivery,
+        }
+        waits = {name: (self._now - since).total_seconds() if since else 0.0 for name, since in oldest.items()}
+        yield _by("firstread_oldest_wait_seconds", "How long the oldest has waited; 0: none waits.", "for", waits)
+        yield _by("firstread_heartbeat_age_seconds", "Since the last sign of life of a part.", "part", self._ages)
+
+
+def _by(name: str, text: str, label: str, values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([str(key)], value)
+    return family

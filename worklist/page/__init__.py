@@ -1,0 +1,1 @@
+"""The page: server-rendered, one style sheet, one script, nothing loaded from elsewhere."""

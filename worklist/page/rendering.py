@@ -1,0 +1,93 @@
+"""Templates and the few words that only they need. Everything printed is escaped; nothing is ever marked safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+HERE: Final = Path(__file__).parent
+STATIC: Final = HERE / "static"
+
+FLAGS: Final = {
+    "conflict": "another image under the same UID was refused",
+    "identity_changed": "patient identity changed after arrival",
+    "no_identity": "no patient ID",
+    "two_patients": "images of two patients under one study",
+}
+
+
+def environment() -> Environment:
+    """Jinja with autoescape on for every template, and our filters."""
+    templates = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "person": person_name,
+        "duration": duration,
+        "instant": instant,
+        "why": why,
+        "flag": lambda flag: FLAGS.get(flag, flag.replace("_", " ")),
+        "date": dicom_date,
+    }
+    return templates
+
+
+def render(
+    request: Request,
+    template: str,
+    context: Mapping[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> HTMLResponse:
+    """A template as an answer. ``theme`` comes from a cookie, so that no page flashes in the other one."""
+    theme = "light" if request.cookies.get("theme") == "light" else "dark"
+    who = getattr(request.state, "who", "")
+    page = request.app.state.templates.get_template(template).render(theme=theme, who=who, **context)
+    return HTMLResponse(page, status_code=status, headers=dict(headers or {}))
+
+
+def person_name(name: str) -> str:
+    """A person name (PS3.5 6.2.1) for people: "DOE^JANE^^DR" reads "DOE, JANE DR"; its first group not empty."""
+    written = next((group for group in name.split("=") if group.strip(" ^")), "")
+    family, *rest = (part.strip() for part in written.split("^"))
+    given = " ".join(part for part in rest if part)
+    return ", ".join(part for part in (family, given) if part) or "no name"
+
+
+def dicom_date(text: str) -> str:
+    """DA as YYYY-MM-DD; anything else unchanged."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdecimal() else text
+
+
+def duration(span: timedelta) -> str:
+    """A wait in words: "40 s", "12 min", "3 h 05 min", "2 d 4 h"."""
+    seconds = max(0, int(span.total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes == 0:
+        return f"{seconds} s"
+    if hours == 0:
+        return f"{minutes} min"
+    if days == 0:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{days} d {hours % 24} h"
+
+
+def instant(moment: datetime) -> str:
+    """RFC 3339 for a ``datetime`` attribute."""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def why(explanation: str) -> str:
+    """The explanation without its due time, which the page shows in the reader's own time zone."""
+    return explanation.rpartition("; due ")[0] or explanation

@@ -1,0 +1,143 @@
+"""The page at ``/``, the case view, the fragments that live updates fetch, and sign-in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qs, urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from triage.findings import Urgency
+from triage.repositories import worklist
+from worklist.api.reading_list import ListQuery, read_page
+from worklist.api.studies import read_detail
+from worklist.context import Context, Here, StudyUid
+from worklist.health import beat_ages, missing_parts
+from worklist.page.rendering import render
+from worklist.problems import problem
+from worklist.signin import COOKIE, LIFETIME, WINDOW, Patience, Tokens, sign_in_needed
+from worklist.timeline import condensed
+
+STATUSES: Final = {
+    "": "Open",
+    "UNREAD": "Unread",
+    "CLAIMED": "Claimed",
+    "RECEIVING": "Receiving",
+    "COMPLETE": "Complete",
+    "READ": "Read",
+    "ALL": "All",
+}
+
+router = APIRouter(include_in_schema=False)
+Listing = Annotated[ListQuery, Query()]
+
+
+@router.get("/")
+def list_page(request: Request, here: Here, query: Listing) -> HTMLResponse:
+    """The reading list."""
+    return render(request, "list.html", _list(here, query))
+
+
+@router.get("/fragment/worklist")
+def list_fragment(request: Request, here: Here, query: Listing) -> HTMLResponse:
+    """The part of the list page that changes."""
+    return render(request, "list_rows.html", _list(here, query))
+
+
+@router.get("/studies/{study_uid}")
+def case_page(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
+    """One case."""
+    return render(request, "case.html", _case(here, study_uid))
+
+
+@router.get("/fragment/studies/{study_uid}")
+def case_fragment(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
+    """The part of the case page that changes."""
+    return render(request, "case_facts.html", _case(here, study_uid))
+
+
+@router.get("/docs")
+def docs(request: Request) -> HTMLResponse:
+    """The API in words, from its own OpenAPI document, without loading anything from elsewhere."""
+    return render(request, "docs.html", {"api": request.app.openapi()})
+
+
+def _list(here: Context, query: ListQuery) -> dict[str, Any]:
+    page = read_page(here, query)
+    with here.database.read() as session:
+        counts = worklist.open_counts(session)
+        missing = missing_parts(beat_ages(session, here.clock()))
+    chosen = query.model_dump(exclude_defaults=True, exclude={"cursor"}, mode="json")
+    return {
+        "items": page.items,
+        "counts": counts,
+        "missing": missing,
+        "now": here.clock(),
+        "query": query,
+        "query_string": urlencode(chosen | ({"cursor": query.cursor} if query.cursor else {})),
+        "next_page": "/?" + urlencode(chosen | {"cursor": page.next_cursor}) if page.next_cursor else None,
+        "statuses": STATUSES,
+        "urgencies": list(Urgency),
+        "open_door": not sign_in_needed(here.settings),
+    }
+
+
+def _case(here: Context, study_uid: str) -> dict[str, Any]:
+    case = read_detail(here, study_uid)
+    return {
+        "case": case,
+        "timeline": condensed(case.timeline),
+        "pictures": [instance for instance in case.instances if instance.preview_url],
+        "others": [instance for instance in case.instances if not instance.preview_url],
+        "now": here.clock(),
+        "urgencies": list(Urgency),
+        "open_door": not sign_in_needed(here.settings),
+    }
+
+
+def sign_in_routes(tokens: Tokens) -> APIRouter:
+    """``/sign-in`` and ``/sign-out``, the only routes that take a form."""
+    doors = APIRouter(include_in_schema=False)
+    patience = Patience()
+
+    @doors.get("/sign-in")
+    def form(request: Request, next: str = "/") -> HTMLResponse:  # noqa: A002 - the name in the query
+        return render(request, "sign_in.html", {"next": _local(next), "failed": False})
+
+    @doors.post("/sign-in")
+    async def sign_in(request: Request, here: Here) -> Response:
+        now = here.clock()
+        address = request.client.host if request.client else ""
+        if patience.exhausted(address, now):
+            wait = {"Retry-After": str(int(WINDOW.total_seconds()))}
+            return problem(request, 429, "Too many failed sign-ins; wait a minute.", headers=wait)
+        fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+        target = _local(fields.get("next", ["/"])[0])
+        owner = tokens.owner(fields.get("token", [""])[0].strip())
+        if owner is None:
+            patience.failed(address, now)
+            return render(request, "sign_in.html", {"next": target, "failed": True}, status=401)
+        answer = RedirectResponse(target, status_code=303)
+        answer.set_cookie(
+            COOKIE,
+            tokens.cookie(owner, now),
+            max_age=int(LIFETIME.total_seconds()),
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+        return answer
+
+    @doors.post("/sign-out")
+    def sign_out() -> Response:
+        answer = RedirectResponse("/sign-in", status_code=303)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return answer
+
+    return doors
+
+
+def _local(target: str) -> str:
+    """A path of our own, never another site ("//host", "/\\host")."""
+    return target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/"

@@ -1,0 +1,78 @@
+"""Errors as RFC 9457 problem documents; as a plain page where a person looks."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from triage.errors import DatabaseUnavailableError, FirstreadError, IdentifierError, NotFoundError, StateError
+from worklist.page.rendering import render
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_SECONDS: Final = 5
+
+_STATUS: Final[tuple[tuple[type[FirstreadError], int], ...]] = (
+    (NotFoundError, 404),
+    (StateError, 409),
+    (IdentifierError, 422),
+    (DatabaseUnavailableError, 503),
+)
+
+
+def document(status: int, detail: str, *, request_id: str = "", **more: Any) -> dict[str, Any]:
+    """Members of a problem document; ``type`` is about:blank, so ``title`` is the status phrase (RFC 9457, 4.2.1)."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+        **more,
+    }
+
+
+def problem(
+    request: Request, status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    """A problem as the asker wants it: JSON for programs, a page for a browser outside ``/api``."""
+    body = document(status, detail, request_id=getattr(request.state, "request_id", ""), **more)
+    if wants_page(request):
+        return render(request, "problem.html", {"problem": body}, status=status, headers=headers)
+    return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def wants_page(request: Request) -> bool:
+    """True for a browser that navigates."""
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers. Unhandled exceptions are answered by :class:`worklist.guard.Guard`, outside of these."""
+    app.add_exception_handler(FirstreadError, _firstread)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _firstread(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FirstreadError)  # noqa: S101 - what install() registered it for
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None
+    return problem(request, status, str(error), headers=headers, next_step=error.next_step)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    # pydantic's "input" and "ctx" repeat what was sent, which may be a patient's name in the wrong field
+    errors = [{"field": ".".join(map(str, item["loc"][1:])), "message": item["msg"]} for item in error.errors()]
+    named = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in errors)
+    return problem(request, 422, named, errors=errors)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return problem(request, error.status_code, error.detail, headers=dict(error.headers or {}))

@@ -1,0 +1,191 @@
+"""What the API says, field by field. Times are RFC 3339 in UTC; enumerations are their names."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from triage.findings import ScoreKind, Urgency
+from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class FindingOut(_Answer):
+    """A finding with its score; in a worklist item the highest score over the study's images."""
+
+    key: str
+    code: str
+    """Code value, in the coding scheme `scheme`."""
+    scheme: str
+    meaning: str
+    site: str
+    """Anatomic location in words, empty where the finding names none."""
+    probability: float | None
+    """Null when the score is no probability (`score_kind` OPERATING_POINT)."""
+    score: float
+    score_kind: ScoreKind
+    threshold: float
+    """On the scale of `score`: positive at `score >= threshold`."""
+    positive: bool
+    urgency: Urgency
+    """Class that a positive score asks for."""
+
+
+class ClassesOut(_Answer):
+    """Who asks for which class; null says nothing. The case has the highest, unless a person set one."""
+
+    order: Urgency | None
+    rule: Urgency | None
+    ai: Urgency | None
+    manual: Urgency | None
+    manual_by: str
+    manual_reason: str
+
+
+class WorklistItem(_Answer):
+    """A case of the reading list."""
+
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
+    """As in the image, components separated by carets (PS3.5 6.2.1)."""
+    patient_birth_date: str
+    patient_sex: str
+    accession_number: str
+    modality: str
+    """Distinct modalities, separated by a backslash."""
+    study_description: str
+    body_part_examined: str
+    study_date: str
+    instance_count: int
+    urgency: Urgency
+    explanation: str
+    classes: ClassesOut
+    received_at: datetime
+    last_received_at: datetime
+    due_at: datetime
+    study_status: StudyStatus
+    waiting_for: str | None
+    """What a study that is RECEIVING waits for."""
+    analysis_status: AnalysisStatus
+    """Of the latest analysis of the current revision; QUEUED before there is one."""
+    not_analysed: str | None
+    """Why there is no score, when the analysis ended without one."""
+    reading_status: ReadingStatus
+    reader: str
+    claimed_at: datetime | None
+    read_at: datetime | None
+    revision: int
+    findings_revision: int | None
+    """Revision that `findings` come from: lower than `revision` while a later look is under way."""
+    findings: list[FindingOut]
+    flags: list[str]
+    deliveries: dict[DeliveryStatus, int]
+    """How many deliveries of its result objects stand where."""
+
+
+class WorklistPage(_Answer):
+    items: list[WorklistItem]
+    next_cursor: str | None
+    """Send it as `cursor` for the next page; null on the last one."""
+
+
+class InstanceOut(_Answer):
+    """A current instance of a study and what became of it."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    modality: str
+    series_description: str
+    instance_number: str
+    view_position: str
+    received_at: datetime
+    analysed: bool
+    not_analysed: str | None
+    """"not analysed: ..." with the reason; null when it is analysed or its turn has not come."""
+    preview_url: str | None
+    overlay_url: str | None
+    findings: list[FindingOut]
+
+
+class TimelineEntry(_Answer):
+    at: datetime
+    kind: str
+    who: str
+    text: str
+
+
+class AnalysisOut(_Answer):
+    revision: int
+    bundle: str
+    version: str
+    weights_sha256: str
+    status: AnalysisStatus
+    reason: str
+    attempts: int
+    queued_at: datetime
+    started_at: datetime | None
+    scored_at: datetime | None
+    finished_at: datetime | None
+
+
+class DeliveryOut(_Answer):
+    destination: str
+    status: DeliveryStatus
+    reason: str
+    attempts: int
+    not_before: datetime | None
+    sent_at: datetime | None
+
+
+class ResultObjectOut(_Answer):
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    kind: str
+    """SR or SC."""
+    revision: int
+    bundle: str
+    created_at: datetime
+    deliveries: list[DeliveryOut]
+
+
+class StudyDetail(WorklistItem):
+    """A case in full."""
+
+    instances: list[InstanceOut]
+    timeline: list[TimelineEntry]
+    analyses: list[AnalysisOut]
+    result_objects: list[ResultObjectOut]
+
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class PriorityChange(_Request):
+    """A person's class for a case. It wins over order, rules and AI until it is withdrawn."""
+
+    urgency: Urgency | None
+    """Null takes an earlier one back."""
+    reason: Reason = Field(min_length=1)
+    """Shown in the list and kept in the audit trail; no patient data."""
+
+
+class Problem(_Answer):
+    """RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str

@@ -1,0 +1,70 @@
+"""The life of a case in sentences, from its event rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+from typing import Any, Final
+
+from triage.tables import Event
+from worklist.schemas import TimelineEntry
+
+Detail = Mapping[str, Any]
+
+_SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
+    "instance_stored": lambda d: f"{d.get('modality') or 'Instance'} received",
+    "instance_resent": lambda _: "The same instance again, already here",
+    "instance_versioned": lambda _: "The same pixels with a corrected header: a new version counts",
+    "instance_conflict": lambda _: "Other content under a known SOP Instance UID: kept aside, refused",
+    "identity_changed": lambda d: _because("Patient identity changed by the sender", d, "attributes"),
+    "study_complete": lambda d: _because("Study complete", d),
+    "study_reopened": lambda _: "More came: study open again",
+    "analysis_requested": lambda _: "Another analysis asked for",
+    "analysis_succeeded": lambda d: _because("Analysis done", d),
+    "analysis_not_analysed": lambda d: _because("Not analysed", d),
+    "analysis_failed": lambda d: _because("Analysis failed; the case keeps its place", d),
+    "analysis_retried": lambda d: _because("Analysis is tried again", d),
+    "lease_expired": lambda _: "A worker went silent; the analysis goes to another one",
+    "urgency_changed": lambda d: f"Class {d.get('before')} → {d.get('after')}",
+    "priority_set": lambda d: _because(f"Set to {d.get('after')}", d),
+    "priority_withdrawn": lambda d: _because("Class set by hand withdrawn", d),
+    "breaker_tripped": lambda _: "Too many STAT by AI lately: entered as URGENT",
+    "result_sent": lambda d: f"{d.get('kind_of_object', 'Result')} sent to {d.get('destination')}",
+    "delivery_retried": lambda d: _because(f"{d.get('destination')} did not take the {_object(d)}; again later", d),
+    "delivery_dead": lambda d: _because(f"{d.get('destination')} did not take the {_object(d)}; given up", d),
+    "delivery_resent": lambda d: f"{_object(d)} to be sent to {d.get('destination')} again",
+    "case_claimed": lambda _: "Claimed for reading",
+    "case_released": lambda _: "Released to the list",
+    "case_reopened": lambda _: "To be read again",
+    "case_read": lambda _: "Read",
+}
+
+
+def sentence(kind: str, detail: Detail) -> str:
+    """An event in words; a kind without a sentence of its own is told by its name and reason."""
+    tell = _SENTENCES.get(kind)
+    return tell(detail) if tell else _because(kind.replace("_", " ").capitalize(), detail)
+
+
+def timeline(events: Iterable[Event]) -> list[TimelineEntry]:
+    """One entry per event, oldest first."""
+    return [
+        TimelineEntry(at=event.at, kind=event.kind, who=event.who, text=sentence(event.kind, event.detail))
+        for event in events
+    ]
+
+
+def condensed(entries: Iterable[TimelineEntry]) -> list[TimelineEntry]:
+    """The same for people: a run of equal entries is one, with their number and the time of the last."""
+    runs = (list(run) for _, run in groupby(entries, key=lambda e: (e.kind, e.who, e.text)))
+    return [
+        run[-1].model_copy(update={"text": f"{len(run)} × {run[-1].text}"}) if len(run) > 1 else run[0] for run in runs
+    ]
+
+
+def _because(text: str, detail: Detail, field: str = "reason") -> str:
+    return f"{text}: {detail[field]}" if detail.get(field) else text
+
+
+def _object(detail: Detail) -> str:
+    return str(detail.get("kind_of_object", "result"))
