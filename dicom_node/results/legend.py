@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from dicom_node.results.wording import LABEL, comparison, kind_in_words, plain
 from triage.findings import Algorithm, Finding, ImageResult
 
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 BACKGROUND = (16, 18, 20)
 _WHITE, _GREY, _DIM = (245, 245, 245), (185, 188, 192), (150, 154, 158)
 _AMBER, _LIGHT_BLUE = (255, 200, 87), (110, 231, 255)
@@ -104,7 +106,7 @@ def _verdicts(image: ImageResult, marked: Finding | None, coloured: bool) -> Ite
 
 
 def _origin(algorithm: Algorithm) -> Iterator[_Line]:
-    yield _Line(f"{plain(algorithm.name)} {plain(algorithm.version)}", 20, _GREY)
+    yield _Line(f"{plain(algorithm.name)} {plain(algorithm.version)}", 20, _GREY, gap=26)
     if algorithm.research:
         yield _Line("RESEARCH ONLY", 22, _WHITE, gap=8)
     if algorithm.disclaimer:
@@ -151,8 +153,8 @@ class _Sheet:
         if font.getlength(line.left) + (font.getlength(line.right) + gap if line.right else 0) <= self._room:
             yield line
             return
-        words, text, first = line.left.split(" "), "", True
-        for word in words:
+        text, first = "", True
+        for word in self._words(line.left, font):
             longer = f"{text} {word}".strip()
             if text and font.getlength(longer) > self._room:
                 yield _Line(text, line.size, line.colour, gap=line.gap if first else 0)
@@ -163,10 +165,21 @@ class _Sheet:
         if line.right:
             yield _Line("", line.size, line.colour, right=line.right, gap=0)
 
+    def _words(self, text: str, font: _Font) -> Iterator[str]:
+        """The words of a text; one that is wider than the legend comes in pieces."""
+        for word in text.split(" "):
+            piece = ""
+            for letter in word:
+                if piece and font.getlength(piece + letter) > self._room:
+                    yield piece
+                    piece = ""
+                piece += letter
+            yield piece
+
     def _height(self, line: _Line) -> int:
         return self._pixels(line.gap + line.size * 1.2 + (25 if line.bar else 0))
 
-    def _font(self, line: _Line) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    def _font(self, line: _Line) -> _Font:
         return _font(max(8, self._pixels(line.size)))
 
     def _pixels(self, length: float) -> int:
@@ -174,6 +187,6 @@ class _Sheet:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> _Font:
     """Pillow's own face (Aileron, CC0): no font of the machine is needed."""
     return ImageFont.load_default(size)

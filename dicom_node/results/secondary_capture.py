@@ -25,6 +25,16 @@ SERIES_NUMBER = 9002
 JPEG_QUALITY = 90
 """Keeps the legend free of visible ringing."""
 JPEG_METHOD = "ISO_10918_1"
+"""ISO/IEC 10918-1 (PS3.3 C.7.6.1.1.5.1)."""
+
+_UNPAIRED = frozenset(
+    """ABDOMEN ABDOMENPELVIS AORTA BACK BLADDER BRAIN CEREBELLUM CERVIX CHEST CHESTABDOMEN CHESTABDPELVIS CIRCLEOFWILLIS
+    COCCYX COLON CORONARYARTERY CSPINE CTSPINE DUODENUM ESOPHAGUS FACE GALLBLADDER HEAD HEADNECK HEART ILEUM ILIUM JAW
+    JEJUNUM LARYNX LIVER LSPINE LSSPINE MAXILLA MEDIASTINUM MOUTH NECK NECKCHEST NOSE PANCREAS PELVIS PENIS PHARYNX
+    PROSTATE RECTUM SCALP SKULL SPINE SPLEEN SSPINE STERNUM STOMACH THYMUS THYROID TLSPINE TONGUE TRACHEA TSPINE URETER
+    URETHRA UTERUS VAGINA VULVA WHOLEBODY""".split()
+)
+"""Body parts of PS3.16 Annex L without a side, as dciodvfy knows them."""
 
 
 def build_heat_map(
@@ -107,14 +117,13 @@ def _put_secondary_capture(target: Dataset, source: SourceHeader, image: ImageRe
 
 
 def _put_body_part(target: Dataset, source: SourceHeader) -> None:
-    """Body Part Examined and Laterality (2C: empty when it is unknown whether the part is a paired one)."""
+    """Body Part Examined, and Laterality unless the part is an unpaired one (PS3.3 C.7.3.1: 2C)."""
     if source.text("BodyPartExamined"):
         source.copy("BodyPartExamined", target)
-    if "BodyPartExamined" not in target:
-        target.Laterality = ""
-    for keyword in ("Laterality", "ImageLaterality"):
-        if source.text(keyword):
-            source.copy(keyword, target)
+    if source.text("BodyPartExamined") in _UNPAIRED:
+        return
+    sides = (source.text("Laterality"), source.text("ImageLaterality"))
+    target.Laterality = next((side for side in sides if side in {"L", "R"}), "")
 
 
 def _orientation(source: SourceHeader) -> list[str] | str:
