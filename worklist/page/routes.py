@@ -16,7 +16,7 @@ from worklist.context import Context, Here, StudyUid
 from worklist.health import beat_ages, missing_parts
 from worklist.page.rendering import render
 from worklist.problems import problem
-from worklist.signin import COOKIE, LIFETIME, WINDOW, Patience, Tokens, sign_in_needed
+from worklist.signin import COOKIE, LIFETIME, WINDOW, Patience, Tokens
 from worklist.timeline import condensed
 
 STATUSES: Final = {
@@ -79,7 +79,6 @@ def _list(here: Context, query: ListQuery) -> dict[str, Any]:
         "next_page": "/?" + urlencode(chosen | {"cursor": page.next_cursor}) if page.next_cursor else None,
         "statuses": STATUSES,
         "urgencies": list(Urgency),
-        "open_door": not sign_in_needed(here.settings),
     }
 
 
@@ -92,7 +91,6 @@ def _case(here: Context, study_uid: str) -> dict[str, Any]:
         "others": [instance for instance in case.instances if not instance.preview_url],
         "now": here.clock(),
         "urgencies": list(Urgency),
-        "open_door": not sign_in_needed(here.settings),
     }
 
 
