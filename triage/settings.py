@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     """Where networks run: `auto` takes a GPU where one is present."""
     inference_threads: int = Field(default=0, ge=0, le=256)
     """Threads of one inference on CPU; 0 for one per core."""
+    analysis_processes: int = Field(default=1, ge=1, le=64)
+    """Processes that analyse in parallel; one inference already uses all cores."""
     quiet_seconds: float = Field(default=60.0, ge=0, le=3600)
     """A study is complete after this long without a new instance (all but radiographs)."""
     quiet_seconds_radiograph: float = Field(default=0.0, ge=0, le=3600)

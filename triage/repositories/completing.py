@@ -61,3 +61,8 @@ def due_studies(session: Session, now: datetime, limit: int = 100) -> list[Study
         .with_for_update(skip_locked=True, key_share=True)
     )
     return list(session.scalars(query))
+
+
+def any_due(session: Session, now: datetime) -> bool:
+    """True when the rule must look at some study now."""
+    return session.scalar(sa.select(sa.exists().where(Study.look_at.is_not(None), Study.look_at <= now))) or False

@@ -1,0 +1,1 @@
+"""The door: the command line, the one-process start, the demonstration, the doctor."""

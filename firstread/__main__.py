@@ -1,0 +1,5 @@
+"""``python -m firstread``: the same as the command ``firstread``."""
+
+from firstread.cli import main
+
+main()

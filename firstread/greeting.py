@@ -1,0 +1,23 @@
+"""What a person sees when the product has started: where it listens, where results go, what is open."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from triage.settings import Settings
+
+
+def print_addresses(settings: Settings, console: Console) -> None:
+    """Print where everything is, and the warning that loopback mode asks nobody who they are."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("Send studies to", f"[bold]{settings.ae_title}@{settings.bind}:{settings.dicom_port}[/]")
+    grid.add_row("Reading worklist", f"[bold]http://{settings.bind}:{settings.http_port}/[/]")
+    where = ", ".join(destination.address for destination in settings.destinations)
+    grid.add_row("Results go to", where or "[yellow]nowhere yet: add --destination AET@HOST:PORT[/]")
+    grid.add_row("Data", str(settings.data))
+    console.print("\n[bold green]firstread is up.[/] Ctrl-C stops it.")
+    console.print(grid)
+    if settings.on_loopback:
+        console.print("[dim]Bound to loopback: any calling AE title is admitted and nobody signs in.[/]")
+    console.print()

@@ -1,0 +1,184 @@
+"""The whole product with one command: parts as processes, restarted when they die, stopped in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import IO, Final
+
+from triage.database import Database
+from triage.errors import FirstreadError, SettingsError
+from triage.logging import get_logger
+from triage.repositories import heartbeats
+from triage.settings import Settings
+from workers.workbench import utc_now
+
+PARTS: Final[dict[str, Sequence[str]]] = {
+    "listen": ("listen",),
+    "work": ("work", "--queue", "analysis"),
+    "deliver": ("work", "--queue", "delivery", "--queue", "housekeeping"),
+    "serve": ("serve",),
+}
+"""Analysis and delivery are separate workers: a slow destination never holds up a diagnosis."""
+STOP_WITHIN: Final = 30.0  # seconds for running work before a part is killed
+LONGEST_PAUSE: Final = 30.0  # seconds between restarts of a part that keeps dying
+STEADY: Final = 60.0  # seconds after which a part counts as healthy again
+UNUSABLE: Final = 78  # exit status of a part whose settings are wrong (EX_CONFIG): restarting cannot help
+
+log = get_logger(__name__)
+
+
+@dataclass
+class Part:
+    """One supervised process."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    started: float
+    deaths: int = 0
+    restart_at: float | None = None
+
+
+@dataclass
+class Supervisor:
+    """Runs the parts of the product until it is told to stop.
+
+    Parameters
+    ----------
+    output : file, optional
+        Where the parts log to; the terminal by default.
+    """
+
+    settings: Settings
+    output: IO[bytes] | None = None
+    parts: dict[str, Part] = field(default_factory=dict)
+    _stopping: bool = False
+
+    def start(self) -> None:
+        """Prepare data directory and database, then start every part.
+
+        Raises
+        ------
+        SettingsError
+            The data directory cannot be used, or another ``up`` already runs on it.
+        """
+        prepare(self.settings)
+        for name in PARTS:
+            self.parts[name] = self._launch(name)
+
+    def wait_until_ready(self, timeout: float = 60.0) -> None:
+        """Return when every part has reported alive.
+
+        Raises
+        ------
+        FirstreadError
+            A part ended or did not come up in time; says which.
+        """
+        database = Database(self.settings.database)
+        deadline = time.monotonic() + timeout
+        try:
+            while True:
+                self.look_after()
+                with database.read() as session:
+                    alive = {row.part for row in heartbeats.alive(session, utc_now())}
+                missing = sorted(PARTS.keys() - alive)
+                if not missing:
+                    return
+                if time.monotonic() > deadline:
+                    raise FirstreadError(f"{', '.join(missing)} did not come up within {timeout:.0f} s.")
+                time.sleep(0.05)
+        finally:
+            database.dispose()
+
+    def look_after(self) -> None:
+        """Restart what has died, after a pause that grows with each death.
+
+        Raises
+        ------
+        SettingsError
+            A part says that its settings are unusable.
+        """
+        now = time.monotonic()
+        for part in self.parts.values():
+            status = part.process.poll()
+            if status is None:
+                if now - part.started > STEADY:
+                    part.deaths = 0
+                continue
+            if status == UNUSABLE:
+                raise SettingsError(f"{part.name} cannot run with these settings; its message stands above.")
+            if part.restart_at is None:
+                part.deaths += 1
+                part.restart_at = now + min(LONGEST_PAUSE, 0.5 * 2 ** (part.deaths - 1))
+                log.error("part_died", name=part.name, status=status, restart_in_s=round(part.restart_at - now, 1))
+            elif now >= part.restart_at:
+                deaths = part.deaths
+                self.parts[part.name] = fresh = self._launch(part.name)
+                fresh.deaths = deaths
+
+    def run(self, tick: Callable[[], None] = lambda: None) -> None:
+        """Supervise until SIGTERM or Ctrl-C, then stop in order."""
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            self._stopping = True
+
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, stop)
+        try:
+            while not self._stopping:
+                self.look_after()
+                tick()
+                time.sleep(0.2)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop receiving first, then let workers finish what they hold; kill what does not end in time."""
+        for name in PARTS:
+            part = self.parts.get(name)
+            if part is not None and part.process.poll() is None:
+                part.process.terminate()
+        deadline = time.monotonic() + STOP_WITHIN
+        for part in self.parts.values():
+            try:
+                part.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error("part_killed", name=part.name)
+                os.killpg(part.process.pid, signal.SIGKILL)
+                part.process.wait()
+
+    def _launch(self, name: str) -> Part:
+        # A session of its own: Ctrl-C reaches only the supervisor, which then stops the parts in order.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "firstread", *PARTS[name]],
+            env={**os.environ, **self.settings.as_environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=self.output,
+            start_new_session=True,
+        )
+        return Part(name, process, time.monotonic())
+
+
+def prepare(settings: Settings) -> None:
+    """Make the data directory and bring the database to this version's schema.
+
+    Raises
+    ------
+    SettingsError
+        The directory cannot be written.
+    """
+    try:
+        for folder in (settings.data, settings.archive, settings.results):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"The data directory {settings.data} cannot be used: {error.strerror}.") from error
+    database = Database(settings.database)
+    database.migrate()
+    database.dispose()

@@ -1,0 +1,254 @@
+"""The journey of one analysis: claim → look → score → explain → report, each step ended by a commit.
+
+Scores are committed first, because they move the case; pictures and report follow. What a step has committed is not
+done again when a later one fails or the study is still growing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
+
+from models.bundle import Bundle
+from triage.findings import Algorithm, AnalysisResult, NotAnalysed, NotAnalysedReason
+from triage.logging import bound, get_logger
+from triage.repositories import analyses, outcomes
+from triage.repositories.placing import raise_by_ai
+from triage.settings import Settings
+from triage.states import StudyStatus
+from triage.tables import Analysis, AnalysisImage, Instance
+from workers.claims import Claim, answered, take
+from workers.explaining import Explained, explain_image
+from workers.reporting import ReportSources, report
+from workers.scoring import Ready, Scored, make_ready, score
+from workers.screening import split
+from workers.workbench import Workbench
+
+log = get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class Case:
+    """One claimed analysis on its way through this process.
+
+    Attributes
+    ----------
+    bundle : Bundle or None
+        None as long as no image of the study is for a network.
+    carried : list of int
+        Instance ids whose findings an earlier revision already has.
+    other_bundles : set of str
+        Bundles that read other images of the study.
+    """
+
+    claim: Claim
+    bundle: Bundle | None = None
+    instance_ids: dict[str, int] = field(default_factory=dict)
+    left_out: list[NotAnalysed] = field(default_factory=list)
+    ready: list[Ready] = field(default_factory=list)
+    carried: list[int] = field(default_factory=list)
+    other_bundles: set[str] = field(default_factory=set)
+
+
+def analyse_due(bench: Workbench) -> int:
+    """Work until nothing is due; returns how many analyses were looked at."""
+    done = 0
+    while claims := take(bench):
+        analyse(bench, claims)
+        done += len(claims)
+    return done
+
+
+def analyse(bench: Workbench, claims: Sequence[Claim]) -> None:
+    """Bring claimed analyses as far as their studies allow."""
+    cases = []
+    for claim in claims:
+        with bound(study_instance_uid=claim.study_instance_uid, analysis_id=claim.analysis_id), answered(bench, claim):
+            cases.append(look(bench, claim))
+    for case, scored in _score_together(bench, cases):
+        with (
+            bound(study_instance_uid=case.claim.study_instance_uid, analysis_id=case.claim.analysis_id),
+            answered(bench, case.claim),
+        ):
+            _finish(bench, case, scored)
+
+
+def look(bench: Workbench, claim: Claim) -> Case:
+    """Screen and prepare what this analysis has not looked at yet."""
+    with bench.database.read() as session:
+        analysis = session.get_one(Analysis, claim.analysis_id)
+        seen = {image.instance_id for image in analysis.images}
+        fresh = [i for i in outcomes.current_instances(session, claim.study_id) if i.id not in seen]
+        ours, left_out, others = split(bench, fresh, claim.bundle_name)
+        case = Case(claim=claim, left_out=left_out, instance_ids={i.sop_instance_uid: i.id for i in fresh})
+        if ours:
+            case.bundle = ours[0].bundle
+            earlier = outcomes.carried_over(session, analysis, case.bundle.algorithm().weights_sha256)
+            case.carried = [c.instance_id for c in ours if c.instance_id in earlier]
+        elif claim.bundle_name:
+            case.bundle = bench.registry.get(claim.bundle_name)
+    for candidate in others:
+        case.other_bundles.add(candidate.bundle.metadata.name)
+        case.left_out.append(
+            NotAnalysed(
+                sop_instance_uid=candidate.sop_instance_uid,
+                reason=NotAnalysedReason.OTHER_BUNDLE,
+                detail=candidate.bundle.metadata.name,
+            )
+        )
+    for candidate in ours:
+        if candidate.instance_id not in case.carried:
+            ready = make_ready(candidate)
+            if isinstance(ready, NotAnalysed):
+                case.left_out.append(ready)
+            else:
+                case.ready.append(ready)
+    return case
+
+
+def _score_together(bench: Workbench, cases: Sequence[Case]) -> list[tuple[Case, list[Scored]]]:
+    """One inference batch per bundle over all cases; cases whose inference failed are answered and left out."""
+    by_bundle: dict[str, list[Case]] = {}
+    for case in cases:
+        by_bundle.setdefault(case.bundle.metadata.name if case.bundle else "", []).append(case)
+    scored_cases = []
+    for group in by_bundle.values():
+        bundle = group[0].bundle
+        images = [image for case in group for image in case.ready]
+        with answered(bench, *(case.claim for case in group)):
+            scored = score(bench.predictor(bundle), images) if bundle and images else []
+            by_image = {id(s.ready): s for s in scored}
+            scored_cases += [(case, [by_image[id(image)] for image in case.ready]) for case in group]
+    return scored_cases
+
+
+def _finish(bench: Workbench, case: Case, scored: list[Scored]) -> None:
+    first = _commit_scores(bench, case, scored)
+    log.info("images_scored", scored=len(scored), left_out=len(case.left_out), carried=len(case.carried))
+    explained = [explain_image(bench, case.claim, image, number) for number, image in enumerate(scored, start=first)]
+    sources = _commit_pictures(bench, case, explained)
+    if sources is None:
+        return
+    built = report(bench, case.claim, sources)
+    _commit_report(bench, case.claim, built)
+
+
+def _commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> int:
+    """The moment the order changes. Returns the Instance Number of the next heat map."""
+    now = bench.clock()
+    with bench.database.write() as session:
+        analysis = analyses.held(session, case.claim.analysis_id, case.claim.token)
+        algorithm = case.bundle.algorithm() if case.bundle else None
+        number = 1 + sum(1 for image in analysis.images if image.reason is None)
+        if case.carried and algorithm is not None:
+            earlier = outcomes.carried_over(session, analysis, algorithm.weights_sha256)
+            analysis.images.extend(outcomes.copy_image(earlier[instance_id]) for instance_id in case.carried)
+            analysis.scored_at = analysis.scored_at or now
+        outcomes.record_images(
+            session, analysis, algorithm, [s.result for s in scored], case.left_out, case.instance_ids, at=now
+        )
+        for name in case.other_bundles:
+            analyses.queue_sibling(session, analysis, name, at=now)
+        if scored or case.carried:
+            urgency, reason = outcomes.ai_claim(session, analysis.study)
+            raise_by_ai(
+                session,
+                analysis.study,
+                urgency,
+                reason,
+                targets=bench.settings.targets,
+                breaker=bench.settings.breaker,
+                at=now,
+            )
+    return number
+
+
+def _commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained]) -> ReportSources | None:
+    """Record regions and heat maps. None ends the run: parked until more arrives, declined, or nothing new to say."""
+    now = bench.clock()
+    with bench.database.write() as session:
+        analysis = analyses.held(session, case.claim.analysis_id, case.claim.token)
+        outcomes.record_regions(
+            analysis,
+            [e.result for e in explained],
+            {e.result.sop_instance_uid: e.previews for e in explained},
+        )
+        outcomes.record_objects(session, analysis, [e.heat_map for e in explained], at=now)
+        instances = outcomes.current_instances(session, case.claim.study_id)
+        if _still_growing(analysis, instances):
+            analyses.park(analysis)
+            return None
+        scored = [image for image in analysis.images if image.reason is None]
+        if not scored:
+            reason, detail = _reason_for_all(analysis.images)
+            analyses.decline(session, analysis, reason, detail, at=now)
+            return None
+        predecessor = analyses.predecessor(session, analysis)
+        if predecessor is not None and _same_images(analysis, predecessor):
+            note = f"no new image for {analysis.bundle_name}: the report of revision {predecessor.revision} stands"
+            analyses.succeed(session, analysis, at=now, reason=note)
+            return None
+        algorithm = bench.registry.get(analysis.bundle_name).algorithm()
+        return _sources(session, analysis, algorithm, instances, predecessor)
+
+
+def _commit_report(bench: Workbench, claim: Claim, built: outcomes.BuiltObject) -> None:
+    """Record the report and owe everything of this analysis to the destinations, unless the study has grown."""
+    now = bench.clock()
+    with bench.database.write() as session:
+        analysis = analyses.held(session, claim.analysis_id, claim.token)
+        if _still_growing(analysis, outcomes.current_instances(session, claim.study_id)):
+            analyses.park(analysis)
+            return
+        outcomes.record_objects(session, analysis, [built], at=now)
+        session.refresh(analysis, ["result_objects"])
+        outcomes.owe(session, analysis.result_objects, wanted_kinds(bench.settings), at=now)
+        analyses.succeed(session, analysis, at=now)
+
+
+def wanted_kinds(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Which objects each destination takes."""
+    return {d.address: ("SC", "SR") if d.heat_map else ("SR",) for d in settings.destinations}
+
+
+def _still_growing(analysis: Analysis, instances: Sequence[Instance]) -> bool:
+    looked_at = {image.instance_id for image in analysis.images}
+    return analysis.study.status is StudyStatus.RECEIVING or any(i.id not in looked_at for i in instances)
+
+
+def _same_images(analysis: Analysis, predecessor: Analysis) -> bool:
+    def scored(a: Analysis) -> set[int]:
+        return {image.instance_id for image in a.images if image.reason is None}
+
+    return scored(analysis) == scored(predecessor) and analysis.weights_sha256 == predecessor.weights_sha256
+
+
+def _reason_for_all(images: Sequence[AnalysisImage]) -> tuple[NotAnalysedReason, str]:
+    """One reason for a study of which nothing was for a network: the first image's, and that others differ."""
+    reasons = [(image.reason, image.detail) for image in images if image.reason is not None]
+    if not reasons:
+        return NotAnalysedReason.NO_BUNDLE, "the study has no image"
+    (reason, detail), others = reasons[0], {reason for reason, _ in reasons[1:]} - {reasons[0][0]}
+    more = f"{len(others)} more reasons among {len(reasons)} instances" if others else ""
+    return reason, "; ".join(filter(None, (detail, more)))
+
+
+def _sources(
+    session: Session,
+    analysis: Analysis,
+    algorithm: Algorithm,
+    instances: Sequence[Instance],
+    predecessor: Analysis | None,
+) -> ReportSources:
+    images, left_out = outcomes.load_images(session, analysis.id)
+    uids = {instance.id: instance.sop_instance_uid for instance in instances}
+    pictures = outcomes.pictures(session, analysis.study_id, uids.keys(), algorithm.weights_sha256)
+    earlier = outcomes.report_of(session, predecessor) if predecessor else None
+    return ReportSources(
+        result=AnalysisResult(algorithm=algorithm, images=images, not_analysed=left_out),
+        instances=instances,
+        heat_maps={uids[instance_id]: row.relative_path for instance_id, row in pictures.items()},
+        predecessor=earlier.relative_path if earlier else None,
+    )

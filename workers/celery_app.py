@@ -1,0 +1,66 @@
+"""The Celery application: settings proven against the traps of docs/decisions.md, made at the entry point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange
+from kombu import Queue as KombuQueue
+
+from triage.settings import Settings
+from workers.names import Queue, Task
+
+IN_PROCESS = "memory://localhost/"
+POLLING = 0.005
+"""Seconds between looks of the in-process transport (kombu's default of 1 s would be the longest part of a result)."""
+
+
+def create_celery(settings: Settings) -> Any:
+    """A Celery application for this configuration, without tasks.
+
+    No result backend, no late acknowledgement, no ETA: the database knows what is owed, and a lost message is rung
+    again by the bell.
+    """
+    app = Celery("firstread", broker=settings.broker_url or IN_PROCESS, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        result_backend=None,
+        task_queues=[KombuQueue(queue, Exchange(queue), routing_key=queue) for queue in Queue],
+        task_default_queue=Queue.ANALYSIS,
+        task_routes={
+            Task.ANALYSE: {"queue": Queue.ANALYSIS},
+            Task.DELIVER: {"queue": Queue.DELIVERY},
+            Task.COMPLETE: {"queue": Queue.HOUSEKEEPING},
+            Task.SWEEP: {"queue": Queue.HOUSEKEEPING},
+        },
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        worker_soft_shutdown_timeout=20.0,
+        worker_proc_alive_timeout=60.0,
+        worker_max_tasks_per_child=None,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=_transport_options(settings),
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    if settings.embedded:
+        return {"polling_interval": POLLING}
+    # A frozen Redis must not freeze us: every call to it is bounded.
+    return {
+        "socket_timeout": 5,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        "visibility_timeout": 3600,
+    }

@@ -1,0 +1,73 @@
+"""What is owed goes out: due deliveries of one destination over one association, every attempt a row."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from dicom_node.scu import SendOutcome, send
+from triage.identifiers import PeerAddress
+from triage.logging import get_logger
+from triage.repositories import deliveries
+from workers.workbench import Workbench
+
+log = get_logger(__name__)
+
+
+def deliver_due(bench: Workbench, destination: str) -> int:
+    """Send until nothing is due for the destination; returns how many objects it took."""
+    taken = 0
+    while True:
+        batch_taken, batch_size = _deliver_batch(bench, destination)
+        taken += batch_taken
+        if batch_size == 0 or batch_taken < batch_size:
+            return taken  # the rest has a later due time now
+
+
+def _deliver_batch(bench: Workbench, destination: str) -> tuple[int, int]:
+    started_at = bench.clock()
+    with bench.database.write() as session:
+        claimed = {
+            delivery.result_object.sop_instance_uid: delivery
+            for delivery in deliveries.claim_batch(session, destination, started_at)
+        }
+    if not claimed:
+        return 0, 0
+    outcomes = send(
+        PeerAddress.parse(destination),
+        [bench.settings.results / d.result_object.relative_path for d in claimed.values()],
+        calling_ae_title=bench.settings.ae_title,
+    )
+    taken = 0
+    for outcome in outcomes:
+        delivery = claimed.pop(outcome.sop_instance_uid)
+        taken += _conclude(bench, delivery.id, delivery.token, _attempt(outcome), started_at)
+    for delivery in claimed.values():
+        unanswered = deliveries.Attempt(delivered=False, error="the association ended before this object")
+        _conclude(bench, delivery.id, delivery.token, unanswered, started_at)
+    log.info("batch_delivered", destination=destination, taken=taken)
+    return taken, len(outcomes) + len(claimed)
+
+
+def _attempt(outcome: SendOutcome) -> deliveries.Attempt:
+    return deliveries.Attempt(
+        delivered=outcome.stored,
+        dicom_status=outcome.status,
+        error=outcome.error,
+        permanent=not outcome.stored and not outcome.retryable,
+    )
+
+
+def _conclude(
+    bench: Workbench, delivery_id: int, token: str, attempt: deliveries.Attempt, started_at: datetime
+) -> bool:
+    with bench.database.write() as session:
+        concluded = deliveries.conclude(
+            session,
+            delivery_id,
+            token,
+            attempt,
+            started_at=started_at,
+            finished_at=bench.clock(),
+            give_up_after=timedelta(hours=bench.settings.delivery_hours),
+        )
+    return concluded is not None and attempt.delivered

@@ -1,0 +1,62 @@
+"""The heartbeat of a process: a row that says it lives, renewed by a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from triage.database import Database
+from triage.errors import DatabaseUnavailableError
+from triage.logging import get_logger
+from triage.repositories import heartbeats
+
+log = get_logger(__name__)
+
+
+def process_name(part: str) -> str:
+    """``part@host:pid``: who holds an association or a lease."""
+    return f"{part}@{socket.gethostname()}:{os.getpid()}"
+
+
+class Pulse(threading.Thread):
+    """Renews the heartbeat row of this process until it is stopped.
+
+    Parameters
+    ----------
+    part : str
+        "listen", "work", "deliver" or "serve".
+    detail : dict
+        Shown by `/readyz` and the doctor: ports, bundles, never a patient.
+    """
+
+    def __init__(
+        self, database: Database, part: str, clock: Callable[[], datetime], detail: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(name="pulse", daemon=True)
+        self._database, self._part, self._clock, self._detail = database, part, clock, detail or {}
+        self._stopped = threading.Event()
+        self.process_name = process_name(part)
+
+    def run(self) -> None:
+        while True:
+            try:
+                with self._database.write() as session:
+                    heartbeats.beat(session, self.process_name, self._part, at=self._clock(), detail=self._detail)
+            except DatabaseUnavailableError as error:
+                log.warning("heartbeat_failed", advice=error.advice())
+            if self._stopped.wait(heartbeats.INTERVAL.total_seconds()):
+                return
+
+    def stop(self) -> None:
+        """Stop and take the row along: an orderly end is no loss."""
+        self._stopped.set()
+        self.join(timeout=5)
+        try:
+            with self._database.write() as session:
+                heartbeats.stop(session, self.process_name)
+        except DatabaseUnavailableError as error:
+            log.warning("heartbeat_not_removed", advice=error.advice())

@@ -1,0 +1,71 @@
+"""From a stored instance to a decision: which bundle reads it, or why none does. Headers only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from models import decoding
+from models.bundle import Bundle
+from models.image_facts import ImageFacts
+from models.routing import Refusal
+from triage.errors import DicomError
+from triage.findings import NotAnalysed, NotAnalysedReason
+from triage.tables import Instance
+from workers.workbench import Workbench
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Candidate:
+    """An image that a bundle reads. ``dataset`` includes its pixel data, still encoded."""
+
+    instance_id: int
+    sop_instance_uid: str
+    bundle: Bundle
+    dataset: Dataset
+
+
+def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
+    """Decide about one instance. Whatever is wrong with it becomes a reason, never an exception."""
+    uid = instance.sop_instance_uid
+    if instance.not_analysed is not None:
+        return NotAnalysed(sop_instance_uid=uid, reason=instance.not_analysed, detail=instance.modality)
+    try:
+        dataset = decoding.read(bench.archive.path(instance.relative_path))
+        facts = ImageFacts.from_dataset(dataset)
+    except DicomError as error:
+        return NotAnalysed(sop_instance_uid=uid, reason=NotAnalysedReason.DECODE_ERROR, detail=str(error))
+    route = bench.registry.route(facts)
+    if isinstance(route, Refusal):
+        return NotAnalysed(sop_instance_uid=uid, reason=route.reason, detail=route.detail)
+    return Candidate(instance_id=instance.id, sop_instance_uid=uid, bundle=route.bundle, dataset=dataset)
+
+
+def split(
+    bench: Workbench, instances: Sequence[Instance], bundle_name: str
+) -> tuple[list[Candidate], list[NotAnalysed], list[Candidate]]:
+    """Screen a study's new instances for one analysis.
+
+    Parameters
+    ----------
+    bundle_name : str
+        The analysis's bundle; "" when it has none yet: the first image that any bundle takes decides.
+
+    Returns
+    -------
+    ours, left_out, others
+        Images for this analysis's bundle, images for none, images that another bundle reads.
+    """
+    ours: list[Candidate] = []
+    left_out: list[NotAnalysed] = []
+    others: list[Candidate] = []
+    for instance in instances:
+        verdict = screen(bench, instance)
+        if isinstance(verdict, NotAnalysed):
+            left_out.append(verdict)
+            continue
+        bundle_name = bundle_name or verdict.bundle.metadata.name
+        (ours if verdict.bundle.metadata.name == bundle_name else others).append(verdict)
+    return ours, left_out, others

@@ -1,0 +1,116 @@
+"""One Celery worker as a process: its pool, its workbenches, its bell, its orderly end."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+from celery import signals
+from celery.exceptions import SecurityWarning
+
+from dicom_node import results
+from triage.errors import FirstreadError
+from triage.logging import configure, get_logger
+from triage.settings import Settings
+from workers import tasks
+from workers.bell import Bell
+from workers.celery_app import create_celery
+from workers.names import Queue
+from workers.pulse import Pulse
+from workers.workbench import Workbench, utc_now
+
+DELIVERY_THREADS = 8
+"""Destinations served at the same time; a silent one blocks only its own thread."""
+
+log = get_logger(__name__)
+
+
+class Staff:
+    """Gives each process of a worker its own workbench, made after the fork and never shared across it."""
+
+    def __init__(self, settings: Settings, queues: Collection[Queue]) -> None:
+        self._settings, self._queues = settings, queues
+        self._bench: Workbench | None = None
+        self._pulse: Pulse | None = None
+        self._pid = 0
+
+    def bench(self) -> Workbench:
+        """This process's workbench, opened at first use."""
+        if self._bench is None or self._pid != os.getpid():
+            self._bench, self._pid = Workbench.open(self._settings), os.getpid()
+        return self._bench
+
+    def start(self, **_: Any) -> None:
+        """Open, load the networks, report alive. A bundle that cannot be loaded is said, and the rest goes on."""
+        bench = self.bench()
+        analyses = Queue.ANALYSIS in self._queues
+        if analyses:
+            results.warm_up(bench.node)
+            for bundle in bench.registry.available:
+                try:
+                    bench.predictor(bundle)
+                except FirstreadError as error:
+                    log.error("bundle_unavailable", bundle=bundle.metadata.name, advice=error.advice())
+        part = "work" if analyses else "deliver"
+        detail = {
+            "queues": sorted(str(queue) for queue in self._queues),
+            "bundles": [b.metadata.name for b in bench.registry.available],
+        }
+        self._pulse = Pulse(bench.database, part, bench.clock, detail)
+        self._pulse.start()
+        log.info("worker_ready", **detail)
+
+    def stop(self, **_: Any) -> None:
+        if self._pulse is not None and self._pid == os.getpid():
+            self._pulse.stop()
+            self._pulse = None
+
+
+def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
+    """Run a worker until it is told to stop (SIGTERM: finish what runs, then end).
+
+    Analyses run in processes of their own (prefork), because a decoder may crash and Python's threads cannot be
+    stopped; a worker that only delivers uses threads, because it waits for the network.
+    """
+    staff = Staff(settings, queues)
+    app = create_celery(settings)
+    tasks.register(app, staff.bench)
+    processes = Queue.ANALYSIS in queues
+    bell = Bell(app, Workbench.open(settings).database, queues, utc_now)
+
+    def logging_of_this_process(**_: Any) -> None:
+        configure(part="work", as_json=settings.log_json)
+
+    def begin(**_: Any) -> None:
+        bell.start()
+
+    def end(**_: Any) -> None:
+        bell.stop()
+        staff.stop()
+
+    signals.setup_logging.connect(logging_of_this_process, weak=False)
+    signals.worker_ready.connect(begin, weak=False)
+    signals.worker_shutting_down.connect(end, weak=False)
+    if processes:
+        signals.worker_process_init.connect(staff.start, weak=False)
+        signals.worker_process_shutdown.connect(staff.stop, weak=False)
+    else:
+        signals.worker_init.connect(staff.start, weak=False)
+    concurrency = settings.analysis_processes + (len(queues) > 1) if processes else DELIVERY_THREADS
+    # Root is the usual user of a container; Celery's warning is about pickle, which we do not accept.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    app.worker_main(
+        [
+            "--quiet",
+            "worker",
+            "--loglevel=WARNING",
+            f"--pool={'prefork' if processes else 'threads'}",
+            f"--concurrency={concurrency}",
+            f"--queues={','.join(sorted(queues))}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )

@@ -1,0 +1,42 @@
+"""The tasks: thin shells around plain functions of a workbench. Sent by name, with no patient data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from workers import analysis, delivery, housekeeping
+from workers.names import Task
+from workers.workbench import Workbench
+
+
+def register(app: Any, bench: Callable[[], Workbench]) -> None:
+    """Register the tasks with a Celery application.
+
+    Parameters
+    ----------
+    app : celery.Celery
+    bench : callable
+        Returns this process's workbench.
+    """
+
+    def analyse() -> None:
+        analysis.analyse_due(bench())
+
+    def deliver(destination: str) -> None:
+        delivery.deliver_due(bench(), destination)
+
+    def complete() -> None:
+        housekeeping.complete_due(bench())
+
+    def sweep() -> None:
+        housekeeping.bury_the_dead(bench())
+        housekeeping.sweep_incoming(bench())
+
+    for name, body in (
+        (Task.ANALYSE, analyse),
+        (Task.DELIVER, deliver),
+        (Task.COMPLETE, complete),
+        (Task.SWEEP, sweep),
+    ):
+        app.task(body, name=name)
