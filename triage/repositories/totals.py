@@ -52,4 +52,4 @@ def totals(session: Session) -> Totals:
 
 def _by(session: Session, column: InstrumentedAttribute[Kind], kind: type[Kind]) -> Mapping[Kind, int]:
     rows = session.execute(sa.select(column, sa.func.count()).group_by(column))
-    return dict.fromkeys(kind, 0) | dict(rows.tuples().all())
+    return dict.fromkeys(kind, 0) | dict(rows.all())

@@ -194,7 +194,7 @@ def latest_images(session: Session, study_uid: str, sop_instance_uid: str) -> Se
 def open_counts(session: Session) -> Mapping[Urgency, int]:
     """Open cases per class; every class is there."""
     rows = session.execute(sa.select(Study.urgency, sa.func.count()).where(OPEN).group_by(Study.urgency))
-    return dict.fromkeys(Urgency, 0) | dict(rows.tuples().all())
+    return dict.fromkeys(Urgency, 0) | dict(rows.all())
 
 
 def events_after(session: Session, event_id: int, limit: int) -> Sequence[tuple[Event, str | None]]:

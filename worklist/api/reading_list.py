@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from triage.findings import Urgency
@@ -46,6 +46,11 @@ class ListQuery(BaseModel):
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str = Field(default="", max_length=100)
     """`next_cursor` of the page before."""
+
+    @field_validator("urgency", mode="before")
+    @classmethod
+    def _empty_is_any(cls, value: object) -> object:
+        return value or None  # a form sends its empty fields too
 
     @property
     def filters(self) -> Filters:
