@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from firstread import model_commands
 from triage.errors import FirstreadError, SettingsError
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+database_commands = typer.Typer(help="The database: upgrade and status.", no_args_is_help=True)
 EX_CONFIG = 78
 
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of archive, results and database.")]
@@ -116,6 +118,132 @@ def serve() -> None:
     from firstread import parts  # noqa: PLC0415
 
     parts.serve(settings_of())
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End when every study is through.")] = False,
+) -> None:
+    """Show the whole product: a stand-in PACS, synthetic patients with known truth, reports and heat maps coming back.
+
+    Example: `firstread demo --once`
+    """
+    from firstread.demo import run_demo  # noqa: PLC0415
+    from triage.logging import configure  # noqa: PLC0415
+
+    configure(part="demo", as_json=False, level="ERROR")
+    run_demo(settings_of(), Console(), once=once)
+
+
+@app.command()
+def send(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    to: Annotated[str, typer.Option("--to", help="AET@HOST:PORT")],
+    ae_title: AeTitle = None,
+) -> None:
+    """Send DICOM files to a peer, with a progress bar. Exit status 1 when anything was not stored.
+
+    Example: `firstread send studies/ --to FIRSTREAD@127.0.0.1:11112`
+    """
+    from firstread.transfers import send_files  # noqa: PLC0415
+    from triage.identifiers import PeerAddress  # noqa: PLC0415
+
+    settings = settings_of(ae_title=ae_title)
+    send_files(paths, PeerAddress.parse(to), calling_ae_title=settings.ae_title, console=Console())
+
+
+@app.command()
+def echo(
+    peer: Annotated[str, typer.Argument(help="AET@HOST:PORT")],
+    ae_title: AeTitle = None,
+) -> None:
+    """Ask a peer by C-ECHO whether it is there and knows us.
+
+    Example: `firstread echo PACS@10.0.0.5:104`
+    """
+    from firstread.transfers import echo_peer  # noqa: PLC0415
+    from triage.identifiers import PeerAddress  # noqa: PLC0415
+
+    settings = settings_of(ae_title=ae_title)
+    echo_peer(PeerAddress.parse(peer), calling_ae_title=settings.ae_title, console=Console())
+
+
+@app.command()
+def doctor(data: Data = None, destination: Destinations = None) -> None:
+    """Check settings, disk, database, ports, bundles and each destination, and say what to do about each failure.
+
+    Example: `firstread doctor`
+    """
+    from firstread.doctor import report  # noqa: PLC0415
+    from triage.logging import configure  # noqa: PLC0415
+
+    configure(part="doctor", as_json=False, level="CRITICAL")
+    if not report(settings_of(data=data, destinations=destination), Console()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def worklist(
+    data: Data = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many cases.")] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Print the reading worklist in the terminal, most urgent first.
+
+    Example: `firstread worklist --limit 10`
+    """
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from firstread import worklist_table  # noqa: PLC0415
+    from triage.database import Database  # noqa: PLC0415
+
+    database = Database(settings_of(data=data).database)
+    database.require_current()
+    cases = worklist_table.read_list(database, limit)
+    if as_json:
+        Console().print_json(data=worklist_table.as_json(cases))
+    else:
+        Console().print(worklist_table.draw(cases, datetime.now(UTC)))
+
+
+@app.command()
+def conformance() -> None:
+    """Print the DICOM Conformance Statement from the tables the code uses.
+
+    Example: `firstread conformance > docs/CONFORMANCE.md`
+    """
+    from dicom_node.conformance import statement  # noqa: PLC0415
+    from firstread.parts import listener_config  # noqa: PLC0415
+
+    sys.stdout.write(statement(listener_config(settings_of())))
+
+
+@database_commands.command()
+def upgrade(data: Data = None) -> None:
+    """Bring the database to this version's schema; makes it when there is none.
+
+    Example: `firstread db upgrade`
+    """
+    from firstread.up import prepare  # noqa: PLC0415
+
+    prepare(settings_of(data=data))
+
+
+@database_commands.command()
+def status(data: Data = None) -> None:
+    """Print the schema of the database and the one that this version needs.
+
+    Example: `firstread db status`
+    """
+    from triage.database import Database  # noqa: PLC0415
+
+    found, needed = Database(settings_of(data=data).database).revision()
+    Console().print(f"schema {found or 'none'}, needed {needed}", highlight=False)
+
+
+app.add_typer(database_commands, name="db")
+app.add_typer(model_commands.app, name="models")
+app.command()(model_commands.phantom)
 
 
 def main() -> None:

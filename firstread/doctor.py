@@ -1,0 +1,173 @@
+"""``firstread doctor``: looks at everything a running node needs and says what to do about what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rich.console import Console
+
+from dicom_node.scu import echo
+from models.registry import Registry
+from triage.database import Database
+from triage.errors import FirstreadError
+from triage.identifiers import PeerAddress
+from triage.repositories import heartbeats
+from triage.settings import Settings
+from workers.workbench import bundle_directories, utc_now
+
+NEEDED_PARTS = ("listen", "work", "deliver", "serve")
+
+
+class Grade(StrEnum):
+    GOOD = "ok"
+    WARNING = "warning"
+    BAD = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. ``next_step`` says what to do; empty where all is well."""
+
+    subject: str
+    grade: Grade
+    message: str
+    next_step: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything; a failing check is a finding, never an exception."""
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        _exposure,
+        _disk,
+        _database,
+        _ports,
+        _bundles,
+        _destinations,
+    )
+    for check in checks:
+        try:
+            yield from check(settings)
+        except FirstreadError as error:
+            yield Finding(check.__name__.strip("_"), Grade.BAD, str(error), error.next_step)
+
+
+def report(settings: Settings, console: Console) -> bool:
+    """Print the findings; True when nothing is a problem."""
+    marks = {Grade.GOOD: "[green]✓[/]", Grade.WARNING: "[yellow]![/]", Grade.BAD: "[bold red]✗[/]"}
+    healthy = True
+    for finding in examine(settings):
+        healthy &= finding.grade is not Grade.BAD
+        console.print(f"{marks[finding.grade]} [bold]{finding.subject}[/]: {finding.message}", highlight=False)
+        if finding.next_step:
+            console.print(f"  → {finding.next_step}", highlight=False)
+    return healthy
+
+
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    if settings.on_loopback:
+        message = f"bound to {settings.bind}: any calling AE title is admitted, nobody signs in"
+        yield Finding("access", Grade.WARNING, message, "Fine for one machine; set bind, calling_ae_titles and http_tokens "
+                      "to take part in a network.")  # fmt: skip
+    else:
+        listed = f"{len(settings.calling_ae_titles)} peers may send, {len(settings.http_tokens)} tokens may sign in"
+        yield Finding("access", Grade.GOOD, listed)
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data
+    if not folder.is_dir():
+        yield Finding("data directory", Grade.WARNING, f"{folder} does not exist yet", "`firstread up` makes it.")
+        folder = next(parent for parent in folder.parents if parent.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        yield Finding("data directory", Grade.BAD, f"{folder}: {error.strerror}", "Make it writable for this user.")
+        return
+    free = shutil.disk_usage(folder).free // (1024 * 1024)
+    if free < settings.min_free_megabytes:
+        message = (
+            f"{free} MiB free, below min_free_megabytes = {settings.min_free_megabytes}: senders are refused (0xA700)"
+        )
+        yield Finding("disk", Grade.BAD, message, "Free space, or move the data directory.")
+    else:
+        yield Finding("disk", Grade.GOOD, f"{free} MiB free at {folder}")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database.startswith("sqlite") and not (settings.data / "firstread.sqlite").is_file():
+        yield Finding("database", Grade.WARNING, "not made yet", "`firstread up` makes it.")
+        return
+    database = Database(settings.database)
+    found, needed = database.revision()
+    if found != needed:
+        yield Finding("database", Grade.BAD, f"schema {found}, this version needs {needed}", "`firstread db upgrade`")
+        return
+    yield Finding("database", Grade.GOOD, f"schema {found}")
+    with database.read() as session:
+        alive = {row.part for row in heartbeats.alive(session, utc_now())}
+    database.dispose()
+    missing = [part for part in NEEDED_PARTS if part not in alive]
+    if missing:
+        yield Finding("parts", Grade.WARNING, f"not running: {', '.join(missing)}", "`firstread up`")
+    else:
+        yield Finding("parts", Grade.GOOD, "listener, workers and page are alive")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    yield _dicom_port(settings)
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        open_ = probe.connect_ex((settings.bind, settings.http_port)) == 0
+    state = "answers" if open_ else "nothing listens there"
+    advice = "" if open_ else "`firstread up`"
+    yield Finding(f"HTTP port {settings.http_port}", Grade.GOOD if open_ else Grade.WARNING, state, advice)
+
+
+def _dicom_port(settings: Settings) -> Finding:
+    subject = f"DICOM port {settings.dicom_port}"
+    if settings.dicom_port == 0:
+        return Finding(subject, Grade.WARNING, "any free one is taken", "Set dicom_port for senders to find us.")
+    peer = PeerAddress(settings.ae_title, settings.bind, settings.dicom_port)
+    outcome = echo(peer, calling_ae_title=settings.ae_title, timeout=3.0)
+    if outcome.ok:
+        return Finding(subject, Grade.GOOD, f"answers C-ECHO in {outcome.milliseconds:.0f} ms")
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.bind, settings.dicom_port))
+        except OSError as error:
+            message = f"taken by another program or not ours to open ({error.strerror})"
+            return Finding(subject, Grade.BAD, message, "Stop that program, or set another dicom_port.")
+    return Finding(subject, Grade.WARNING, "free, nothing listens there", "`firstread up`")
+
+
+def _bundles(settings: Settings) -> Iterator[Finding]:
+    registry = Registry.load(bundle_directories(settings))
+    if not registry.available:
+        yield Finding("bundles", Grade.BAD, "none is available: every case stays in order of arrival", "See below.")
+    for entry in registry.entries:
+        if entry.bundle is None or entry.problem:
+            yield Finding(f"bundle {entry.directory.name}", Grade.BAD, entry.problem, "`firstread models verify`")
+        else:
+            metadata = entry.bundle.metadata
+            label = "research only, " if metadata.research else ""
+            yield Finding(f"bundle {metadata.name}", Grade.GOOD, f"{metadata.version}, {label}checksums match")
+
+
+def _destinations(settings: Settings) -> Iterator[Finding]:
+    if not settings.destinations:
+        yield Finding("destinations", Grade.WARNING, "none: results stay here", "Add --destination AET@HOST:PORT.")
+    for destination in settings.destinations:
+        outcome = echo(destination.peer, calling_ae_title=settings.ae_title, timeout=5.0)
+        subject = f"destination {destination.address}"
+        if outcome.ok:
+            yield Finding(subject, Grade.GOOD, f"answers C-ECHO in {outcome.milliseconds:.0f} ms")
+        else:
+            advice = f"Check that it runs and that it admits {settings.ae_title} as calling AE title."
+            yield Finding(subject, Grade.BAD, outcome.message, advice)

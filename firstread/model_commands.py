@@ -1,0 +1,125 @@
+"""``firstread models …``: the bundles of this installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from triage.errors import BundleError
+
+app = typer.Typer(help="Bundles: list, show, verify and train them.", no_args_is_help=True)
+
+
+def _registry() -> Any:
+    from models.registry import Registry  # noqa: PLC0415
+    from triage.settings import load_settings  # noqa: PLC0415
+    from workers.workbench import bundle_directories  # noqa: PLC0415
+
+    return Registry.load(bundle_directories(load_settings()))
+
+
+@app.command(name="list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List bundles in the order in which they are asked for an image.
+
+    Example: `firstread models list`
+    """
+    entries = _registry().entries
+    if as_json:
+        rows = [
+            {
+                "directory": str(entry.directory),
+                "name": entry.bundle.metadata.name if entry.bundle else None,
+                "version": entry.bundle.metadata.version if entry.bundle else None,
+                "available": entry.available,
+                "problem": entry.problem,
+            }
+            for entry in entries
+        ]
+        Console().print_json(data=rows)
+        return
+    table = Table("Bundle", "Version", "Standing", "Findings", "Input", "State")
+    for entry in entries:
+        if entry.bundle is None:
+            table.add_row(entry.directory.name, "", "", "", "", f"[red]{entry.problem}[/]")
+            continue
+        m = entry.bundle.metadata
+        state = "[green]available[/]" if entry.available else f"[red]{entry.problem or 'disabled'}[/]"
+        standing = "research only" if m.research else "product"
+        findings = ", ".join(f"{f.key} ≥ {f.threshold:.2f} → {f.urgency}" for f in m.findings)
+        table.add_row(m.name, m.version, standing, findings, f"{m.input.height} × {m.input.width}", state)
+    Console().print(table)
+
+
+@app.command()
+def show(name: str) -> None:
+    """Print everything a bundle says about itself, as JSON.
+
+    Example: `firstread models show phantom-cxr`
+    """
+    Console().print_json(_registry().get(name).metadata.model_dump_json())
+
+
+@app.command()
+def card(name: str) -> None:
+    """Print a bundle's model card: what it is for, what it is not, what was measured.
+
+    Example: `firstread models card phantom-cxr`
+    """
+    from rich.markdown import Markdown  # noqa: PLC0415
+
+    directory = _registry().get(name).directory
+    Console().print(Markdown((directory / "MODEL_CARD.md").read_text(encoding="utf-8")))
+
+
+@app.command()
+def verify(name: Annotated[str | None, typer.Argument(help="All bundles by default.")] = None) -> None:
+    """Check checksums, shapes and the stored self-test on this machine.
+
+    Example: `firstread models verify`
+    """
+    console, bad = Console(), []
+    for entry in _registry().entries:
+        title = entry.bundle.metadata.name if entry.bundle else entry.directory.name
+        if name not in (None, title):
+            continue
+        problem = entry.problem
+        if entry.bundle is not None and not problem:
+            try:
+                entry.bundle.verify()
+            except BundleError as error:
+                problem = str(error)
+        console.print(f"[red]✗[/] {title}: {problem}" if problem else f"[green]✓[/] {title}", highlight=False)
+        if problem:
+            bad.append(title)
+    if bad:
+        raise BundleError(f"{', '.join(bad)} cannot be used.")
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many radiographs.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same patients.")] = 0,
+    size: Annotated[int | None, typer.Option("--size", min=256, max=4096, help="Longer side in pixels.")] = None,
+) -> None:
+    """Write synthetic chest radiographs as DICOM, with `truth.csv` and the true masks beside them.
+
+    Example: `firstread phantom phantoms --count 20 --seed 1`
+    """
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from rich.progress import track  # noqa: PLC0415
+
+    from models.phantom import write_phantoms  # noqa: PLC0415
+
+    steps = iter(track(range(count), description="Drawing", console=Console(stderr=True)))
+    truth = write_phantoms(
+        out, count, seed, taken_at=datetime.now(UTC), size=size, progress=lambda *_: next(steps, None)
+    )
+    Console().print(f"{count} radiographs in {out}, what they show in {truth}.", highlight=False)
