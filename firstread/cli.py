@@ -43,7 +43,22 @@ def settings_of(**overrides: Any) -> Any:
     return load_settings({name: value for name, value in overrides.items() if value not in (None, [])})
 
 
-@app.command()
+@app.command(rich_help_panel="Start here")
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End when every study is through.")] = False,
+) -> None:
+    """Show the whole product: a stand-in PACS, synthetic patients with known truth, reports and heat maps coming back.
+
+    Example: `firstread demo --once`
+    """
+    from firstread.demo import run_demo  # noqa: PLC0415
+    from triage.logging import configure  # noqa: PLC0415
+
+    configure(part="demo", as_json=False, level="ERROR")
+    run_demo(settings_of(), Console(), once=once)
+
+
+@app.command(rich_help_panel="Start here")
 def up(
     data: Data = None,
     ae_title: AeTitle = None,
@@ -77,7 +92,21 @@ def up(
     supervisor.run()
 
 
-@app.command()
+@app.command(rich_help_panel="Start here")
+def doctor(data: Data = None, destination: Destinations = None) -> None:
+    """Check settings, disk, database, ports, bundles and each destination, and say what to do about each failure.
+
+    Example: `firstread doctor`
+    """
+    from firstread.doctor import report  # noqa: PLC0415
+    from triage.logging import configure  # noqa: PLC0415
+
+    configure(part="doctor", as_json=False, level="CRITICAL")
+    if not report(settings_of(data=data, destinations=destination), Console()):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Parts, for scaled deployments")
 def listen() -> None:
     """Run the DICOM listener alone (scaled deployments). Settings from firstread.toml and FIRSTREAD_*.
 
@@ -88,7 +117,7 @@ def listen() -> None:
     parts.listen(settings_of())
 
 
-@app.command()
+@app.command(rich_help_panel="Parts, for scaled deployments")
 def work(
     queue: Annotated[
         list[str] | None,
@@ -109,7 +138,7 @@ def work(
     parts.work(settings_of(), queues)
 
 
-@app.command()
+@app.command(rich_help_panel="Parts, for scaled deployments")
 def serve() -> None:
     """Run page and API alone (scaled deployments).
 
@@ -120,22 +149,7 @@ def serve() -> None:
     parts.serve(settings_of())
 
 
-@app.command()
-def demo(
-    once: Annotated[bool, typer.Option("--once", help="End when every study is through.")] = False,
-) -> None:
-    """Show the whole product: a stand-in PACS, synthetic patients with known truth, reports and heat maps coming back.
-
-    Example: `firstread demo --once`
-    """
-    from firstread.demo import run_demo  # noqa: PLC0415
-    from triage.logging import configure  # noqa: PLC0415
-
-    configure(part="demo", as_json=False, level="ERROR")
-    run_demo(settings_of(), Console(), once=once)
-
-
-@app.command()
+@app.command(rich_help_panel="Daily use")
 def send(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
     to: Annotated[str, typer.Option("--to", help="AET@HOST:PORT")],
@@ -152,7 +166,7 @@ def send(
     send_files(paths, PeerAddress.parse(to), calling_ae_title=settings.ae_title, console=Console())
 
 
-@app.command()
+@app.command(rich_help_panel="Daily use")
 def echo(
     peer: Annotated[str, typer.Argument(help="AET@HOST:PORT")],
     ae_title: AeTitle = None,
@@ -168,21 +182,7 @@ def echo(
     echo_peer(PeerAddress.parse(peer), calling_ae_title=settings.ae_title, console=Console())
 
 
-@app.command()
-def doctor(data: Data = None, destination: Destinations = None) -> None:
-    """Check settings, disk, database, ports, bundles and each destination, and say what to do about each failure.
-
-    Example: `firstread doctor`
-    """
-    from firstread.doctor import report  # noqa: PLC0415
-    from triage.logging import configure  # noqa: PLC0415
-
-    configure(part="doctor", as_json=False, level="CRITICAL")
-    if not report(settings_of(data=data, destinations=destination), Console()):
-        raise typer.Exit(1)
-
-
-@app.command()
+@app.command(rich_help_panel="Daily use")
 def worklist(
     data: Data = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many cases.")] = 30,
@@ -206,7 +206,7 @@ def worklist(
         Console().print(worklist_table.draw(cases, datetime.now(UTC)))
 
 
-@app.command()
+@app.command(rich_help_panel="Models and documents")
 def conformance() -> None:
     """Print the DICOM Conformance Statement from the tables the code uses.
 
@@ -241,9 +241,9 @@ def status(data: Data = None) -> None:
     Console().print(f"schema {found or 'none'}, needed {needed}", highlight=False)
 
 
-app.add_typer(database_commands, name="db")
-app.add_typer(model_commands.app, name="models")
-app.command()(model_commands.phantom)
+app.add_typer(database_commands, name="db", rich_help_panel="Parts, for scaled deployments")
+app.add_typer(model_commands.app, name="models", rich_help_panel="Models and documents")
+app.command(rich_help_panel="Models and documents")(model_commands.phantom)
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ def _watch(settings: Settings, supervisor: Supervisor, board: Board, console: Co
             while True:
                 supervisor.look_after()
                 cases = read_list(database, 100)
-                live.update(board.draw(cases, datetime.now(UTC)))
+                live.update(board.draw(cases))
                 missing = board.missing(cases)
                 if not missing:
                     break

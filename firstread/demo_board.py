@@ -6,16 +6,15 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dicom_node.scu import send
 from dicom_node.stand_in_pacs import ReceivedObject
-from firstread.worklist_table import draw
+from firstread.worklist_table import COLOURS
 from triage.errors import FirstreadError
 from triage.identifiers import PeerAddress
 from triage.repositories.worklist import ListedCase
@@ -104,26 +103,29 @@ class Board:
         absent = [what for modality, what in KINDS.items() if modality not in journey.stored]
         return f"{' and '.join(absent)} not in the PACS yet" if absent else ""
 
-    def draw(self, cases: Sequence[ListedCase], now: datetime) -> RenderableType:
-        """Journeys in order of arrival above, the reading list below."""
-        place = {case.study.study_instance_uid: number for number, case in enumerate(cases, start=1)}
+    def draw(self, cases: Sequence[ListedCase]) -> RenderableType:
+        """The studies in reading order, those still to come below; arrival, truth and answer side by side."""
+        place = {case.study.study_instance_uid: number for number, case in enumerate(cases)}
         listed = {case.study.study_instance_uid: case for case in cases}
-        table = Table(expand=True, header_style="bold", title="Arrivals", title_justify="left")
-        for heading in ("Study", "Truth", "AI says", "Place", "Report", "Heat map", "Last image → result"):
+        arrival = {journey.study_instance_uid: number for number, journey in enumerate(self.journeys, start=1)}
+        table = Table(header_style="bold", title="Reading worklist, most urgent first", title_justify="left")
+        for heading in ("Read", "Came", "Class", "Due", "Truth", "AI says", "Report", "Map", "Took"):
             table.add_column(heading)
-        for journey in self.journeys:
-            case = listed.get(journey.study_instance_uid)
+        for journey in sorted(self.journeys, key=lambda j: place.get(j.study_instance_uid, len(self.journeys))):
+            uid = journey.study_instance_uid
+            case = listed.get(uid)
             table.add_row(
-                Text(journey.name, style="default" if journey.sent_at else "dim"),
+                str(place[uid] + 1) if case else "",
+                str(arrival[uid]),
+                Text(case.study.urgency, style=COLOURS[case.study.urgency]) if case else "",
+                f"{case.study.due_at:%H:%M}" if case else "",
                 ", ".join(map(_words, journey.truth)) or "normal",
                 _says(case),
-                str(place.get(journey.study_instance_uid, "")),
                 *("✓" if modality in journey.stored else "" for modality in KINDS),
                 "" if journey.seconds is None else f"{journey.seconds * 1000:.0f} ms",
+                style="default" if journey.sent_at else "dim",
             )
-        reading = draw(cases, now)
-        reading.title = "Reading worklist"
-        return Group(table, reading)
+        return table
 
     def agreement(self, cases: Sequence[ListedCase]) -> tuple[int, int, list[float]]:
         """(studies whose positives equal the truth, studies, sorted seconds to result)."""

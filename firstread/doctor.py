@@ -91,9 +91,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         return
     free = shutil.disk_usage(folder).free // (1024 * 1024)
     if free < settings.min_free_megabytes:
-        message = (
-            f"{free} MiB free, below min_free_megabytes = {settings.min_free_megabytes}: senders are refused (0xA700)"
-        )
+        message = f"{free} MiB free, below min_free_megabytes = {settings.min_free_megabytes}: senders hear 0xA700"
         yield Finding("disk", Grade.BAD, message, "Free space, or move the data directory.")
     else:
         yield Finding("disk", Grade.GOOD, f"{free} MiB free at {folder}")

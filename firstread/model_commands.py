@@ -114,12 +114,15 @@ def phantom(
     """
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from rich.progress import track  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
 
     from models.phantom import write_phantoms  # noqa: PLC0415
 
-    steps = iter(track(range(count), description="Drawing", console=Console(stderr=True)))
-    truth = write_phantoms(
-        out, count, seed, taken_at=datetime.now(UTC), size=size, progress=lambda *_: next(steps, None)
-    )
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("Drawing", total=count)
+
+        def drawn(done: int, _total: int) -> None:
+            bar.update(task, completed=done)
+
+        truth = write_phantoms(out, count, seed, taken_at=datetime.now(UTC), size=size, progress=drawn)
     Console().print(f"{count} radiographs in {out}, what they show in {truth}.", highlight=False)
