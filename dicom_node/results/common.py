@@ -63,17 +63,19 @@ class Making:
 
 
 @contextmanager
-def failures_named(what: str) -> Iterator[None]:
+def failures_named(what: str, *others: type[Exception]) -> Iterator[None]:
     """Turn whatever goes wrong inside into a ResultError that says where, and nothing of what the header holds.
 
-    The cause is dropped on purpose: pydicom quotes values in its messages.
+    The cause is dropped on purpose: pydicom quotes values in its messages. ``others`` are the exceptions that a
+    library derives from Exception directly.
     """
+    expected: tuple[type[Exception], ...] = (
+        ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
+        ValueError, EOFError, struct.error, *others,
+    )  # fmt: skip
     try:
         yield
-    except (
-        ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
-        ValueError, EOFError, struct.error,
-    ) as error:  # fmt: skip
+    except expected as error:
         frame = error.__traceback__
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next

@@ -45,7 +45,8 @@ def _element(element: DataElement | RawDataElement) -> bytes:
     if len(value) % 2:
         value += b"\x00" if vr == "UI" else b" "
     tag = struct.pack("<HH2s", element.tag.group, element.tag.element, vr.encode("ascii"))
-    if getattr(element, "is_undefined_length", False):
+    undefined = element.length == _UNDEFINED if isinstance(element, RawDataElement) else element.is_undefined_length
+    if undefined:
         return b"".join((tag, struct.pack("<HI", 0, _UNDEFINED), value, _SEQUENCE_END))
     if vr in _LONG:
         return b"".join((tag, struct.pack("<HI", 0, len(value)), value))

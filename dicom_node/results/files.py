@@ -38,7 +38,7 @@ def write(dataset: Dataset, path: Path) -> tuple[str, int]:
         The file cannot be written; nothing is left behind.
     """
     content = _encode(dataset, dataset.file_meta.TransferSyntaxUID)
-    temporary = path.with_name(f"{path.name}.part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
             file.write(content)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from dicom_node.results.common import failures_named
 from dicom_node.results.legend import draw_legend, outlined
+from triage.errors import ResultError
 from triage.findings import Algorithm, Finding, ImageResult
 
 Rgb = npt.NDArray[np.uint8]
@@ -62,7 +63,9 @@ def compose_heat_map(
     ResultError
         The arrays are not of the shapes above.
     """
-    with failures_named("The picture"):
+    if display.ndim != 2 or not display.size or (activation is not None and activation.ndim != 2):
+        raise ResultError("A picture needs an image and an activation map of two dimensions.")
+    with failures_named("The picture", cv2.error):
         height, width = display.shape
         legend_width = round(long_side * LEGEND_SHARE)
         scale = min((long_side - legend_width) / width, long_side / height)

@@ -78,7 +78,7 @@ def negative(header: Dataset) -> ImageResult:
     )
 
 
-def radiograph(**attributes: object) -> Dataset:
+def radiograph(transfer_syntax_uid: str = ExplicitVRLittleEndian, **attributes: object) -> Dataset:
     """Header of a small legal CR, as dcmread returns it; None deletes an attribute."""
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 100"
@@ -98,11 +98,6 @@ def radiograph(**attributes: object) -> Dataset:
             delattr(header, keyword)
         else:
             setattr(header, keyword, value)
-    return received(header)
-
-
-def received(header: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Dataset:
-    """The header as a receiver reads it: encoded, then opened again, elements raw."""
     syntax = UID(transfer_syntax_uid)
     buffer = BytesIO()
     header.save_as(buffer, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian)
