@@ -1,73 +1,21 @@
 """The tables: what is known, what is owed, what happened.
 
 Times are UTC. Enumerations are stored as their text. A study's urgency columns and its place ``(tier, due_at)`` are
-written together by :mod:`triage.repositories.worklist`; nobody else touches them.
+written together by :mod:`triage.repositories.placing`; nobody else touches them.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ForeignKey, Index, MetaData, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from triage.columns import Base
 from triage.findings import NotAnalysedReason, ScoreKind, Urgency
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept in UTC without zone: SQLite has no zones, and both databases must sort alike."""
-
-    impl = sa.DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("naive datetime: times in the database are aware and in UTC")
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-def _text_enum(kind: type[StrEnum]) -> sa.Enum:
-    return sa.Enum(
-        kind,
-        native_enum=False,
-        length=32,
-        create_constraint=False,
-        values_callable=lambda e: [m.value for m in e],
-    )
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's declarative hook
-        datetime: UtcDateTime(),
-        Urgency: _text_enum(Urgency),
-        StudyStatus: _text_enum(StudyStatus),
-        AnalysisStatus: _text_enum(AnalysisStatus),
-        DeliveryStatus: _text_enum(DeliveryStatus),
-        ReadingStatus: _text_enum(ReadingStatus),
-        ScoreKind: _text_enum(ScoreKind),
-        NotAnalysedReason: _text_enum(NotAnalysedReason),
-        dict[str, Any]: sa.JSON(),
-        list[Any]: sa.JSON(),
-        int: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-    }
 
 
 class Study(Base):

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from triage.tables import Base
+import triage.tables  # noqa: F401 - fills the metadata
+from triage.columns import Base
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=False)

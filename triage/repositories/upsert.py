@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from triage.tables import Base
+from triage.columns import Base
 
 
 def insert_or_ignore(session: Session, table: type[Base], **values: object) -> None:

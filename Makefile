@@ -1,0 +1,54 @@
+# One door for everything: `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+T ?= tests
+PACKAGES := triage models dicom_node worklist workers firstread
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint format bench docs clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/ready ## The whole product with synthetic patients and a stand-in PACS (ARGS=--once to end by itself)
+	@$(BIN)/firstread demo $(ARGS)
+
+up: $(VENV)/ready ## The product for real use (ARGS="--destination PACS@host:port")
+	@$(BIN)/firstread up $(ARGS)
+
+test: $(VENV)/ready ## All tests (T=tests/unit for a part); neighbours that are not installed are skipped with a reason
+	@$(BIN)/python -m pytest $(T) $(ARGS)
+
+lint: $(VENV)/ready ## ruff (format and lint) and mypy (strict)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/ready ## Let ruff format and fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/ready ## Time to result, measured beside its floor; writes docs/measurements/
+	@$(BIN)/python benchmarks/time_to_result.py $(ARGS)
+
+docs: $(VENV)/ready ## Write the documents that are generated
+	@$(BIN)/firstread conformance > docs/CONFORMANCE.md
+	@$(BIN)/python -m firstread settings > docs/SETTINGS.md
+
+clean: ## Remove the virtual environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+# Everything is pinned with hashes; uv only makes the installation quick.
+$(VENV)/ready: requirements.lock bootstrap.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "firstread needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@echo "Installing into $(VENV) (some minutes at the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
