@@ -84,16 +84,16 @@ class Acceptor:
         self._contexts: dict[int, tuple[str, str]] = {}
         self._command = bytearray()
         self._pending: tuple[int, CommandSet, Operation] | None = None
+        self._linger = 0.0
         self.summary: AssociationSummary | None = None
 
     def establish(self) -> bool:
-        """Wait for a request within ARTIM and answer it. False: rejected, aborted or gone, and closed."""
+        """Wait for a request within ARTIM and answer it. False: rejected, aborted or gone."""
         try:
             start = time.monotonic()
             pdu = self._connection.next_pdu(self._limits.artim_seconds, interruptible=True)
             self._connection.limit_time(self._limits.artim_seconds - (time.monotonic() - start))
             if pdu.type is PduType.ABORT:
-                self._connection.close()
                 return False
             if pdu.type is not PduType.ASSOCIATE_RQ:
                 raise ProtocolViolation(f"{pdu.type.name} before A-ASSOCIATE", AbortReason.UNEXPECTED_PDU)
@@ -113,37 +113,39 @@ class Acceptor:
             self._accept(body, proposal)
         except ProtocolViolation as error:
             log.warning("association_refused", peer=self._peer_address, problem=str(error))
-            self._connection.abort(error.reason)
+            self._say_last(error.reason)
             return False
         except UpperLayerError as error:
             log.info("connection_unused", peer=self._peer_address, problem=type(error).__name__)
-            self._connection.close()
             return False
         return True
 
     def serve(self) -> AssociationSummary:
-        """Serve operations until the association ends; the connection is closed on return."""
+        """Serve operations until the association ends; :meth:`close` comes after."""
         end = AssociationEnd.FAILED
         try:
             end = self._serve_until_end()
         except ProtocolViolation as error:
             log.warning("association_aborted", association=self._uid, problem=str(error))
-            self._connection.abort(error.reason)
+            self._say_last(error.reason)
             end = AssociationEnd.PROTOCOL_ERROR
         except PeerAborted:
             end = AssociationEnd.ABORTED
         except PeerStalled:
-            self._connection.abort(AbortReason.NOT_SPECIFIED)
+            self._say_last(AbortReason.NOT_SPECIFIED)
             end = AssociationEnd.TIMED_OUT
         except ConnectionLost:
             end = AssociationEnd.LOST
         finally:
             if self._pending is not None:
                 self._pending[2].abandon()
-            self._connection.close()
             assert self.summary is not None  # noqa: S101 - establish() comes first
             self.summary = replace(self.summary, closed_at=self._intake.now(), end=end)
         return self.summary
+
+    def close(self) -> None:
+        """Close the connection; where we spoke last, wait a moment for the peer to read it (Sta13)."""
+        self._connection.close(linger=self._linger)
 
     @property
     def _uid(self) -> str:
@@ -158,7 +160,11 @@ class Acceptor:
             called=ascii(request.called_ae_title.strip()),
         )
         self._connection.send(negotiation.encode_rejection(rejection), self._limits.send_seconds)
-        self._connection.close(linger=_LINGER_SECONDS)
+        self._linger = _LINGER_SECONDS
+
+    def _say_last(self, reason: AbortReason | None) -> None:
+        self._connection.send_abort(reason)
+        self._linger = _LINGER_SECONDS
 
     def _accept(self, body: bytes, proposal: negotiation.Proposal) -> None:
         answers: dict[int, ContextAnswer] = {}
@@ -195,7 +201,7 @@ class Acceptor:
                     self._connection.body(pdu)
                     with contextlib.suppress(UpperLayerError):
                         self._connection.send(_RELEASE_RP, self._limits.send_seconds)
-                    self._connection.close(linger=_LINGER_SECONDS)
+                    self._linger = _LINGER_SECONDS
                     return AssociationEnd.RELEASED
                 case PduType.ABORT:
                     raise PeerAborted
@@ -208,11 +214,10 @@ class Acceptor:
         try:
             pdu: Pdu = self._connection.next_pdu(_LINGER_SECONDS, interruptible=False)
             if pdu.type in (PduType.RELEASE_RP, PduType.ABORT):
-                self._connection.close()
                 return AssociationEnd.STOPPED
         except UpperLayerError:
             pass
-        self._connection.abort(None)
+        self._say_last(None)
         return AssociationEnd.STOPPED
 
     def _take(self, fragment: Fragment) -> None:

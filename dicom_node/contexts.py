@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts
 
@@ -113,7 +114,7 @@ def is_storage(sop_class_uid: str) -> bool:
     """
     if sop_class_uid in STORAGE_SOP_CLASSES:
         return True
-    uid = UID(sop_class_uid)
+    uid = UID(sop_class_uid, validation_mode=IGNORE)  # what a peer proposes is not for the log
     if not uid.startswith(STANDARD_ROOT):
         return uid.is_valid
     # The dictionary has query classes ("... - FIND") below the storage root too; a UID unknown to it is its own name.

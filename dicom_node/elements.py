@@ -164,7 +164,7 @@ class _Walker:
         vr = bytes(self._data[position + 4 : position + 6])
         if not implicit and not (vr.isalpha() and vr.isupper()) and vr != _BLANK_VR:
             if strict:
-                raise DicomError(f"{_name(tag)} has no value representation: not the negotiated encoding.")
+                raise DicomError(f"{_name(tag)} has no VR: not in the negotiated transfer syntax.")
             implicit = True  # some private sequences are written so; pydicom and DCMTK read them
         if implicit:
             (length,), value, vr = self._u32(self._data, position + 4), position + 8, b""

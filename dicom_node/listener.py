@@ -141,6 +141,7 @@ class Listener:
         self._threads: dict[threading.Thread, tuple[Connection, str]] = {}
         self._silent: dict[threading.Thread, float] = {}
         self._associations: Counter[str] = Counter()
+        self._port = config.port
         self._server: socket.socket | None = None
         self._accepting: threading.Thread | None = None
         self._wake, self._waker = socket.socketpair()
@@ -148,7 +149,7 @@ class Listener:
     @property
     def port(self) -> int:
         """The port in use, also when 0 was asked for."""
-        return int(self._server.getsockname()[1]) if self._server else self._config.port
+        return self._port
 
     @property
     def open_associations(self) -> int:
@@ -176,6 +177,7 @@ class Listener:
             ) from error
         server.setblocking(False)
         self._server = server
+        self._port = int(server.getsockname()[1])
         self._accepting = threading.Thread(target=self._accept_all, name="dicom-accept", daemon=True)
         self._accepting.start()
         log.info("listener_started", ae_title=self._config.ae_title, bind=self._config.bind, port=self.port)
@@ -307,7 +309,6 @@ class Listener:
                 )
         except Exception as error:  # the boundary of the thread
             log.error("association_failed", peer=address, error=type(error).__name__, exc_info=error)
-            connection.close()
         finally:
             with self._lock:
                 if taken:
@@ -315,6 +316,7 @@ class Listener:
                     self._associations += Counter()
             if acceptor.summary is not None:
                 self._tell(self._on_closed, acceptor)
+            acceptor.close()
             self._forget(thread)
 
     def _tell(self, listener: Opened | None, acceptor: Acceptor) -> None:

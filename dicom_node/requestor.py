@@ -164,7 +164,8 @@ class Requestor:
 
     def abort(self) -> None:
         """A-ABORT; never raises."""
-        self._connection.abort(None)
+        self._connection.send_abort(None)
+        self._connection.close(linger=1.0)
 
     def _negotiate(self, calling_ae_title: str, contexts: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         proposed = [ProposedContext(2 * n + 1, abstract, syntaxes) for n, (abstract, syntaxes) in enumerate(contexts)]
@@ -256,7 +257,7 @@ class Requestor:
         try:
             yield
         except PeerStalled as error:
-            self._connection.abort(None)
+            self.abort()
             raise PeerSilentError(f"{self._peer} did not answer in time ({error}).") from None
         except PeerAborted:
             self._connection.close()
@@ -265,7 +266,7 @@ class Requestor:
             self._connection.close()
             raise DeliveryError(f"{self._peer} closed the connection.") from None
         except (ProtocolViolation, CommandSetError):
-            self._connection.abort(AbortReason.NOT_SPECIFIED)
+            self.abort()
             raise DeliveryError(f"{self._peer} answered something that is not DICOM.") from None
 
 

@@ -209,12 +209,11 @@ class Connection:
         except OSError as error:
             raise ConnectionLost(type(error).__name__) from None
 
-    def abort(self, reason: AbortReason | None) -> None:
-        """Send an A-ABORT, by the service user when ``reason`` is None, and close gently."""
+    def send_abort(self, reason: AbortReason | None) -> None:
+        """Send an A-ABORT, by the service user when ``reason`` is None; never raises."""
         source = 0 if reason is None else 2
         with contextlib.suppress(UpperLayerError):
             self.send(struct.pack(">BxLxxBB", PduType.ABORT, 4, source, reason or 0), timeout=1.0)
-        self.close(linger=1.0)
 
     def close(self, *, linger: float = 0.0) -> None:
         """Close; with ``linger`` wait that long for the peer to read what we sent last (Sta13).
