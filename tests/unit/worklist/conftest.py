@@ -17,8 +17,6 @@ from triage.settings import Settings
 from worklist.app import create_app
 
 LOOPBACK = "http://127.0.0.1:8080"
-READER = "dr-lang:" + "r" * 24
-ROBOT = "robot:" + "b" * 24
 
 
 class Clock:

@@ -1,0 +1,218 @@
+"""The page as text: everything in it, nothing hostile, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+from worklist_rows import NOON, Seen, arrive, decline, deliver, score
+
+from triage.findings import NotAnalysedReason
+from triage.repositories import outcomes, worklist
+from triage.repositories.deliveries import Attempt
+from worklist.page.rendering import dicom_date, duration, instant, person_name, why
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "'\"><svg onload=alert(1)>",
+    "'; DROP TABLE studies;--",
+    "=HYPERLINK(1)",
+    "%0d%0aSet-Cookie: a=b",
+    "{{7*7}}",
+    "${jndi:ldap://x}",
+    "javascript:alert(1)",
+    "&lt;b&gt;",
+]
+
+
+class Elements(HTMLParser):
+    """Tags and attributes that a browser would see."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_in_every_field_stays_text(house: Any, client: TestClient, text: str) -> None:
+    pictures = outcomes.Previews(image="a.jpg", overlay="b.jpg")
+    harmless, hostile = [], []
+    for name, said in (("plain", "plain words"), ("hostile", text)):
+        fields = dict.fromkeys(
+            ("patient_name", "patient_id", "accession_number", "study_description", "body_part_examined",
+             "view_position", "series_description", "patient_sex", "patient_birth_date", "study_date"), said,
+        )  # fmt: skip
+        with house.database.write() as session:
+            study = arrive(session, name, **fields)
+            score(session, study, [Seen(said, 0.9)], previews=pictures)
+            deliver(session, at=NOON, attempt=Attempt(delivered=False, error=said))
+            study.flags, study.modality, study.instances[0].modality = [said], said, said
+            study.ai_reason = study.explanation = study.status_reason = said
+            worklist.claim(session, study, who=said, at=NOON)
+            uid = study.study_instance_uid
+        found = harmless if name == "plain" else hostile
+        for path in (f"/?q={uid}", f"/fragment/worklist?q={uid}", f"/studies/{uid}", f"/fragment/studies/{uid}"):
+            answer = client.get(path)
+            assert answer.status_code == 200
+            assert "set-cookie" not in answer.headers
+            page = Elements(answer.text)
+            found.append([(tag, sorted(attributes)) for tag, attributes in page.seen])
+            assert text in "".join(page.words) or name == "plain"
+        assert client.get("/api/v1/worklist", params={"q": uid}).json()["items"][0]["study_description"] == said
+    assert hostile == harmless, "other words, the same elements and attributes"
+
+
+def test_hostile_search_words_stay_text(client: TestClient) -> None:
+    for text in HOSTILE:
+        page = Elements(client.get("/", params={"q": text}).text)
+        assert [attributes["value"] for _, attributes in page.seen if attributes.get("name") == "q"] == [text]
+        assert "script" not in [tag for tag, attributes in page.seen if "src" not in attributes]
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_is_inline(house: Any, client: TestClient) -> None:
+    """What the Content-Security-Policy would block must not be there, and what is named must exist."""
+    with house.database.write() as session:
+        study = arrive(session, "keller")
+        score(session, study, [Seen("pneumothorax", 0.9)])
+        uid = study.study_instance_uid
+    for path in ("/", f"/studies/{uid}", "/docs", "/sign-in", "/nothing"):
+        answer = client.get(path, headers={"Accept": "text/html"})
+        for tag, attributes in Elements(answer.text).seen:
+            assert not [name for name in attributes if name.startswith("on") or name == "style"], (path, tag)
+            assert tag != "style"
+            assert tag != "script" or attributes["src"], path
+            for name in ("src", "href", "action"):
+                target = attributes.get(name) or ""
+                assert "//" not in target, (path, target)
+                if target.startswith("/static/"):
+                    assert client.get(target).status_code == 200
+    style = client.get("/static/page.css").text
+    assert not re.search(r"url\(|@import", style)
+    assert "http" not in client.get("/static/page.js").text
+
+
+def test_the_list_shows_class_due_time_finding_and_reason(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        score(session, arrive(session, "keller"), [Seen("pneumothorax", 0.94)])
+        decline(
+            session,
+            arrive(session, "hand", at=NOON - timedelta(hours=3)),
+            NotAnalysedReason.UNSUPPORTED_BODY_PART,
+            "HAND",
+        )
+        arrive(session, "head", at=NOON, modality="CT")
+    text = " ".join("".join(Elements(client.get("/").text).words).split())
+    assert text.index("KELLER, ANNA") < text.index("HAND, ANNA") < text.index("HEAD, ANNA")
+    for words in (
+        "1 STAT",
+        "2 ROUTINE",
+        "12:15 UTC in 5 min",
+        "Pneumothorax 0.94 ≥ 0.60 → STAT",
+        "1 h 10 min late",
+        "not analysed: no model for this body part: HAND",
+        "receiving: waiting for 60 s without a new instance",
+        "waiting for analysis",
+        "They are no diagnosis",
+        "this machine only, no sign-in",
+    ):
+        assert words in text, words
+
+
+def test_the_case_shows_image_heat_map_and_deliveries(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        study = arrive(session, "keller", count=2)
+        previews = outcomes.Previews(image="a.jpg", overlay="b.jpg")
+        score(session, study, [Seen("pneumothorax", 0.94)], previews=previews)
+        deliver(session, at=NOON + timedelta(seconds=9), attempt=Attempt(delivered=False, error="connection refused"))
+        uid = study.study_instance_uid
+    page = Elements(client.get(f"/studies/{uid}").text)
+    sources = [attributes["src"] or "" for tag, attributes in page.seen if tag == "img"]
+    assert len(sources) == 4
+    assert sum(source.endswith("?overlay=true") for source in sources) == 2
+    assert all(attributes["alt"] for tag, attributes in page.seen if tag == "img")
+    text = " ".join("".join(page.words).split())
+    for words in ("AI – not a diagnosis", "2 × DX received", "connection refused", "Class ROUTINE → STAT", "0.94"):
+        assert words in text, words
+
+
+def test_a_page_that_is_not_there_says_so_in_words(client: TestClient) -> None:
+    answer = client.get("/studies/1.2.3", headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert "No study with this Study Instance UID is known." in answer.text
+
+
+def test_the_theme_is_the_readers(client: TestClient) -> None:
+    assert 'data-theme="dark"' in client.get("/").text
+    client.cookies.set("theme", "light")
+    assert 'data-theme="light"' in client.get("/").text
+    client.cookies.set("theme", '"><script>')
+    assert 'data-theme="dark"' in client.get("/").text
+
+
+def test_the_api_page_names_every_operation(client: TestClient) -> None:
+    page = client.get("/docs").text
+    paths = client.get("/openapi.json").json()["paths"]
+    assert "/api/v1/worklist" in paths
+    for path, operations in paths.items():
+        for method in operations:
+            assert f"<b>{method.upper()}</b> {path}" in page
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("DOE^JANE", "DOE, JANE"),
+        ("DOE^JANE^MARY^DR^MD", "DOE, JANE MARY DR MD"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou"),
+        ("=山田^太郎", "山田, 太郎"),
+        ("^JANE", "JANE"),
+        ("", "no name"),
+        ("^^^^", "no name"),
+        ("DOE", "DOE"),
+    ],
+)
+def test_person_names(written: str, shown: str) -> None:
+    assert person_name(written) == shown
+
+
+@given(st.text())
+def test_any_person_name_is_shown_somehow(text: str) -> None:
+    assert person_name(text).strip()
+
+
+@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=900)))
+def test_a_wait_in_words_never_says_more_than_there_was(span: timedelta) -> None:
+    units = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+    words = duration(span).split()
+    told = sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
+    smallest = units[words[-1]]
+    assert told <= span.total_seconds() < told + smallest
+
+
+def test_waits() -> None:
+    assert [duration(timedelta(seconds=s)) for s in (-5, 0, 59, 60, 3599, 3600, 86400 * 2 + 4 * 3600)] == [
+        "0 s", "0 s", "59 s", "1 min", "59 min", "1 h 00 min", "2 d 4 h",
+    ]  # fmt: skip
+
+
+def test_small_words() -> None:
+    assert instant(NOON) == "2026-03-01T12:00:00Z"
+    assert dicom_date("20260301") == "2026-03-01"
+    assert dicom_date("2026.03.01") == "2026.03.01"
+    assert why("Pneumothorax → STAT; due 12:15") == "Pneumothorax → STAT"
+    assert why("no due time in it") == "no due time in it"
