@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,11 +77,14 @@ def failures_named(what: str, *others: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        where = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame else "?"
-        raise ResultError(f"{what} could not be built: {type(error).__name__} at {where}.") from None
+        raise ResultError(f"{what} could not be built: {type(error).__name__} at {_place(error)}.") from None
+
+
+def _place(error: BaseException) -> str:
+    """File and line of this package where the error came up."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).parent == Path(__file__).parent]
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
 def _in_declared_zone(moment: datetime, offset: object) -> datetime:

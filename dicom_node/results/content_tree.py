@@ -21,6 +21,7 @@ import numpy as np
 from highdicom import sr
 from highdicom.sr.value_types import ContentSequence
 from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_node.results import codes
 from dicom_node.results.equipment import NodeIdentity
@@ -29,6 +30,7 @@ from dicom_node.results.wording import kind_in_words, numbers, plain
 from triage.findings import Algorithm, Code, Finding, ScoreKind
 
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS
+_KNOWN_CLASS = SecondaryCaptureImageStorage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,11 +87,9 @@ def _located_group(
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """TID 1410."""
     finding, image = observation.finding, observation.image
-    region = sr.ImageRegion(
-        sr.GraphicTypeValues.POLYLINE,
-        np.array(observation.outline, dtype=np.float64),
-        sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID),
-    )
+    source = sr.SourceImageForRegion(_KNOWN_CLASS, image.SOPInstanceUID)
+    region = sr.ImageRegion(sr.GraphicTypeValues.POLYLINE, np.array(observation.outline, dtype=np.float64), source)
+    _set_class(source, image)
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_region=region,
         measurements=_measurements(finding),
@@ -113,9 +113,10 @@ def _image_group(
     observation: Observation, names: ResultNames, algorithm: sr.AlgorithmIdentification
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """TID 1501, without NUM."""
-    image = observation.image
+    source = sr.SourceImageForMeasurementGroup(_KNOWN_CLASS, observation.image.SOPInstanceUID)
+    _set_class(source, observation.image)
     group = sr.MeasurementsAndQualitativeEvaluations(
-        source_images=[sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID)],
+        source_images=[source],
         **_common(observation, names, algorithm),
     )
     group[0].ContentSequence.extend(_own_parameters(observation.finding))
@@ -228,6 +229,11 @@ def _qualitative_evaluations(observations: Iterable[Observation], sentences: Ite
             sr.TextContentItem(name=_concept(codes.COMMENT), value=sentence, relationship_type=_CONTAINS)
         )
     return container
+
+
+def _set_class(item: sr.ImageContentItem, image: Dataset) -> None:
+    """Refer to the image by its own SOP class: highdicom's constructors take none that its tables do not list."""
+    item.ReferencedSOPSequence[0].ReferencedSOPClassUID = image.SOPClassUID
 
 
 def _container(name: Code) -> sr.ContainerContentItem:
