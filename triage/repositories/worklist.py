@@ -141,7 +141,7 @@ def study_by_uid(session: Session, study_uid: str, *, to_change: bool = False) -
         No such study.
     """
     query = sa.select(Study).where(Study.study_instance_uid == study_uid)
-    return _found(session.scalar(query.with_for_update() if to_change else query))
+    return _found(session.scalar(query.with_for_update(key_share=True) if to_change else query))
 
 
 def case_by_uid(session: Session, study_uid: str) -> Study:

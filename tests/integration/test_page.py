@@ -1,0 +1,253 @@
+"""The page in a real browser: Chromium against a node's HTTP door, live over server-sent events."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from worklist_rows import Seen, arrive, deliver, score
+
+from triage.database import Database
+from triage.repositories import heartbeats, outcomes
+from triage.settings import Settings
+from worklist.app import create_app
+
+pytestmark = pytest.mark.peer
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+
+
+@dataclass
+class Node:
+    """The HTTP door of a node on a real port; it can go away and come back there."""
+
+    settings: Settings
+    database: Database
+    port: int = 0
+    _server: uvicorn.Server | None = None
+    _thread: threading.Thread | None = None
+    uids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", self.port))
+        listening.listen()  # from here on a client waits for the server instead of being refused
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            create_app(self.settings, self.database), log_level="error", timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.should_exit = True
+        self._thread.join()
+
+    def case(self, name: str, value: float, *, minutes_ago: float, pictures: bool = True) -> str:
+        """One more scored case; above 0.6 it is STAT."""
+        at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+        previews = outcomes.Previews(image="image.jpg", overlay="overlay.jpg") if pictures else None
+        with self.database.write() as session:
+            study = arrive(session, name, at=at)
+            score(session, study, [Seen("pneumothorax", value), Seen("nodule", 0.1)], at=at, previews=previews)
+            self.uids[name] = study.study_instance_uid
+        return self.uids[name]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    settings = Settings(data=tmp_path)
+    settings.results.mkdir()
+    for name, grey in (("image", 90), ("overlay", 180)):
+        Image.fromarray(np.full((300, 240), grey, dtype=np.uint8)).save(settings.results / f"{name}.jpg")
+    database = Database(settings.database)
+    database.migrate()
+    with database.write() as session:
+        for part in ("listen", "work"):
+            heartbeats.beat(session, f"{part}@test:1", part, at=datetime.now(UTC))
+    node = Node(settings, database)
+    node.start()
+    yield node
+    node.stop()
+    database.dispose()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"no {CHROMIUM}: install Debian's chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any, node: Node) -> Iterator[Any]:
+    """A tab that fails its test when a script fails or anything is asked of another host."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    tab = context.new_page()
+    tab.set_default_timeout(20_000)
+    trouble: list[str] = []
+    tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
+    tab.on("console", lambda said: trouble.append(f"CSP: {said.text}") if "Security" in said.text else None)
+    tab.on("request", lambda asked: None if asked.url.startswith(node.url) else trouble.append(f"asked {asked.url}"))
+    yield tab
+    context.close()
+    assert trouble == []
+
+
+def _live(page: Any, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector("[data-live-state=live]")
+    page.evaluate("window.sameDocument = true")
+
+
+def _first_patient(page: Any, name: str) -> None:
+    page.wait_for_function(
+        "name => document.querySelector('[data-rows] .patient a')?.textContent === name", arg=f"{name}, ANNA"
+    )
+
+
+def test_a_stat_case_comes_to_the_top_without_reload(page: Any, node: Node) -> None:
+    node.case("alpha", 0.1, minutes_ago=50)
+    node.case("beta", 0.1, minutes_ago=20)
+    _live(page, node.url)
+    _first_patient(page, "ALPHA")
+    kept = page.query_selector("tr:has-text('BETA')")
+    node.case("gamma", 0.95, minutes_ago=0)
+    _first_patient(page, "GAMMA")
+    assert page.evaluate("window.sameDocument") is True
+    assert page.locator("[data-rows] tr").count() == 3
+    assert page.locator("[data-rows] tr").first.locator(".badge").inner_text() == "STAT"
+    assert page.locator("[data-announce]").inner_text() == "1 new STAT on the list"
+    assert kept.evaluate("row => row.isConnected"), "a row that did not change is not replaced"
+
+
+def test_the_focus_stays_on_its_case_when_the_order_changes(page: Any, node: Node) -> None:
+    node.case("alpha", 0.1, minutes_ago=50)
+    node.case("beta", 0.1, minutes_ago=20)
+    _live(page, node.url)
+    for _ in range(2):
+        page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.textContent") == "BETA, ANNA"
+    node.case("gamma", 0.95, minutes_ago=0)
+    _first_patient(page, "GAMMA")
+    assert page.evaluate("document.activeElement.textContent") == "BETA, ANNA"
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/studies/{node.uids['alpha']}")
+
+
+def test_a_lost_stream_is_said_with_its_time_and_found_again(page: Any, node: Node) -> None:
+    node.case("alpha", 0.1, minutes_ago=50)
+    _live(page, node.url)
+    node.stop()
+    page.wait_for_selector("[data-stale]:not([hidden])")
+    assert page.locator("[data-stale]").inner_text().startswith("Order stale since ")
+    assert page.locator("[data-rows] tr").count() == 1, "the last known order stays on the screen"
+    node.case("gamma", 0.95, minutes_ago=0)
+    node.start()
+    page.wait_for_selector("[data-live-state=live]")
+    _first_patient(page, "GAMMA")
+    page.wait_for_selector("[data-stale]", state="hidden")
+    assert page.evaluate("window.sameDocument") is True
+
+
+def test_a_case_with_image_and_heat_map(page: Any, node: Node) -> None:
+    uid = node.case("alpha", 0.94, minutes_ago=2)
+    _live(page, f"{node.url}/studies/{uid}")
+    pictures = page.locator(".film img")
+    assert pictures.count() == 2
+    for index in range(2):
+        assert pictures.nth(index).evaluate("img => img.decode().then(() => img.naturalWidth)") == 240
+    assert page.locator(".overlay").evaluate("overlay => getComputedStyle(overlay).opacity") == "1"
+    page.keyboard.press("h")
+    page.wait_for_function("() => getComputedStyle(document.querySelector('.overlay')).opacity === '0'")
+    page.locator("[data-heat]").check()
+    page.wait_for_function("() => getComputedStyle(document.querySelector('.overlay')).opacity === '1'")
+    with node.database.write() as session:
+        deliver(session, at=datetime.now(UTC))
+    page.wait_for_selector("text=results sent")
+    assert page.evaluate("window.sameDocument") is True
+
+
+def test_a_person_claims_sets_a_class_and_reads(page: Any, node: Node) -> None:
+    uid = node.case("alpha", 0.94, minutes_ago=2)
+    _live(page, f"{node.url}/studies/{uid}")
+    page.get_by_role("button", name="Claim").click()
+    page.wait_for_selector("text=claimed by local")
+    page.get_by_label("Class").select_option("URGENT")
+    page.get_by_label("Reason").fill("seen on the <ward>")
+    page.get_by_role("button", name="Set", exact=True).click()
+    page.wait_for_selector("text=set by local: seen on the <ward> → URGENT")
+    page.get_by_role("button", name="Mark as read").click()
+    page.wait_for_selector("text=read by local")
+    with node.database.write() as session:  # meanwhile somebody else opened it again and read it
+        session.connection().exec_driver_sql("UPDATE studies SET reading_status = 'UNREAD'")
+    page.get_by_role("button", name="Read again").click()
+    page.wait_for_selector("text=ReadingStatus cannot go from UNREAD to UNREAD.")
+
+
+def test_search_and_theme(page: Any, node: Node) -> None:
+    node.case("alpha", 0.1, minutes_ago=50)
+    node.case("beta", 0.1, minutes_ago=20)
+    _live(page, node.url)
+    page.get_by_role("button", name="Light").click()
+    page.keyboard.press("/")
+    page.keyboard.type("beta")
+    page.keyboard.press("Enter")
+    _first_patient(page, "BETA")
+    assert page.locator("[data-rows] tr").count() == 1
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+@pytest.mark.parametrize("width", [360, 800, 1280])
+def test_nothing_is_wider_than_the_screen(page: Any, node: Node, width: int) -> None:
+    uid = node.case("alpha", 0.94, minutes_ago=200)
+    node.case("a-very-long-name-without-any-space-in-it-at-all-indeed", 0.7, minutes_ago=1)
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in ("/", f"/studies/{uid}", "/docs", "/sign-in"):
+        page.goto(node.url + path)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, path
+
+
+def test_the_stream_over_the_wire_with_what_was_missed(node: Node) -> None:
+    node.case("alpha", 0.1, minutes_ago=5)
+    with httpx.stream(
+        "GET", f"{node.url}/api/v1/worklist/events", headers={"Last-Event-ID": "0"}, timeout=20
+    ) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        lines = (line for line in answer.iter_lines() if line.startswith(("id: ", "data: ")))
+        kinds = []
+        while "analysis_succeeded" not in kinds:
+            number, data = next(lines), json.loads(next(lines).removeprefix("data: "))
+            kinds.append(data["kind"])
+        assert int(number.removeprefix("id: ")) > 0
+    assert kinds[:3] == ["hello", "instance_stored", "study_complete"]
