@@ -1,8 +1,9 @@
 """Orthanc's REST API: the one place that imports orthanc-api-client, and makes its manners ours.
 
-The client (0.25) sets no timeout, lets some network errors fall through as an unbound variable, drops the path of a
-root URL, follows redirects and puts the server's answer into its exceptions. Behind this seam every request is
-bounded, stays on the host it was meant for, and fails with an error of the house that holds no server text.
+The client (0.25) sets no timeout, repeats requests that may have been executed, lets some network errors fall
+through as an unbound variable, drops the path of a root URL, follows redirects and puts the server's answer into its
+exceptions. Behind this seam every request is bounded, stays on the host it was meant for, and fails with an error
+of the house that holds no server text.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from urllib.parse import quote, urlsplit
 import requests
 from orthanc_api_client import OrthancApiClient
 from orthanc_api_client import exceptions as client_errors
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from triage.errors import DeliveryError, DicomError, NotFoundError, SettingsError
 from triage.identifiers import PeerAddress, dicom_uid
@@ -93,13 +96,17 @@ class OrthancPeer:
         DeliveryError
             It does not answer, or not to us.
         """
-        answer = self._ask(lambda: self._client.get_json("system"))
-        return OrthancSystem(
-            name=str(answer.get("Name", "")),
-            version=str(answer.get("Version", "")),
-            dicom_ae_title=str(answer.get("DicomAet", "")),
-            dicom_port=int(answer.get("DicomPort", 0)),
-        )
+
+        def request() -> OrthancSystem:
+            answer = self._client.get_json("system")
+            return OrthancSystem(
+                name=str(answer.get("Name", "")),
+                version=str(answer["Version"]),
+                dicom_ae_title=str(answer.get("DicomAet", "")),
+                dicom_port=int(answer.get("DicomPort", 0)),
+            )
+
+        return self._ask(request)
 
     def find_study(self, study_instance_uid: str) -> str | None:
         """Orthanc's identifier of a study, None when it does not hold it.
@@ -131,20 +138,22 @@ class OrthancPeer:
         DeliveryError
             No answer.
         """
-        study = quote(orthanc_study_id, safe="")
-        series = self._ask(lambda: self._client.get_json(f"studies/{study}/series"))
-        series_uids = {entry["ID"]: entry["MainDicomTags"].get("SeriesInstanceUID", "") for entry in series}
-        entries = self._ask(lambda: self._client.get_json(f"studies/{study}/instances"))
-        found = [
-            OrthancInstance(
-                orthanc_id=entry["ID"],
-                series_instance_uid=series_uids.get(entry["ParentSeries"], ""),
-                sop_instance_uid=entry["MainDicomTags"].get("SOPInstanceUID", ""),
-                sop_class_uid=self._sop_class(entry["ID"]),
-            )
-            for entry in entries
-        ]
-        return sorted(found, key=lambda i: (i.series_instance_uid, i.sop_instance_uid))
+        study = f"studies/{quote(orthanc_study_id, safe='')}"
+
+        def request() -> list[OrthancInstance]:
+            series = self._client.get_json(f"{study}/series")
+            series_uids = {entry["ID"]: entry["MainDicomTags"].get("SeriesInstanceUID", "") for entry in series}
+            return [
+                OrthancInstance(
+                    orthanc_id=entry["ID"],
+                    series_instance_uid=series_uids.get(entry["ParentSeries"], ""),
+                    sop_instance_uid=entry["MainDicomTags"].get("SOPInstanceUID", ""),
+                    sop_class_uid=self._sop_class(entry["ID"]),
+                )
+                for entry in self._client.get_json(f"{study}/instances")
+            ]
+
+        return sorted(self._ask(request), key=lambda i: (i.series_instance_uid, i.sop_instance_uid))
 
     def upload(self, path: Path) -> str:
         """Store a DICOM file; returns Orthanc's identifier of the instance. Uploading it again changes nothing.
@@ -202,7 +211,7 @@ class OrthancPeer:
         self._ask(lambda: self._client.put(path))
 
     def _sop_class(self, orthanc_id: str) -> str:
-        content = self._ask(lambda: self._client.get_binary(f"instances/{orthanc_id}/metadata/SopClassUid"))
+        content = self._client.get_binary(f"instances/{orthanc_id}/metadata/SopClassUid")
         return str(content.decode("ascii", errors="replace").strip())
 
     def _ask(self, request: Callable[[], _T]) -> _T:
@@ -232,6 +241,10 @@ class _BoundedClient(OrthancApiClient):  # type: ignore[misc]
         super().__init__(root_url, user=user, pwd=password)
         self._timeout = timeout
         self._http_session.trust_env = False  # no proxy from the environment, no password from ~/.netrc
+        # The client repeats any request three times when no answer came, also one that sends a whole study.
+        retry = Retry(total=None, connect=1, read=0, status=0, redirect=0, other=0, backoff_factor=0.2)
+        for scheme in ("http://", "https://"):
+            self._http_session.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def get(self, endpoint: str, **options: Any) -> Any:
         return super().get(endpoint, **self._bounded(options))

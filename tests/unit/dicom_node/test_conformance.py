@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+from network_samples import RawPeer, RecordingNode
+
+from dicom_node import contexts
+from dicom_node.conformance import CreatedClass, statement
+from dicom_node.listener import ListenerConfig
+from dicom_node.part10 import IMPLEMENTATION_CLASS_UID
+
+CONFIG = ListenerConfig(ae_title="FIRSTREAD")
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """Cells of the table that follows a heading."""
+    section = text.split(f"{heading}\n", 1)[1].split("\n#", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_it_lists_what_the_listener_negotiates():
+    text = statement(CONFIG)
+    assert [row[1] for row in rows(text, "## Services accepted (provider)")] == list(contexts.STORAGE_SOP_CLASSES)
+    syntaxes = rows(text, "### Transfer syntaxes, in order of choice")
+    assert [row[1] for row in syntaxes] == list(contexts.TRANSFER_SYNTAXES)
+    assert all(name and not name.startswith("1.2.") for name, _ in syntaxes)
+
+
+def test_the_same_input_gives_the_same_text():
+    assert statement(CONFIG) == statement(CONFIG)
+    assert statement(CONFIG) != statement(ListenerConfig(ae_title="OTHER"))
+    assert "1.2.3.4.5" in statement(CONFIG, created=[CreatedClass("1.2.3.4.5", "test")])
+
+
+def test_every_status_that_is_answered_is_listed():
+    listed = {row[0].split()[0] for row in rows(statement(CONFIG), "### Statuses of C-STORE")}
+    assert listed == {"0x0000", "0x0110", "0x0117", "0x0122", "0xA700", "0xA900", "0xC000"}
+
+
+@pytest.mark.parametrize("position", [0, 50, 100, 169])
+def test_a_listed_class_is_accepted_on_the_wire(node: RecordingNode, position):
+    sop_class = rows(statement(CONFIG), "## Services accepted (provider)")[position][1]
+    with RawPeer(node.port) as peer:
+        kind, body = peer.associate((sop_class, contexts.TRANSFER_SYNTAXES[position % 30]))
+    assert kind == 2
+    assert IMPLEMENTATION_CLASS_UID.encode() in body
+    assert b"\x01\x00\x00\x00\x40" in body
