@@ -66,7 +66,9 @@ ANALYSIS: Final[Transitions] = {
         }
     ),
     AnalysisStatus.SUCCEEDED: frozenset(),  # another look at the study is another revision
-    AnalysisStatus.NOT_ANALYSED: frozenset({AnalysisStatus.QUEUED}),  # by a person: nothing was issued yet
+    AnalysisStatus.NOT_ANALYSED: frozenset(
+        {AnalysisStatus.QUEUED}
+    ),  # by a person or a new image: nothing was issued yet
     AnalysisStatus.FAILED: frozenset({AnalysisStatus.QUEUED}),
 }
 DELIVERY: Final[Transitions] = {

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from models.bundle import Bundle
 from triage.findings import Algorithm, AnalysisResult, NotAnalysed, NotAnalysedReason
 from triage.logging import bound, get_logger
-from triage.repositories import analyses, outcomes
+from triage.repositories import analyses, completing, outcomes
 from triage.repositories.placing import raise_by_ai
 from triage.settings import Settings
 from triage.states import StudyStatus
@@ -177,13 +177,16 @@ def _commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained
         )
         outcomes.record_objects(session, analysis, [e.heat_map for e in explained], at=now)
         instances = outcomes.current_instances(session, case.claim.study_id)
-        if _still_growing(analysis, instances):
+        scored = [image for image in analysis.images if image.reason is None]
+        if _unseen(analysis, instances) or completing.sending(session, analysis.study):
             analyses.park(analysis)
             return None
-        scored = [image for image in analysis.images if image.reason is None]
-        if not scored:
+        if not scored:  # said at once; a later image that a network reads opens the question again
             reason, detail = _reason_for_all(analysis.images)
             analyses.decline(session, analysis, reason, detail, at=now)
+            return None
+        if analysis.study.status is StudyStatus.RECEIVING:
+            analyses.park(analysis)
             return None
         predecessor = analyses.predecessor(session, analysis)
         if predecessor is not None and _same_images(analysis, predecessor):
@@ -199,7 +202,8 @@ def _commit_report(bench: Workbench, claim: Claim, built: outcomes.BuiltObject) 
     now = bench.clock()
     with bench.database.write() as session:
         analysis = analyses.held(session, claim.analysis_id, claim.token)
-        if _still_growing(analysis, outcomes.current_instances(session, claim.study_id)):
+        instances = outcomes.current_instances(session, claim.study_id)
+        if analysis.study.status is StudyStatus.RECEIVING or _unseen(analysis, instances):
             analyses.park(analysis)
             return
         outcomes.record_objects(session, analysis, [built], at=now)
@@ -213,9 +217,9 @@ def wanted_kinds(settings: Settings) -> dict[str, tuple[str, ...]]:
     return {d.address: ("SC", "SR") if d.heat_map else ("SR",) for d in settings.destinations}
 
 
-def _still_growing(analysis: Analysis, instances: Sequence[Instance]) -> bool:
+def _unseen(analysis: Analysis, instances: Sequence[Instance]) -> bool:
     looked_at = {image.instance_id for image in analysis.images}
-    return analysis.study.status is StudyStatus.RECEIVING or any(i.id not in looked_at for i in instances)
+    return any(instance.id not in looked_at for instance in instances)
 
 
 def _same_images(analysis: Analysis, predecessor: Analysis) -> bool:

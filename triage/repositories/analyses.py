@@ -25,7 +25,10 @@ _OPEN: Final = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
 
 
 def queue(session: Session, study: Study, *, at: datetime, due: bool) -> Analysis:
-    """Make sure an analysis of the study is open; a study whose last analysis is finished gets its next revision.
+    """Make sure an analysis of the study is open.
+
+    A study that was only declined is looked at again under the same revision, because nothing was issued for it; one
+    with a result gets its next revision.
 
     Parameters
     ----------
@@ -38,6 +41,10 @@ def queue(session: Session, study: Study, *, at: datetime, due: bool) -> Analysi
             sa.select(Analysis).where(Analysis.study_id == study.id, Analysis.status.in_(_OPEN))
         ):
             analysis.due = analysis.due or due
+        return newest
+    if newest is not None and newest.status is AnalysisStatus.NOT_ANALYSED:
+        newest.status = advance(newest.status, AnalysisStatus.QUEUED)
+        newest.due, newest.attempts, newest.reason, newest.finished_at = due, 0, "", None
         return newest
     if newest is not None:
         study.revision = newest.revision + 1

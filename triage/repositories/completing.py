@@ -28,6 +28,11 @@ def reconsider(session: Session, study: Study, now: datetime, policy: Completion
     return True
 
 
+def sending(session: Session, study: Study) -> bool:
+    """True while an association that sent to the study is open."""
+    return bool(facts_of(session, study).open_associations)
+
+
 def facts_of(session: Session, study: Study) -> StudyFacts:
     """What the tables know of the study, as the rule wants it."""
     senders = (

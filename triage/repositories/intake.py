@@ -266,4 +266,5 @@ def _reconsider_studies_of(session: Session, associations: list[int], at: dateti
         .with_for_update(key_share=True)
     )
     for study in session.scalars(touched):
+        analyses.wake(session, study)  # what no network reads can be said at once, without waiting for quiet
         reconsider(session, study, at, policy)
