@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -25,6 +24,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_node.results import codes
 from dicom_node.results.equipment import NodeIdentity
+from dicom_node.results.evidence import Observation
 from dicom_node.results.uids import ResultNames
 from dicom_node.results.wording import kind_in_words, numbers, plain
 from triage.findings import Algorithm, Code, Finding, ScoreKind
@@ -33,37 +33,13 @@ _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _KNOWN_CLASS = SecondaryCaptureImageStorage
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Observation:
-    """One finding on one image.
-
-    Attributes
-    ----------
-    image : Dataset
-        Library header of the image, see :func:`dicom_node.results.evidence.library_header`.
-    outline : tuple of (float, float)
-        Closed, inside the image; empty where the finding has no region.
-    explanation : Dataset or None
-        The heat map.
-    """
-
-    finding: Finding
-    image: Dataset
-    outline: tuple[tuple[float, float], ...]
-    explanation: Dataset | None
-
-
-def content_tree(
-    observations: Sequence[Observation], *, images: Iterable[Dataset], names: ResultNames, sentences: Iterable[str]
-) -> Dataset:
+def content_tree(observations: Sequence[Observation], *, names: ResultNames, sentences: Iterable[str]) -> Dataset:
     """Build the root container (126000, DCM, "Imaging Measurement Report").
 
     Parameters
     ----------
     observations : sequence of Observation
         All findings of all analysed images, in the bundle's order.
-    images : iterable of Dataset
-        Library headers of the analysed images.
     sentences : iterable of str
         Comments for the reader, plain ASCII.
     """
@@ -77,7 +53,9 @@ def content_tree(
         title=_concept(codes.IMAGING_MEASUREMENT_REPORT),
     )
     root: Dataset = report[0]
-    root.ContentSequence.insert(len(root.ContentSequence) - 1, _image_library(images))
+    root.ContentSequence.insert(
+        len(root.ContentSequence) - 1, _image_library({o.image.SOPInstanceUID: o.image for o in observations}.values())
+    )
     root.ContentSequence.append(_qualitative_evaluations(observations, sentences))
     return root
 

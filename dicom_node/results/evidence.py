@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from pydicom.dataset import Dataset
 
 from dicom_node.results.identity import SourceHeader
-from triage.findings import Region
+from triage.findings import Finding, ImageResult, Region
 
 _PROJECTION = frozenset(("CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"))
 _CROSS_SECTIONAL = frozenset(("CT", "MR", "PT"))
@@ -21,6 +22,40 @@ _CROSS_SECTIONAL_VALUES = {
     "ImageOrientationPatient": 6,
 }
 """What TID 1603 and TID 1604 describe an image by, with the number of values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """One finding on one image, with what the report says it by.
+
+    Attributes
+    ----------
+    image : Dataset
+        From :func:`library_header`.
+    outline : tuple of (float, float)
+        Closed, inside the image; empty where the finding is negative or has no region.
+    explanation : Dataset or None
+        The heat map.
+    """
+
+    finding: Finding
+    image: Dataset
+    outline: tuple[tuple[float, float], ...]
+    explanation: Dataset | None
+
+
+def observations(image: ImageResult, header: Dataset, explanation: Dataset | None) -> tuple[Observation, ...]:
+    """What was said about one image, finding by finding; they share the library header."""
+    described = library_header(header)
+    return tuple(
+        Observation(
+            finding=finding,
+            image=described,
+            outline=outline_inside(finding.region, described) if finding.positive else (),
+            explanation=explanation,
+        )
+        for finding in image.findings
+    )
 
 
 def library_header(header: Dataset) -> Dataset:

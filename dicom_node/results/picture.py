@@ -51,7 +51,7 @@ def compose_heat_map(
     marked : Finding or None
         The positive finding that the colours explain; None draws no colour.
     long_side : int
-        Width of the picture in pixels, legend included; or its height, for images taller than twice their width.
+        Longest side of the picture in pixels, legend included; a legend that does not fit makes it higher.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_node.results.common import Making, failures_named
 from dicom_node.results.equipment import NodeIdentity
-from dicom_node.results.evidence import hierarchical_references, library_header, outline_inside
+from dicom_node.results.evidence import hierarchical_references, observations
 from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
 from dicom_node.results.uids import ResultKind, ResultNames
@@ -75,21 +75,16 @@ def build_report(
             study, (*headers.values(), *heat_maps.values())
         )
         # Loaded here: highdicom brings code tables of 100 MB, which a process that reports nothing does not need.
-        from dicom_node.results.content_tree import Observation, content_tree  # noqa: PLC0415
+        from dicom_node.results.content_tree import content_tree  # noqa: PLC0415
 
-        images = {i.sop_instance_uid: library_header(headers[i.sop_instance_uid]) for i in result.images}
-        observations = [
-            Observation(
-                finding=finding,
-                image=images[image.sop_instance_uid],
-                outline=outline_inside(finding.region, images[image.sop_instance_uid]) if finding.positive else (),
-                explanation=heat_maps.get(image.sop_instance_uid),
-            )
+        observed = [
+            observation
             for image in result.images
-            for finding in image.findings
+            for observation in observations(
+                image, headers[image.sop_instance_uid], heat_maps.get(image.sop_instance_uid)
+            )
         ]
-        root = content_tree(observations, images=images.values(), names=names, sentences=_sentences(result, adjusted))
-        report.update(root)
+        report.update(content_tree(observed, names=names, sentences=_sentences(result, adjusted)))
         return seal(report)
 
 
