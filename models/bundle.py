@@ -127,9 +127,7 @@ class Bundle:
         self.check_files()
         head, _ = self.head()
         if head.shape[0] != len(self.metadata.findings):
-            raise BundleError(
-                f"{self.weights} has {head.shape[0]} outputs for {len(self.metadata.findings)} findings."
-            )
+            raise BundleError(f"{self.weights} has {head.shape[0]} outputs for {len(self.metadata.findings)} findings.")
         self._run_self_test()
 
     def check_files(self) -> None:
@@ -220,10 +218,7 @@ class Bundle:
         # The graph is a second copy of the weights: it must be a copy of *these* weights.
         weight, bias = self.head()
         pooled = prediction.features[0].mean(axis=(1, 2))
-        if (
-            weight.shape[1] != pooled.shape[0]
-            or not np.abs(weight @ pooled + bias - actual).max() <= tolerance
-        ):
+        if weight.shape[1] != pooled.shape[0] or not np.abs(weight @ pooled + bias - actual).max() <= tolerance:
             raise BundleError(f"{self.network} and {self.weights} do not belong together.")
 
 
@@ -281,14 +276,10 @@ def write_bundle(
     directory.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, work / WEIGHTS
-        )
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, work / WEIGHTS)
         network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS)
         networks.export_onnx(network, metadata.input, work / NETWORK)
-        (work / EVALUATION).write_text(
-            json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (work / CARD).write_text(model_card, encoding="utf-8")
         _write_self_test(work, metadata.input)
         for name, content in (extra_files or {}).items():

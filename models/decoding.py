@@ -7,6 +7,8 @@ where imagecodecs refuses. Whatever goes wrong is a :class:`~triage.errors.Pixel
 from __future__ import annotations
 
 import io
+import itertools
+import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +34,6 @@ MAX_INFLATED_BYTES = 1 << 29
 """Largest data set that a deflated file may unfold to."""
 
 Pixels = NDArray[np.integer[Any]]
-_DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,37 +201,37 @@ def _as_stored(frame: NDArray[Any], layout: _Layout) -> Pixels:
 
 # --- compressed ---
 
-_Decoder = Callable[[bytes, _Layout, int], NDArray[Any]]
+_Decoder = Callable[[bytes, int], NDArray[Any]]
 
 
-def _rle(data: bytes, layout: _Layout, _threads: int) -> NDArray[Any]:
+def _rle(data: bytes, layout: _Layout) -> NDArray[Any]:
+    # The decoder trusts this header and leaves its memory on a wrong one: PS3.5 G.3 to G.5 first.
+    segments, *offsets = struct.unpack("<16L", data[:64])
+    used = offsets[:segments]
+    ascending = all(first < second for first, second in itertools.pairwise([*used, len(data)]))
+    if segments != layout.allocated // 8 or used[0] != 64 or not ascending:
+        raise PixelError("the RLE header is damaged.")
     plain = imagecodecs.dicomrle_decode(data, layout.unsigned_dtype)
     return np.frombuffer(plain, dtype=layout.unsigned_dtype, count=layout.rows * layout.columns)
 
 
-def _deflated_frame(data: bytes, layout: _Layout, _threads: int) -> NDArray[Any]:
-    plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, layout.size)
-    return np.frombuffer(plain, dtype=layout.unsigned_dtype, count=layout.rows * layout.columns)
-
-
-def _jpeg(data: bytes, _layout: _Layout, _threads: int) -> NDArray[Any]:
+def _jpeg(data: bytes, _threads: int) -> NDArray[Any]:
     return np.asarray(imagecodecs.jpeg8_decode(data))
 
 
-def _jpeg_ls(data: bytes, _layout: _Layout, _threads: int) -> NDArray[Any]:
+def _jpeg_ls(data: bytes, _threads: int) -> NDArray[Any]:
     return np.asarray(imagecodecs.jpegls_decode(data))
 
 
-def _jpeg_2000(data: bytes, _layout: _Layout, threads: int) -> NDArray[Any]:
+def _jpeg_2000(data: bytes, threads: int) -> NDArray[Any]:
     return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=threads))
 
 
-def _htj2k(data: bytes, _layout: _Layout, _threads: int) -> NDArray[Any]:
+def _htj2k(data: bytes, _threads: int) -> NDArray[Any]:
     return np.asarray(imagecodecs.htj2k_decode(data))
 
 
-_WITHOUT_CODESTREAM: Mapping[str, _Decoder] = {uid.RLELossless: _rle, _DEFLATED_IMAGE_FRAME: _deflated_frame}
-_WITH_CODESTREAM: Mapping[str, _Decoder] = {
+_DECODERS: Mapping[str, _Decoder] = {
     uid.JPEGBaseline8Bit: _jpeg,
     uid.JPEGExtended12Bit: _jpeg,
     "1.2.840.10008.1.2.4.53": _jpeg,  # spectral selection, retired
@@ -251,8 +252,8 @@ DECODABLE = frozenset(
         uid.ExplicitVRLittleEndian,
         uid.ExplicitVRBigEndian,
         uid.DeflatedExplicitVRLittleEndian,
-        *_WITHOUT_CODESTREAM,
-        *_WITH_CODESTREAM,
+        uid.RLELossless,
+        *_DECODERS,
     }
 )
 """UIDs of the transfer syntaxes that :func:`decode` handles."""
@@ -264,12 +265,11 @@ def _compressed(dataset: Dataset, syntax: uid.UID, layout: _Layout, threads: int
     data = next(generate_frames(dataset.PixelData, number_of_frames=1), b"")
     if not data:
         raise PixelError("the pixel data has no frame.")
-    if syntax in _WITHOUT_CODESTREAM:
-        frame = _WITHOUT_CODESTREAM[syntax](data, layout, threads)
-        return _as_stored(frame, layout)
+    if syntax == uid.RLELossless:
+        return _as_stored(_rle(data, layout), layout)
     _check_codestream(data, layout)
     try:
-        frame = _WITH_CODESTREAM[syntax](data, layout, threads)
+        frame = _DECODERS[syntax](data, threads)
     except Exception:  # noqa: BLE001 - the second decoder has the last word
         frame = pixel_array(dataset, index=0, raw=True)
     return _fitted(frame, layout)

@@ -57,10 +57,13 @@ class Predictor:
     ----------
     device : str
         "cpu" (ONNX Runtime) or "cuda" (torch).
+    class_weights : ndarray
+        float32 (K, C), weight of the last layer, for :func:`models.explain.class_activation_map`.
     """
 
     bundle: Bundle
     device: Literal["cpu", "cuda"]
+    class_weights: Float32
     _run: _Run
 
     @classmethod
@@ -81,13 +84,14 @@ class Predictor:
         InferenceError
             "cuda" was asked for and torch finds no usable GPU.
         """
+        class_weights, _ = bundle.head()
         if device == "cuda" or (device == "auto" and _gpu_device_file()):
             run = _load_cuda(bundle)
             if run is not None:
-                return cls(bundle, "cuda", run)
+                return cls(bundle, "cuda", class_weights, run)
             if device == "cuda":
                 raise InferenceError("torch finds no usable GPU.", next_step="Set the device to cpu or auto.")
-        return cls(bundle, "cpu", _load_cpu(bundle, threads))
+        return cls(bundle, "cpu", class_weights, _load_cpu(bundle, threads))
 
     def predict(self, images: Float32) -> Prediction:
         """Run the network.
@@ -105,8 +109,7 @@ class Predictor:
         spec, outputs = self.bundle.metadata.input, len(self.bundle.metadata.findings)
         if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != (1, spec.height, spec.width):
             raise InferenceError(
-                f"network input is {images.dtype} {images.shape}, "
-                f"expected float32 (N, 1, {spec.height}, {spec.width})."
+                f"network input is {images.dtype} {images.shape}, expected float32 (N, 1, {spec.height}, {spec.width})."
             )
         if not np.isfinite(images).all():
             raise InferenceError("network input has values that are not numbers.")
@@ -146,9 +149,7 @@ def findings(
     specs = bundle.metadata.findings
     named = []
     for spec, value, region in zip(specs, probabilities, regions or [None] * len(specs), strict=True):
-        score = Score(
-            value=float(value), threshold=spec.threshold, kind=bundle.metadata.calibration.score_kind
-        )
+        score = Score(value=float(value), threshold=spec.threshold, kind=bundle.metadata.calibration.score_kind)
         named.append(
             Finding(
                 key=spec.key,

@@ -178,10 +178,6 @@ def _check_parity(network: Network, path: Path, example: Tensor) -> None:
     actual = session.run(["logits", "features"], {"image": example.numpy()})
     for name, ours, theirs in zip(("logits", "features"), expected, actual, strict=True):
         scale = max(float(np.abs(ours).max()), 1e-6)
-        difference = (
-            float(np.abs(ours - theirs).max()) / scale if ours.shape == theirs.shape else float("inf")
-        )
+        difference = float(np.abs(ours - theirs).max()) / scale if ours.shape == theirs.shape else float("inf")
         if not difference <= PARITY_TOLERANCE:
-            raise BundleError(
-                f"ONNX export differs from torch in {name}: {difference:.2e} of the largest value."
-            )
+            raise BundleError(f"ONNX export differs from torch in {name}: {difference:.2e} of the largest value.")

@@ -1,0 +1,56 @@
+"""One image from its data set to the network's input, or the reason why it has no score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from models.decoding import decode, has_pixel_data
+from models.metadata import InputSpec
+from models.preprocessing import Float32, Placement, display_image, network_input, pixel_aspect, unlike_an_image
+from models.routing import Refusal
+from triage.errors import PixelError
+from triage.findings import NotAnalysedReason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """An image ready for the network.
+
+    Attributes
+    ----------
+    display : ndarray
+        float32 (rows, columns) in [0, 1], 1 is white: what previews are drawn from.
+    image : ndarray
+        float32 (1, height, width): one entry of the batch for :meth:`models.inference.Predictor.predict`.
+    placement : Placement
+        Where the source lies in ``image``.
+    """
+
+    display: Float32
+    image: Float32
+    placement: Placement
+
+
+def prepare(dataset: Dataset, spec: InputSpec, *, threads: int = 0) -> Prepared | Refusal:
+    """Decode, window and fit an image that :func:`models.routing.screen` let through.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Whole object, from :func:`models.decoding.read`.
+    threads : int
+        For the decoder; 0 lets it choose.
+    """
+    if not has_pixel_data(dataset):
+        return Refusal(NotAnalysedReason.NO_PIXELS)
+    try:
+        display = display_image(dataset, decode(dataset, threads=threads))
+    except PixelError as error:
+        return Refusal(NotAnalysedReason.DECODE_ERROR, str(error))
+    problem = unlike_an_image(display)
+    if problem is not None:
+        return Refusal(NotAnalysedReason.OUT_OF_DISTRIBUTION, problem)
+    image, placement = network_input(display, spec, pixel_aspect=pixel_aspect(dataset))
+    return Prepared(display, image, placement)

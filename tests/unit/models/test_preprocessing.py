@@ -1,0 +1,365 @@
+"""From stored values to the network's input, held against pydicom's reference functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model_samples import data_files, make_dataset
+from numpy.typing import NDArray
+from pydicom import config
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+
+from models.decoding import decode, read
+from models.metadata import InputSpec
+from models.preprocessing import (
+    Placement,
+    display_from_png,
+    display_image,
+    network_input,
+    pixel_aspect,
+    unlike_an_image,
+)
+from triage.errors import PixelError
+
+SPEC = InputSpec(height=224, width=224, mean=0.5, std=0.25)
+
+
+def shown(pixels: NDArray[Any], **elements: Any) -> NDArray[np.float32]:
+    dataset = make_dataset(pixels, **elements)
+    return display_image(dataset, decode(dataset))
+
+
+def reference(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.float64]:
+    """pydicom's windowed values, brought from their own range to [0, 1]."""
+    windowed = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float64)
+    low, high = (-(2.0 ** (dataset.BitsStored - 1)), 2.0 ** (dataset.BitsStored - 1) - 1)
+    if dataset.PixelRepresentation == 0:
+        low, high = 0.0, 2.0**dataset.BitsStored - 1
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    low, high = low * slope + intercept, high * slope + intercept
+    return (windowed - low) / (high - low)
+
+
+@st.composite
+def windowed_images(draw: st.DrawFn) -> tuple[Dataset, NDArray[Any]]:
+    bits = draw(st.sampled_from([8, 10, 12, 15, 16]))
+    signed = draw(st.booleans())
+    dtype = np.dtype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    seed = draw(st.integers(0, 2**32 - 1))
+    pixels = np.random.default_rng(seed).integers(low, high + 1, size=(9, 7)).astype(dtype)
+    function = draw(st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID", None]))
+    elements: dict[str, Any] = {
+        "WindowCenter": draw(st.integers(low, high)),
+        "WindowWidth": draw(st.integers(1, high - low + 1)),
+        "RescaleSlope": draw(st.sampled_from([1, 0.5, 2.25])),
+        "RescaleIntercept": draw(st.integers(-1024, 1024)),
+    }
+    if function:
+        elements["VOILUTFunction"] = function
+    return make_dataset(pixels, bits_stored=bits, **elements), pixels
+
+
+@given(windowed_images())
+def test_windows_equal_pydicom(case: tuple[Dataset, NDArray[Any]]) -> None:
+    dataset, pixels = case
+    np.testing.assert_allclose(display_image(dataset, pixels), reference(dataset, pixels), atol=2e-6)
+
+
+@pytest.mark.parametrize("path", data_files("objects/vlut_04.dcm"))
+def test_voi_lut_equals_pydicom(path: Any) -> None:
+    dataset = read(path)
+    pixels = decode(dataset)
+    expected = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset)
+    top = 2.0 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1
+    np.testing.assert_allclose(display_image(dataset, pixels), expected / top, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", data_files("objects/mlut_18.dcm"))
+def test_modality_lut_equals_pydicom(path: Any) -> None:
+    dataset = read(path)
+    for keyword in ("WindowCenter", "WindowWidth"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    pixels = decode(dataset)
+    assert "ModalityLUTSequence" in dataset
+    values = apply_modality_lut(pixels, dataset).astype(np.float64)
+    low, high = np.percentile(values, (0.5, 99.5))
+    expected = np.clip((values - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(display_image(dataset, pixels), expected, atol=1e-6)
+
+
+def test_voi_lut_goes_before_the_window() -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    item = Dataset()
+    item.LUTDescriptor = [256, 0, 16]
+    item.LUTData = [255 * 257 - 257 * value for value in range(256)]  # turns the picture round
+    image = shown(pixels, VOILUTSequence=[item], WindowCenter=128, WindowWidth=256)
+    np.testing.assert_allclose(image, 1.0 - pixels / 255.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "inverted"),
+    [
+        ("MONOCHROME2", None, False),
+        ("MONOCHROME1", None, True),
+        ("MONOCHROME1", "INVERSE", True),  # the two say the same thing: inverted once, not twice
+        ("MONOCHROME2", "IDENTITY", False),
+        ("MONOCHROME1", "IDENTITY", False),
+        ("MONOCHROME2", "INVERSE", True),
+    ],
+)
+def test_sense(photometric: str, shape: str | None, inverted: bool) -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    elements = {"PresentationLUTShape": shape} if shape else {}
+    image = shown(pixels, PhotometricInterpretation=photometric, WindowCenter=128, WindowWidth=256, **elements)
+    plain = pixels / 255.0
+    np.testing.assert_allclose(image, 1.0 - plain if inverted else plain, atol=1e-6)
+
+
+def test_first_of_several_windows() -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    several = shown(pixels, WindowCenter=[100, 30], WindowWidth=[50, 10])
+    np.testing.assert_array_equal(several, shown(pixels, WindowCenter=100, WindowWidth=50))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"WindowCenter": 100, "WindowWidth": 0},
+        {"WindowCenter": 100, "WindowWidth": -5},
+        {"WindowCenter": 100, "WindowWidth": 0.5},
+        {"WindowCenter": 100, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": None, "WindowWidth": None},
+        {"WindowCenter": 100},
+    ],
+)
+def test_useless_window_falls_back_to_percentiles(elements: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(3).integers(200, 3000, (40, 40)).astype(np.uint16)
+    np.testing.assert_array_equal(shown(pixels, **elements), shown(pixels))
+
+
+def test_percentiles_use_the_whole_range_and_resist_outliers() -> None:
+    pixels = np.random.default_rng(3).integers(200, 3000, (100, 100)).astype(np.uint16)
+    pixels[0, :5] = 65535
+    image = shown(pixels)
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    np.testing.assert_allclose(image, np.clip((pixels - low) / (high - low), 0, 1), atol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_brighter_is_never_darker(seed: int, window: bool) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 4096, (20, 20)).astype(np.uint16)
+    elements = {"WindowCenter": int(rng.integers(0, 4096)), "WindowWidth": int(rng.integers(1, 4096))}
+    image = shown(pixels, bits_stored=12, **(elements if window else {}))
+    order = np.argsort(pixels, axis=None)
+    assert (np.diff(image.ravel()[order]) >= 0).all()
+    assert image.dtype == np.float32
+    assert image.min() >= 0
+    assert image.max() <= 1
+
+
+def test_padding_is_black_and_sets_no_window() -> None:
+    inside = np.random.default_rng(3).integers(1000, 2000, (50, 50)).astype(np.int16)
+    framed = np.pad(inside, 10, constant_values=-2000)
+    framed[0, :] = -1995
+    image = shown(framed, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1990)
+    np.testing.assert_allclose(image[10:-10, 10:-10], shown(inside), atol=1e-6)
+    assert image[:10].max() == 0.0
+
+
+def test_padding_stays_black_when_the_image_is_inverted() -> None:
+    pixels = np.array([[0, 100], [200, 255]], dtype=np.uint8)
+    image = shown(
+        pixels, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0, WindowCenter=128, WindowWidth=256
+    )
+    assert image[0, 0] == 0.0
+    assert image[0, 1] == pytest.approx(1 - 100 / 255)
+
+
+def test_shutter_blanks_outside_and_sets_no_window() -> None:
+    inside = np.random.default_rng(3).integers(1000, 2000, (30, 40)).astype(np.uint16)
+    framed = np.full((50, 60), 65535, dtype=np.uint16)
+    framed[10:40, 5:45] = inside
+    image = shown(
+        framed,
+        ShutterShape="RECTANGULAR",
+        ShutterUpperHorizontalEdge=11,
+        ShutterLowerHorizontalEdge=40,
+        ShutterLeftVerticalEdge=6,
+        ShutterRightVerticalEdge=45,
+    )
+    np.testing.assert_allclose(image[10:40, 5:45], shown(inside), atol=1e-6)
+    image[10:40, 5:45] = 0
+    assert not image.any()
+
+
+def test_shutter_without_sense_is_ignored() -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (20, 20)).astype(np.uint8)
+    closed = shown(
+        pixels,
+        ShutterShape="RECTANGULAR",
+        ShutterUpperHorizontalEdge=15,
+        ShutterLowerHorizontalEdge=5,
+        ShutterLeftVerticalEdge=1,
+        ShutterRightVerticalEdge=20,
+    )
+    np.testing.assert_array_equal(closed, shown(pixels))
+
+
+@pytest.mark.parametrize("slope", ["0", "NaN", "1e400"])
+def test_meaningless_rescale_is_refused(slope: str) -> None:
+    pixels = np.zeros((10, 10), dtype=np.uint8)
+    dataset = make_dataset(pixels, RescaleIntercept=0)
+    with config.disable_value_validation():
+        dataset.add(DataElement("RescaleSlope", "DS", slope))
+    with pytest.raises(PixelError, match="RescaleSlope"):
+        display_image(dataset, pixels)
+
+
+def test_wide_words_give_the_same_picture() -> None:
+    pixels = np.random.default_rng(3).integers(0, 60000, (30, 30)).astype(np.uint16)
+    np.testing.assert_allclose(shown(pixels.astype(np.uint32)), shown(pixels), atol=1e-6)
+
+
+def test_big_endian_array_gives_the_same_picture() -> None:
+    pixels = np.random.default_rng(3).integers(-500, 500, (30, 30)).astype("<i2")
+    dataset = make_dataset(pixels)
+    np.testing.assert_array_equal(display_image(dataset, pixels.astype(">i2")), display_image(dataset, pixels))
+
+
+def test_png_goes_the_route_of_an_image_without_a_window() -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (30, 30)).astype(np.uint8)
+    np.testing.assert_array_equal(display_from_png(pixels), shown(pixels))
+
+
+def test_colour_is_refused() -> None:
+    with pytest.raises(PixelError, match="one frame"):
+        display_from_png(np.zeros((4, 4, 3), dtype=np.uint8))
+
+
+# --- fitting ---
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.floats(0.25, 4.0), st.floats(0, 1), st.floats(0, 1))
+def test_placement_there_and_back(rows: int, columns: int, aspect: float, x: float, y: float) -> None:
+    placement = Placement.letterbox(rows, columns, SPEC, pixel_aspect=aspect)
+    column, row = placement.to_input(x * columns, y * rows)
+    assert -1e-6 <= column <= SPEC.width + 1e-6
+    assert -1e-6 <= row <= SPEC.height + 1e-6
+    back = placement.to_source(column, row)
+    assert back == pytest.approx((x * columns, y * rows), abs=1e-6)
+
+
+@given(st.integers(100, 4000), st.integers(100, 4000), st.floats(0.5, 2.0))
+def test_letterbox_fills_one_side_and_keeps_the_shape(rows: int, columns: int, aspect: float) -> None:
+    placement = Placement.letterbox(rows, columns, SPEC, pixel_aspect=aspect)
+    height, width = placement.fitted
+    assert height == SPEC.height or width == SPEC.width
+    assert height / width == pytest.approx(rows * aspect / columns, rel=0.02 + 1.0 / min(height, width))
+    assert placement.offset_row == (SPEC.height - height) // 2
+    assert placement.offset_column == (SPEC.width - width) // 2
+
+
+def test_feature_map_spans_the_whole_input() -> None:
+    placement = Placement.letterbox(400, 200, SPEC)
+    assert placement.feature_to_source(3.5, 3.5, height=7, width=7) == pytest.approx((100.0, 200.0))
+    assert placement.feature_to_source(0.0, 0.0, height=7, width=7)[0] < 0  # the letterbox lies outside
+
+
+def test_network_input_is_the_area_average_on_black() -> None:
+    display = np.random.default_rng(3).random((500, 300), dtype=np.float32)
+    image, placement = network_input(display, SPEC)
+    assert image.shape == (1, 224, 224)
+    assert image.dtype == np.float32
+    height, width = placement.fitted
+    left = placement.offset_column
+    fitted = cv2.resize(display.astype(np.float64), (width, height), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(image[0, :, left : left + width] * 0.25 + 0.5, fitted, atol=1e-6)
+    np.testing.assert_allclose(image[0, :, :left], (0 - 0.5) / 0.25)
+    np.testing.assert_allclose(image[0, :, left + width :], (0 - 0.5) / 0.25)
+
+
+def test_window_before_resize_is_faithful_to_float64() -> None:
+    """The fast route (16 bit look-up, float32 area average) against pydicom's float64 route."""
+    pixels = np.random.default_rng(3).integers(0, 1 << 14, (600, 500)).astype(np.uint16)
+    dataset = make_dataset(pixels, bits_stored=14, WindowCenter=8000, WindowWidth=9000)
+    image, placement = network_input(display_image(dataset, pixels), SPEC)
+    height, width = placement.fitted
+    expected = cv2.resize(reference(dataset, pixels), (width, height), interpolation=cv2.INTER_AREA)
+    left = placement.offset_column
+    ours = image[0, :, left : left + width].astype(np.float64) * 0.25 + 0.5
+    assert np.abs(ours - expected).max() < 1e-6
+
+
+def test_small_image_is_enlarged_without_new_extremes() -> None:
+    display = np.random.default_rng(3).random((20, 20), dtype=np.float32)
+    image, _ = network_input(display, SPEC)
+    shown_again = image * 0.25 + 0.5
+    assert display.min() - 1e-5 <= shown_again.min() <= shown_again.max() <= display.max() + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("elements", "aspect"),
+    [
+        ({}, 1.0),
+        ({"PixelAspectRatio": [2, 1]}, 2.0),
+        ({"ImagerPixelSpacing": [0.1, 0.2]}, 0.5),
+        ({"PixelSpacing": [0.3, 0.3]}, 1.0),
+        ({"PixelAspectRatio": [1, 2], "PixelSpacing": [0.3, 0.3]}, 0.5),
+        ({"PixelAspectRatio": [0, 1]}, 1.0),
+        ({"PixelAspectRatio": [100, 1]}, 1.0),
+        ({"ImagerPixelSpacing": None}, 1.0),
+    ],
+)
+def test_pixel_aspect(elements: dict[str, Any], aspect: float) -> None:
+    assert pixel_aspect(make_dataset(np.zeros((4, 4), np.uint8), **elements)) == aspect
+
+
+def test_tall_pixels_make_a_tall_picture() -> None:
+    display = np.ones((200, 200), dtype=np.float32)
+    _, placement = network_input(display, SPEC, pixel_aspect=2.0)
+    assert placement.fitted == (224, 112)
+
+
+@pytest.mark.parametrize(
+    ("display", "word"),
+    [
+        (np.zeros((300, 300)), "same value"),
+        (np.ones((300, 300)), "same value"),
+        (np.full((300, 300), 0.4), "same value"),
+        (np.where(np.arange(90000).reshape(300, 300) % 300 < 2, 1.0, 0.0), "black"),
+        (np.where(np.arange(90000).reshape(300, 300) % 300 < 2, 0.0, 1.0), "white"),
+        (np.random.default_rng(0).random((4, 4)), "8 pixels"),
+        (np.random.default_rng(0).random((1, 1)), "8 pixels"),
+    ],
+)
+def test_nothing_to_see(display: NDArray[np.float64], word: str) -> None:
+    problem = unlike_an_image(display.astype(np.float32))
+    assert problem is not None
+    assert word in problem
+
+
+@pytest.mark.parametrize("path", data_files("radiograph/nih-derived/*.dcm", "radiograph/*.dcm"))
+def test_real_radiographs_look_like_images(path: Any) -> None:
+    dataset = read(path)
+    image = display_image(dataset, decode(dataset))
+    assert unlike_an_image(image) is None
+
+
+@pytest.mark.parametrize("path", data_files("radiograph/RG1_J2KI.dcm", "radiograph/nih-derived/*M1*.dcm"))
+def test_inverted_radiographs_have_dark_lungs(path: Any) -> None:
+    """MONOCHROME1 handled: in the middle of each half (lung) the picture is darker than along the midline."""
+    dataset = read(path)
+    image, _ = network_input(display_image(dataset, decode(dataset)), SPEC)
+    lungs = np.concatenate([image[0, 60:130, 50:85].ravel(), image[0, 60:130, 140:175].ravel()])
+    midline = image[0, 100:200, 100:124]
+    assert lungs.mean() < midline.mean()
