@@ -7,11 +7,14 @@ import warnings
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 from celery import signals
 from celery.exceptions import SecurityWarning
 
 from dicom_node import results
+from models.inference import findings
 from triage.errors import FirstreadError
+from triage.findings import ImageResult
 from triage.logging import configure, get_logger
 from triage.settings import Settings
 from workers import tasks
@@ -47,12 +50,7 @@ class Staff:
         bench = self.bench()
         analyses = Queue.ANALYSIS in self._queues
         if analyses:
-            results.warm_up(bench.node)
-            for bundle in bench.registry.available:
-                try:
-                    bench.predictor(bundle)
-                except FirstreadError as error:
-                    log.error("bundle_unavailable", bundle=bundle.metadata.name, advice=error.advice())
+            warm_up(bench)
         part = "work" if analyses else "deliver"
         detail = {
             "queues": sorted(str(queue) for queue in self._queues),
@@ -66,6 +64,24 @@ class Staff:
         if self._pulse is not None and self._pid == os.getpid():
             self._pulse.stop()
             self._pulse = None
+
+
+def warm_up(bench: Workbench) -> None:
+    """Load every network and build one of everything, so that the first study is as quick as the next.
+
+    A bundle that cannot be loaded is said, and the rest goes on.
+    """
+    results.warm_up(bench.node)
+    for bundle in bench.registry.available:
+        spec = bundle.metadata.input
+        try:
+            blank = np.zeros((1, 1, spec.height, spec.width), np.float32)
+            prediction = bench.predictor(bundle).predict(blank)
+        except FirstreadError as error:
+            log.error("bundle_unavailable", bundle=bundle.metadata.name, advice=error.advice())
+            continue
+        image = ImageResult(sop_instance_uid="2.25.0", findings=findings(bundle, prediction.probabilities[0]))
+        results.compose_heat_map(blank[0, 0], None, image, bundle.algorithm(), marked=None)
 
 
 def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
