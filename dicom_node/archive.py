@@ -1,7 +1,7 @@
 """The archive: Part 10 files that are on stable storage, under names that no sender can choose.
 
 A write goes ``incoming/<uuid>.part`` (counted and hashed as it arrives) -> fsync -> rename to
-``store/<h2>/<h2>/<sha256 of UID>.<sha256 of data set>.dcm`` -> fsync of the directory. Killed between any two of
+``store/<h2>/<sha256 of UID>.<sha256 of data set>.dcm`` -> fsync of the directory. Killed between any two of
 these steps, what is left is a ``.part`` that :meth:`Archive.sweep` removes, or a whole file without a row that
 ``firstread fsck`` finds. A name holds the digest of its content, so nothing can be overwritten by other content.
 """
@@ -28,6 +28,7 @@ from triage.instances import StoredFile
 _NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE))
 _WRITE_BACK: Final = 1024 * 1024
 """Bytes after which a growing file is handed to the disk."""
+_FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -49,6 +50,13 @@ class Archive:
     def __post_init__(self) -> None:
         for folder in (self.incoming, self.store, self.quarantined):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # All at once: a folder made while an instance waits costs that instance a journal commit of its own.
+        missing = [folder for folder in map(self.store.joinpath, _FOLDERS) if not folder.is_dir()]
+        for folder in missing:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        if missing:
+            _sync_folder(self.store)
+            _sync_folder(self.root)
 
     @property
     def incoming(self) -> Path:
@@ -83,14 +91,7 @@ class Archive:
             transfer_syntax_uid=transfer_syntax_uid,
             source_ae_title=source_ae_title,
         )
-        incoming = IncomingFile.create(self, head, transfer_syntax_uid)
-        try:
-            # While the bytes are still on the wire, so that the last one need not wait for it.
-            _make_folder(self.root / _folder(sop_instance_uid))
-        except OSError as error:
-            incoming.discard()
-            raise _storage_error(error, "create") from error
-        return incoming
+        return IncomingFile.create(self, head, transfer_syntax_uid)
 
     def free_bytes(self) -> int:
         """Bytes that an unprivileged process may still write."""
@@ -231,12 +232,12 @@ class IncomingFile:
             the descriptor is never asked again: the file is removed and the sender has to send anew.
         """
         digest = self._digest.hexdigest()
-        relative = _folder(sop_instance_uid) / f"{_name(sop_instance_uid)}.{digest}.dcm"
+        name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()}.{digest}.dcm"
+        relative = Path("store", name[:2], name)
         target = self._archive.root / relative
         size = self.head_size + self.data_set_size
         try:
             self._flush()
-            _make_folder(target.parent)
             if self._is_kept(target, digest):
                 self._path.unlink()
             else:
@@ -344,25 +345,6 @@ def _data_set_digest(path: Path) -> str:
         head = part10.read_head(file.read(64 * 1024))
         file.seek(head.offset)
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _name(sop_instance_uid: str) -> str:
-    return hashlib.sha256(sop_instance_uid.encode()).hexdigest()
-
-
-def _folder(sop_instance_uid: str) -> Path:
-    name = _name(sop_instance_uid)
-    return Path("store", name[:2], name[2:4])
-
-
-def _make_folder(folder: Path) -> None:
-    """Create a folder and its parents, each durable in its own parent before the next is used."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_stored_file_is_the_data_set_behind_our_own_header(archive):
 def test_the_name_is_made_of_digests_only(archive):
     stored = store(archive, encoded(radiograph()))
     uid_digest = hashlib.sha256(b"1.2.3.4").hexdigest()
-    assert stored.relative_path == Path("store", uid_digest[:2], uid_digest[2:4], f"{uid_digest}.{stored.sha256}.dcm")
+    assert stored.relative_path == Path("store", uid_digest[:2], f"{uid_digest}.{stored.sha256}.dcm")
 
 
 def test_the_same_bytes_again_are_the_same_file(archive):
@@ -129,8 +129,7 @@ def test_name_and_bytes_are_synced_in_order(archive, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "rename", rename)
     store(archive, encoded(radiograph()))
-    # two new folders, each durable in its parent, before the file's own name
-    assert steps == ["folder", "folder", "file", "rename", "folder"]
+    assert steps == ["file", "rename", "folder"]
 
 
 def test_too_little_space_is_refused_before_anything_is_written(tmp_path):
