@@ -61,43 +61,29 @@ def fit(logits: Array, labels: Array) -> Calibrator:
     return Calibrator(temperature=1 / slope, bias=bias)
 
 
-def threshold_for_specificity(labels: Array, probabilities: Array, target: float) -> float:
-    """The lowest threshold whose specificity is at least `target`: the highest sensitivity at that price.
+def operating_point(labels: Array, probabilities: Array, *, min_specificity: float = 0.0) -> float:
+    """The threshold with the greatest sensitivity + specificity (Youden 1950) among those specific enough.
 
-    The threshold lies half way between two scores, so that rounding does not move a case over it.
-
-    Raises
-    ------
-    ValueError
-        No negatives, or a target outside (0, 1].
-    """
-    negative = np.sort(np.asarray(probabilities, dtype=np.float64)[np.asarray(labels) == 0])
-    if not len(negative) or not 0 < target <= 1:
-        raise ValueError("needs negatives and a target specificity in (0, 1]")
-    needed = int(np.ceil(target * len(negative) - 1e-9))
-    highest = negative[needed - 1]
-    above = np.asarray(probabilities, dtype=np.float64)
-    above = above[above > highest]
-    return float(min(1.0, (highest + above.min()) / 2 if len(above) else (highest + 1) / 2))
-
-
-def youden_threshold(labels: Array, probabilities: Array) -> float:
-    """The threshold that maximises sensitivity + specificity - 1 (Youden 1950).
+    It lies half way between two scores, so that rounding moves no case over it. On few negatives a specificity is
+    uncertain itself: ask for some more here than the test set has to show.
 
     Raises
     ------
     ValueError
-        Positives or negatives are missing.
+        Positives or negatives are missing, or `min_specificity` is outside [0, 1].
     """
     order = np.argsort(-np.asarray(probabilities, dtype=np.float64), kind="stable")
     scores, present = np.asarray(probabilities, dtype=np.float64)[order], (np.asarray(labels) == 1)[order]
-    if present.all() or not present.any():
-        raise ValueError("needs positives and negatives")
-    gain = np.cumsum(present) / present.sum() - np.cumsum(~present) / (~present).sum()
-    last_of_tie = np.append(scores[1:] != scores[:-1], True)
-    best = int(np.argmax(np.where(last_of_tie, gain, -np.inf)))
-    below = scores[best + 1] if best + 1 < len(scores) else 0.0
-    return float((scores[best] + below) / 2)
+    if present.all() or not present.any() or not 0 <= min_specificity <= 1:
+        raise ValueError("needs positives, negatives and a specificity in [0, 1]")
+    # Candidate n calls the n highest scores positive; a tie is never cut.
+    cut = np.concatenate([[True], scores[1:] != scores[:-1], [True]])
+    sensitivity = np.concatenate([[0.0], np.cumsum(present) / present.sum()])
+    specificity = 1 - np.concatenate([[0.0], np.cumsum(~present) / (~present).sum()])
+    allowed = cut & (specificity >= min_specificity - 1e-12)
+    best = int(np.argmax(np.where(allowed, sensitivity + specificity, -np.inf)))
+    above, below = scores[best - 1] if best else 1.0, scores[best] if best < len(scores) else 0.0
+    return float((above + below) / 2)
 
 
 def _newton(x: Array, target: Array, *, slope: float, free_slope: bool) -> tuple[float, float]:

@@ -59,8 +59,8 @@ class Chest:
 def pneumothorax(chest: Chest, anatomy: Anatomy, rng: np.random.Generator) -> None:
     """Air between chest wall and lung, widest at the apex of an upright patient; a thin line borders the lung."""
     side = int(rng.choice([RIGHT, LEFT]))
-    apex = rng.uniform(22, 75)
-    lateral = rng.uniform(9, 30) * (0.6 + apex / 110)
+    apex = rng.uniform(15, 75)
+    lateral = rng.uniform(6, 30) * (0.6 + apex / 110)
     outward = side * chest.x
     # The lung recoils towards its hilum: undo that shift for every pixel and ask whether it fell on lung.
     height = np.clip(1 - chest.y / (0.95 * anatomy.height), 0, 1)
@@ -127,7 +127,7 @@ def nodule_mass(chest: Chest, anatomy: Anatomy, rng: np.random.Generator) -> Non
     count = int(rng.choice([1, 1, 1, 2, 3]))
     for _ in range(count):
         side = int(rng.choice([RIGHT, LEFT]))
-        radius = 0.5 * float(np.exp(rng.uniform(np.log(10 if count == 1 else 8), np.log(45))))
+        radius = 0.5 * rng.uniform(8, 45)
         centre = _place(anatomy, side, rng, margin=radius)
         dx, dy = chest.x - np.float32(centre[0]), chest.y - np.float32(centre[1])
         bearing = np.arctan2(dy, dx)
@@ -135,7 +135,7 @@ def nodule_mass(chest: Chest, anatomy: Anatomy, rng: np.random.Generator) -> Non
         distance = np.hypot(dx, dy) / (radius * shape)
         chord = 0.2 * radius * np.sqrt(np.clip(1 - distance**2, 0, 1))  # cm
         # A small nodule that one can see is dense: it is calcified or it would be missed by everyone.
-        density = rng.uniform(0.9, 1.25) * (1 + 5.0 / radius)
+        density = rng.uniform(1.0, 1.4) * (1 + 6.0 / radius)
         chest.solid += chest.canvas.blur(chord.astype(np.float32), 0.8) * np.float32(density)
         chest.mark("nodule_mass", distance < 1)
 

@@ -73,8 +73,8 @@ def generate(seed: int, index: int, *, size: int, findings: Collection[str] | No
     if findings is not None and not set(findings) <= set(FINDINGS):
         raise ValueError(f"unknown findings {sorted(set(findings) - set(FINDINGS))}; known are {', '.join(FINDINGS)}")
     streams = np.random.SeedSequence([seed, index]).spawn(5)
-    choice, patient_rng, anatomy_rng, lesion_rng, scanner_rng = (np.random.default_rng(s) for s in streams)
-    present = frozenset(findings) if findings is not None else _draw_findings(choice)
+    patient_rng, anatomy_rng, lesion_rng, scanner_rng = (np.random.default_rng(s) for s in streams[1:])
+    present = frozenset(findings) if findings is not None else draw_findings(seed, index)
     anatomy = draw_patient(patient_rng, enlarged_heart="cardiomegaly" in present)
     scanner = draw_scanner(scanner_rng, anteroposterior=anatomy.anteroposterior)
     canvas, matrix = _position(anatomy, size, scanner_rng)
@@ -92,7 +92,9 @@ def generate(seed: int, index: int, *, size: int, findings: Collection[str] | No
     )
 
 
-def _draw_findings(rng: np.random.Generator) -> frozenset[str]:
+def draw_findings(seed: int, index: int) -> frozenset[str]:
+    """What :func:`generate` shows when it is not told."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, index]).spawn(1)[0])
     if rng.random() < 0.45:
         return frozenset()
     count = int(rng.choice([1, 1, 1, 1, 1, 1, 2, 2, 2, 3]))

@@ -52,7 +52,7 @@ def finish(
             "best_epoch": progress.best_epoch,
             "curve": progress.history,
         },
-        "thresholds": f"lowest with specificity >= {plan.min_specificity:g} on the validation set",
+        "thresholds": f"Youden's among those with specificity >= {plan.min_specificity:g} on the validation set",
         "confidence": "95 % intervals: DeLong for AUC, Wilson for rates",
         "pointing_tolerances": _tolerances(),
     }
@@ -68,7 +68,8 @@ def _operating_points(plan: TrainingPlan, values: NDArray[Any], labels: NDArray[
         known = ~np.isnan(labels[:, column])
         truth, raw = labels[known, column], values[known, column]
         fitted = calibration.fit(raw, truth)
-        threshold = calibration.threshold_for_specificity(truth, fitted.probabilities(raw), plan.min_specificity)
+        chances = fitted.probabilities(raw)
+        threshold = calibration.operating_point(truth, chances, min_specificity=plan.min_specificity)
         specs.append(
             FindingSpec(
                 **{name: getattr(finding, name) for name in ("key", "code", "site", "urgency")},

@@ -40,7 +40,7 @@ def fit(
     torch.manual_seed(plan.seed)
     network = networks.build(plan.architecture, len(plan.findings))
     if plan.start_from is not None:
-        _transfer(network, plan.start_from, plan.architecture)
+        _transfer(network, plan.start_from, plan)
     optimizer = torch.optim.AdamW(_groups(network, plan), lr=plan.learning_rate)
     resumed = checkpoint.restore(directory, network, optimizer, digest)
     progress, best = resumed if resumed is not None else (Progress(), {})
@@ -92,7 +92,9 @@ def _epoch(
     report: Report,
 ) -> float:
     network.train()
+    # Order, augmentation and dropout follow from seed and epoch: a resumed run ends with the same weights.
     rng = np.random.default_rng([plan.seed, epoch])
+    torch.manual_seed(int(rng.integers(2**62)))
     order = rng.permutation(len(train))
     steps = max(1, len(order) // plan.batch)
     total = 0.0
@@ -180,8 +182,8 @@ def _validate(network: networks.Network, plan: TrainingPlan, validation: Samples
 
 
 def _groups(network: networks.Network, plan: TrainingPlan) -> list[dict[str, Any]]:
-    """Weight decay for matrices and filters only; with transfer the features learn ten times slower than the head."""
-    slow = 0.1 if plan.start_from is not None else 1.0
+    """Weight decay for matrices and filters only; below a new head, known features learn ten times slower."""
+    slow = 0.1 if plan.start_from is not None and not plan.keep_head else 1.0
     groups = []
     for head in (False, True):
         for decays in (False, True):
@@ -216,13 +218,17 @@ def _positive_weights(labels: NDArray[np.float32]) -> Tensor:
     return torch.tensor(np.clip(ratio, 1.0, _MAX_POSITIVE_WEIGHT), dtype=torch.float32)
 
 
-def _transfer(network: networks.Network, directory: Path, architecture: str) -> None:
-    """Take the features of another bundle; the head keeps its fresh weights."""
+def _transfer(network: networks.Network, directory: Path, plan: TrainingPlan) -> None:
+    """Take the features of another bundle, and its head if the plan says so."""
     source = Bundle.load(directory)
-    if source.metadata.architecture != architecture:
-        raise BundleError(f"{directory} is a {source.metadata.architecture}, not a {architecture}.")
-    trained = networks.restore(architecture, len(source.metadata.findings), source.weights)
+    if source.metadata.architecture != plan.architecture:
+        raise BundleError(f"{directory} is a {source.metadata.architecture}, not a {plan.architecture}.")
+    trained = networks.restore(plan.architecture, len(source.metadata.findings), source.weights)
     network.features.load_state_dict(trained.features.state_dict())
+    if plan.keep_head:
+        if tuple(finding.key for finding in source.metadata.findings) != plan.keys:
+            raise BundleError(f"{directory} has other findings: its head cannot be kept.")
+        network.classifier.load_state_dict(trained.classifier.state_dict())
 
 
 def _write_curves(directory: Path, history: list[dict[str, Any]]) -> None:

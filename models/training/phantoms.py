@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.metadata import InputSpec
-from models.phantom import generate
+from models.phantom import draw_findings, generate
 from models.training.samples import Report, Samples, fitted, fitted_masks
 
 _CHUNK = 250
@@ -26,6 +27,7 @@ class _Chunk:
     size: int
     spec: tuple[int, int]
     keys: tuple[str, ...]
+    emphasis: str
     path: Path
 
 
@@ -39,10 +41,11 @@ def phantom_samples(
     keys: tuple[str, ...],
     processes: int,
     report: Report,
+    emphasis: str = "",
 ) -> Samples:
     """The phantoms 0 to count - 1 of a seed, from the cache below `directory` as far as they are there."""
     directory.mkdir(parents=True, exist_ok=True)
-    tag = f"{seed}-{size}-{spec.height}x{spec.width}-{len(keys)}"
+    tag = f"{seed}-{size}-{spec.height}x{spec.width}-{len(keys)}{emphasis}"
     chunks = [
         _Chunk(
             seed,
@@ -51,17 +54,25 @@ def phantom_samples(
             size,
             (spec.height, spec.width),
             keys,
+            emphasis,
             directory / f"{tag}-{start}.npz",
         )
         for start in range(0, count, _CHUNK)
     ]
     missing = [chunk for chunk in chunks if not _complete(chunk)]
-    # Spawned, not forked: the parent may already run torch's threads.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, _ in enumerate(pool.map(_generate, missing), start=1):
-            report("generated", {"seed": seed, "chunks": done, "of": len(missing)})
+    for done, _ in enumerate(_in_parallel(missing, processes), start=1):
+        report("generated", {"seed": seed, "chunks": done, "of": len(missing)})
     parts = [np.load(chunk.path, allow_pickle=False) for chunk in chunks]
     return Samples(*(np.concatenate([part[name] for part in parts]) for name in ("images", "labels", "masks")))
+
+
+def _in_parallel(chunks: list[_Chunk], processes: int) -> Iterator[None]:
+    if min(len(chunks), processes) < 2:
+        yield from map(_generate, chunks)
+        return
+    # Spawned, not forked: the parent may already run torch's threads.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_generate, chunks)
 
 
 def _complete(chunk: _Chunk) -> bool:
@@ -72,14 +83,14 @@ def _complete(chunk: _Chunk) -> bool:
 
 
 def _generate(chunk: _Chunk) -> None:
-    import cv2  # noqa: PLC0415 - in the process that uses it
-
-    cv2.setNumThreads(1)
     spec = InputSpec(height=chunk.spec[0], width=chunk.spec[1], mean=0.0, std=1.0)
     images: list[Any] = []
     labels, masks = [], []
     for index in range(chunk.start, chunk.stop):
-        phantom = generate(chunk.seed, index, size=chunk.size)
+        present = draw_findings(chunk.seed, index)
+        if chunk.emphasis and index % 2:
+            present |= {chunk.emphasis}
+        phantom = generate(chunk.seed, index, size=chunk.size, findings=present)
         images.append(fitted(phantom.display(), spec))
         labels.append([float(key in phantom.present) for key in chunk.keys])
         masks.append(fitted_masks([phantom.masks.get(key) for key in chunk.keys], spec))

@@ -9,8 +9,8 @@ from pathlib import Path
 from models.metadata import InputSpec, RoutingConditions
 from triage.findings import Code, Urgency
 
-DEFAULT_INPUT = InputSpec(height=384, width=384, mean=0.5, std=0.25)
-"""A lung nodule of 8 mm still covers 7 pixels, and the class activation map has 12 x 12 cells."""
+DEFAULT_INPUT = InputSpec(height=320, width=320, mean=0.5, std=0.25)
+"""A lung nodule of 8 mm still covers 6 pixels, and the class activation map has 10 x 10 cells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,9 @@ class PhantomSource:
         Training uses it, validation seed + 1, the test set seed + 2.
     size : int
         Longer side in pixels before they are fitted to the network's input.
+    emphasis : str
+        Finding that every second training phantom shows besides its own; empty for none. Validation and test keep
+        the phantoms' own shares, and so does the calibration.
     """
 
     train: int = 6000
@@ -32,6 +35,7 @@ class PhantomSource:
     test: int = 1500
     seed: int = 1
     size: int = 640
+    emphasis: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +107,10 @@ class TrainingPlan:
         Of :data:`models.networks.ARCHITECTURES`.
     input : InputSpec
     start_from : Path, optional
-        Directory of a bundle of the same architecture whose features are the starting point; the head is new.
+        Directory of a bundle of the same architecture whose features are the starting point (transfer).
+    keep_head : bool
+        With `start_from`: the head is taken over too, because the findings are the same; False begins with a new one
+        and lets the features learn ten times slower than it.
     frozen_epochs : int
         First epochs in which only the new head learns (with `start_from`).
     epochs : int
@@ -111,7 +118,7 @@ class TrainingPlan:
     localisation_weight : float
         Weight of the loss that draws the class activation map onto the true mask, where masks exist.
     min_specificity : float
-        Thresholds are the lowest that reach it on the validation set.
+        Thresholds must reach it on the validation set; among those that do, Youden's is taken.
     seed : int
         Of weights, order and augmentation.
     threads : int
@@ -127,6 +134,7 @@ class TrainingPlan:
     architecture: str = "shufflenet_v2_x1_0"
     input: InputSpec = DEFAULT_INPUT
     start_from: Path | None = None
+    keep_head: bool = False
     frozen_epochs: int = 0
     epochs: int = 8
     patience: int = 4

@@ -12,9 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from models.bundle import Bundle
-from models.training.finish import finish
 from models.training.folder import load, read_table, split
-from models.training.loop import fit
 from models.training.phantoms import phantom_samples
 from models.training.plan import PhantomSource, TrainingPlan
 from models.training.samples import Report, Samples
@@ -42,6 +40,10 @@ def train(plan: TrainingPlan, run_directory: Path, report: Report = lambda _even
     FirstreadError
         Data, start bundle or architecture do not fit the plan.
     """
+    # Here, not above: processes that draw phantoms, and `--help`, do without torch.
+    from models.training.finish import finish  # noqa: PLC0415
+    from models.training.loop import fit  # noqa: PLC0415
+
     run_directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_plain(plan), indent=1, sort_keys=True)
     (run_directory / "plan.json").write_text(text + "\n", encoding="utf-8")
@@ -67,6 +69,7 @@ def _samples(plan: TrainingPlan, run_directory: Path, report: Report) -> tuple[S
                 keys=plan.keys,
                 processes=plan.threads,
                 report=report,
+                emphasis=source.emphasis if number == 0 else "",
             )
             for number, count in enumerate((source.train, source.validation, source.test))
         ]

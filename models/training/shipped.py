@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from models.metadata import PHANTOM_MANUFACTURER, InputSpec, RoutingConditions
+from models.metadata import PHANTOM_MANUFACTURER, RoutingConditions
 from models.training.plan import Description, FindingPlan, FolderSource, PhantomSource, TrainingPlan
 from triage.findings import Code, Urgency
 
@@ -41,15 +41,14 @@ _MANUFACTURER = "firstread project"
 _LICENCE = "Apache-2.0"
 
 
-def phantom_cxr(*, date: str, source: PhantomSource | None = None, epochs: int = 8) -> TrainingPlan:
-    """The demonstration bundle: knows phantoms and nothing else.
+def phantom_cxr(*, date: str) -> TrainingPlan:
+    """The demonstration bundle's first stage: knows phantoms and nothing else.
 
     Urgencies: air under tension kills within minutes (STAT); fluid and consolidation change what is done today
     (URGENT); heart size and nodules are read in their turn (ROUTINE).
     """
-    source = source or PhantomSource()
     return TrainingPlan(
-        source=source,
+        source=PhantomSource(train=2500, validation=500, test=1000, seed=1, size=512),
         findings=(PNEUMOTHORAX, PLEURAL_EFFUSION, CONSOLIDATION, CARDIOMEGALY, NODULE_MASS),
         describe=Description(
             name="phantom-cxr",
@@ -65,17 +64,46 @@ def phantom_cxr(*, date: str, source: PhantomSource | None = None, epochs: int =
             ),
             disclaimer="DEMONSTRATION ON PHANTOMS - NOT FOR DIAGNOSIS",
             research=True,
-            data=f"firstread phantoms, series {source.seed}, synthetic, no licence needed",
+            data="firstread phantoms, series 1, synthetic, no licence needed",
             notes="Training draws the class activation map onto the true masks of the phantoms",
         ),
         routing=RoutingConditions(manufacturer_equals=(PHANTOM_MANUFACTURER,), rank=10),
-        epochs=epochs,
-        patience=epochs,
+        epochs=6,
+        patience=6,
         date=date,
     )
 
 
-def nih_cxr_research(*, date: str, images: Path, table: Path, start_from: Path, epochs: int = 14) -> TrainingPlan:
+def phantom_cxr_second(*, date: str, start_from: Path) -> TrainingPlan:
+    """The bundle that ships: the first stage's network, trained on with another series of phantoms.
+
+    Parameters
+    ----------
+    start_from : Path
+        The bundle of :func:`phantom_cxr`.
+    """
+    first = phantom_cxr(date=date)
+    series = PhantomSource(train=3000, validation=800, test=1200, seed=11, size=512, emphasis="nodule_mass")
+    return replace(
+        first,
+        source=series,
+        describe=replace(
+            first.describe,
+            version="1.1.0",
+            data="firstread phantoms, series 1 and 11, synthetic, no licence needed",
+            notes="Trained on from version 1.0.0 (2500 phantoms of series 1), every second phantom with a nodule; the "
+            "loss draws the class activation map onto the true masks of the phantoms",
+        ),
+        start_from=start_from,
+        keep_head=True,
+        epochs=3,
+        patience=3,
+        learning_rate=1.5e-3,
+        localisation_weight=0.4,
+    )
+
+
+def nih_cxr_research(*, date: str, images: Path, table: Path, start_from: Path) -> TrainingPlan:
     """A small network fine-tuned on some 700 real radiographs: to exercise the pipeline, never for a claim.
 
     Parameters
@@ -111,14 +139,14 @@ def nih_cxr_research(*, date: str, images: Path, table: Path, start_from: Path, 
             limits=(
                 "Its discrimination is modest and its intervals are wide: see the figures below.",
                 "Labels were mined from report text; about 10 % are wrong by NIH's own estimate (Wang et al. 2017).",
-                "lung_opacity stands for the labels Consolidation, Pneumonia and Infiltration, which reports do not keep "
-                "apart.",
+                "lung_opacity stands for the labels Consolidation, Pneumonia and Infiltration, which reports do not "
+                "keep apart.",
                 "The images were collected for pneumonia: few normals, far more positives than in any clinic, so its "
                 "probabilities are too high elsewhere.",
                 "Pneumothorax is not among its findings: too few labelled images to learn or to measure it.",
                 "Images selected by file size were left out of training and measurement, because low "
                 "contrast alone gives them away.",
-                "One hospital, 320 pixel JPEG copies, adults; children, lateral views and other regions are out of its use.",
+                "One hospital, 320 pixel JPEG copies, adults; children, lateral views, other regions are out of use.",
             ),
             disclaimer="RESEARCH USE ONLY - NOT FOR DIAGNOSIS",
             research=True,
@@ -127,10 +155,9 @@ def nih_cxr_research(*, date: str, images: Path, table: Path, start_from: Path, 
             notes="Started from the features of phantom-cxr; no patient is on two sides of the split",
         ),
         routing=RoutingConditions(manufacturer_not=(PHANTOM_MANUFACTURER,), min_age_years=18.0),
-        input=InputSpec(height=384, width=384, mean=0.5, std=0.25),
         start_from=start_from,
         frozen_epochs=2,
-        epochs=epochs,
+        epochs=14,
         patience=5,
         batch=24,
         learning_rate=2e-3,

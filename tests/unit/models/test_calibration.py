@@ -62,37 +62,38 @@ def test_fit_needs_both_classes(labels: list[int]) -> None:
         calibration.fit(np.array([0.0, 1.0]), np.array(labels))
 
 
-@given(
-    st.lists(st.tuples(st.booleans(), st.integers(0, 30)), min_size=2, max_size=80),
-    st.sampled_from([0.5, 0.9, 0.95, 1.0]),
-)
-def test_threshold_reaches_its_specificity_and_no_lower_one_would(cases: list[tuple[bool, int]], target: float) -> None:
-    labels = np.array([0, *(int(p) for p, _ in cases)])
-    scores = np.array([10, *(s for _, s in cases)]) / 31
-    threshold = calibration.threshold_for_specificity(labels, scores, target)
-    negatives = scores[labels == 0]
+CASES = st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=80)
+
+
+@given(CASES, st.sampled_from([0.0, 0.5, 0.9, 0.95, 1.0]))
+def test_operating_point_is_the_best_of_those_specific_enough(cases: list[tuple[bool, int]], least: float) -> None:
+    labels = np.array([0, 1, *(int(p) for p, _ in cases)])
+    scores = np.array([10, 20, *(s for _, s in cases)]) / 31
+    threshold = calibration.operating_point(labels, scores, min_specificity=least)
     assert 0 <= threshold <= 1
-    assert (negatives < threshold).mean() >= target
-    lower = scores[scores < threshold]
-    if len(lower):
-        assert (negatives < lower.max()).mean() < target
 
+    def rates(limit: float) -> tuple[float, float]:
+        return float((scores[labels == 1] >= limit).mean()), float((scores[labels == 0] < limit).mean())
 
-def test_threshold_needs_negatives() -> None:
-    with pytest.raises(ValueError, match="negatives"):
-        calibration.threshold_for_specificity(np.ones(3), np.ones(3), 0.9)
+    reached = rates(threshold)
+    assert reached[1] >= least
+    others = [rates(limit) for limit in (0.0, *np.unique(scores), 1.1)]
+    assert sum(reached) >= max(sum(pair) for pair in others if pair[1] >= least) - 1e-9
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_youden_threshold_is_the_best_point_of_the_roc_curve(seed: int) -> None:
+def test_without_a_bound_it_is_the_best_point_of_the_roc_curve(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.concatenate([[0, 1], rng.integers(0, 2, 30)])
     scores = np.round(np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 1)
-    threshold = calibration.youden_threshold(labels, scores)
-    reached = (
-        evaluation.sensitivity(labels, scores, threshold).value
-        + evaluation.specificity(labels, scores, threshold).value
-        - 1
-    )
+    threshold = calibration.operating_point(labels, scores)
+    sensitive = evaluation.sensitivity(labels, scores, threshold).value
+    specific = evaluation.specificity(labels, scores, threshold).value
     false_positive, true_positive, _ = roc_curve(labels, scores)
-    assert reached == pytest.approx(float((true_positive - false_positive).max()))
+    assert sensitive + specific - 1 == pytest.approx(float((true_positive - false_positive).max()))
+
+
+@pytest.mark.parametrize(("labels", "least"), [([1, 1], 0.5), ([0, 0], 0.5), ([0, 1], 1.5)])
+def test_operating_point_needs_both_classes_and_a_rate(labels: list[int], least: float) -> None:
+    with pytest.raises(ValueError, match="needs"):
+        calibration.operating_point(np.array(labels), np.array([0.2, 0.8]), min_specificity=least)
