@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -33,7 +34,6 @@ from dicom_node.upper_layer import (
     ProtocolViolation,
     UpperLayerError,
 )
-from triage.identifiers import derive_uid
 from triage.logging import get_logger
 
 UNRECOGNIZED_OPERATION: Final = 0x0211
@@ -172,18 +172,17 @@ class Acceptor:
             reply = answers[context.context_id] = answer(context.abstract_syntax, context.transfer_syntaxes)
             if reply.result is ContextResult.ACCEPTANCE:
                 self._contexts[context.context_id] = (context.abstract_syntax, reply.transfer_syntax)
-        opened_at = self._intake.now()
-        self.summary = AssociationSummary(
-            association_uid=derive_uid("association", self._peer_address, opened_at.isoformat(), str(id(self))),
-            calling_ae_title=proposal.calling_ae_title.strip(" "),
-            called_ae_title=proposal.called_ae_title.strip(" "),
-            peer_address=self._peer_address,
-            opened_at=opened_at,
-        )
         acceptance = negotiation.encode_acceptance(
             body, answers, self._limits.maximum_pdu, window=proposal.asynchronous
         )
         self._connection.send(acceptance, self._limits.send_seconds)
+        self.summary = AssociationSummary(
+            association_uid=f"2.25.{uuid.uuid4().int}",
+            calling_ae_title=proposal.calling_ae_title.strip(" "),
+            called_ae_title=proposal.called_ae_title.strip(" "),
+            peer_address=self._peer_address,
+            opened_at=self._intake.now(),
+        )
 
     def _serve_until_end(self) -> AssociationEnd:
         while True:

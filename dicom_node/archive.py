@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from dicom_node import part10
-from dicom_node.elements import walk
+from dicom_node.contexts import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+from dicom_node.elements import PixelValue, walk
 from triage.errors import DicomError, NotFoundError, StorageFullError
 from triage.instances import StoredFile
 
@@ -116,11 +117,7 @@ class Archive:
         return _data_set_digest(self.path(relative_path))
 
     def pixel_digest(self, relative_path: Path | str) -> str:
-        """SHA-256 of the value of Pixel Data as received, "" without one.
-
-        Needed only when the same SOP Instance UID comes with other bytes: 8 ms per 10 MB that no ordinary
-        instance pays.
-        """
+        """SHA-256 of the value of Pixel Data in a stored file, to compare with :attr:`StoredFile.pixel_sha256`."""
         return pixel_digest(self.path(relative_path))
 
     def quarantine(self, data: bytes, reason: str, *, transfer_syntax_uid: str = "", peer: str = "") -> Path:
@@ -173,7 +170,7 @@ class IncomingFile:
         self._descriptor = descriptor
         self._digest = hashlib.sha256()
         self.transfer_syntax_uid = transfer_syntax_uid
-        self._flushing = 0
+        self._handed_over = 0
         self.head_size = 0
         self.data_set_size = 0
 
@@ -216,14 +213,25 @@ class IncomingFile:
         self._write(memoryview(data))
         self._digest.update(data)
         self.data_set_size += len(data)
-        written = self.head_size + self.data_set_size
-        if written - self._flushing >= _WRITE_BACK:
-            # Asks the kernel to begin writing these pages now: the fsync at the end then has little left to wait for.
-            os.posix_fadvise(self._descriptor, self._flushing, written - self._flushing, os.POSIX_FADV_DONTNEED)
-            self._flushing = written
+        if self.head_size + self.data_set_size - self._handed_over >= _WRITE_BACK:
+            self.hand_over()
 
-    def commit(self, sop_instance_uid: str) -> StoredFile:
+    def hand_over(self) -> None:
+        """Have the kernel begin to write what it has got: the fsync of :meth:`commit` then has little left to wait for.
+
+        The advice says "not needed any more"; pages that are still dirty are written out and stay in memory.
+        """
+        written = self.head_size + self.data_set_size
+        os.posix_fadvise(self._descriptor, self._handed_over, written - self._handed_over, os.POSIX_FADV_DONTNEED)
+        self._handed_over = written
+
+    def commit(self, sop_instance_uid: str, pixel_sha256: str = "") -> StoredFile:
         """Make bytes and name durable and return where they are.
+
+        Parameters
+        ----------
+        pixel_sha256 : str
+            Of :func:`value_digest`, passed on into the result.
 
         Raises
         ------
@@ -249,7 +257,7 @@ class IncomingFile:
         return StoredFile(
             relative_path=relative,
             sha256=digest,
-            pixel_sha256="",
+            pixel_sha256=pixel_sha256,
             size=size,
             transfer_syntax_uid=self.transfer_syntax_uid,
         )
@@ -329,15 +337,20 @@ def pixel_digest(path: Path) -> str:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         head = part10.read_head(data[: 64 * 1024])
         pixels = walk(data, head.transfer_syntax_uid, (), start=head.offset).pixels
-        if pixels is None:
-            return ""
-        if head.transfer_syntax_uid == "1.2.840.10008.1.2.1.99":
-            start, end = head.offset, len(data)
-        else:
-            start = pixels.offset
-            end = len(data) if pixels.length is None else start + pixels.length
-        with memoryview(data) as view, view[start:end] as value:
-            return hashlib.sha256(value).hexdigest()
+        return value_digest(data, pixels, head.transfer_syntax_uid, start=head.offset)
+
+
+def value_digest(data: mmap.mmap, pixels: PixelValue | None, transfer_syntax_uid: str, *, start: int) -> str:
+    """:func:`pixel_digest` of a mapped data set that begins at ``start``, where the walk has been done already."""
+    if pixels is None:
+        return ""
+    end = len(data) if pixels.length is None else pixels.offset + pixels.length
+    if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        begin, end = start, len(data)
+    else:
+        begin = pixels.offset
+    with memoryview(data) as view, view[begin:end] as value:
+        return hashlib.sha256(value).hexdigest()
 
 
 def _data_set_digest(path: Path) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import mmap
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pydicom.charset import decode_bytes, python_encoding
 
-from dicom_node.elements import Buffer, Walk, walk
+from dicom_node.elements import Buffer, PixelValue, Walk, walk
 from dicom_node.part10 import read_head
 from triage.errors import DicomError, IdentifierError
 from triage.identifiers import dicom_uid
@@ -68,15 +67,16 @@ _WANTED: Final = frozenset(
         *_UNSIGNED,
     }
 )
+_DELIMITERS: Final = set(b"\r\n\t\f\\^=")  # each switches back to the first character set (PS3.5 6.1.2.5.3)
 _CONTROL: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedHeader:
-    """The header, and where the value of Pixel Data lies in the buffer (offset, length or None when encapsulated)."""
+    """The header, and where the value of Pixel Data lies in the buffer."""
 
     header: InstanceHeader
-    pixels: tuple[int, int | None] | None
+    pixels: PixelValue | None
 
 
 def read_header(source: Path | bytes, transfer_syntax_uid: str = "") -> InstanceHeader:
@@ -125,8 +125,7 @@ def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0) -> ParsedHe
     numbers = {name: _unsigned(found.values.get(tag, b""), order) for tag, name in _UNSIGNED.items()}
     expected = _integer(_ascii(found.values.get(_NUMBER_OF_STUDY_RELATED_INSTANCES, b"")))
     header = InstanceHeader(**fields, **numbers, number_of_study_related_instances=expected)  # type: ignore[arg-type]
-    pixels = None if found.pixels is None else (found.pixels.offset, found.pixels.length)
-    return ParsedHeader(header, pixels)
+    return ParsedHeader(header, found.pixels)
 
 
 def _uid(found: Walk, tag: int, attribute: str) -> str:
@@ -140,7 +139,7 @@ def _uid(found: Walk, tag: int, attribute: str) -> str:
 
 def _encodings(specific_character_set: bytes) -> list[str]:
     """Python codecs of (0008,0005) (PS3.3 C.12.1.1.2); an unknown term counts as not there."""
-    terms = _ascii(specific_character_set).split("\\")
+    terms = specific_character_set.decode("ascii", errors="replace").split("\\")
     known = [python_encoding[term.strip()] for term in terms if term.strip() in python_encoding]
     return known or [python_encoding[""]]
 
@@ -151,12 +150,10 @@ def _text(value: bytes, encodings: list[str]) -> str:
     Bytes that the declared set does not have are tried as UTF-8 (the most common lie), then as Latin-1.
     """
     if b"\x1b" in value:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                decoded = decode_bytes(value, encodings, {0x0D, 0x0A, 0x09, 0x0C, 0x5C, 0x5E, 0x3D})
-            except (UnicodeError, LookupError):
-                decoded = value.decode("latin-1")
+        try:
+            decoded = decode_bytes(value, encodings, _DELIMITERS)
+        except (UnicodeError, LookupError, Warning):
+            decoded = value.decode("latin-1")
     else:
         decoded = _first_that_decodes(value, encodings[0])
     return decoded.translate(_CONTROL).strip()[:MAXIMUM_TEXT]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from dicom_node import header as headers
-from dicom_node.archive import Archive, IncomingFile
+from dicom_node.archive import Archive, IncomingFile, value_digest
 from triage.errors import DicomError, FirstreadError, IdentifierError
 from triage.identifiers import dicom_uid
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
@@ -161,12 +161,12 @@ class Reception:
             Nothing is acknowledged; the sender should retry.
         """
         try:
-            header = self._read_header()
+            header, pixel_sha256 = self._read_header()
         except DicomError as error:
             kept = self._file.quarantine(str(error), peer=f"{arrival.calling_ae_title}@{arrival.peer_address}")
             log.warning("instance_quarantined", association=arrival.association_uid, file=kept.name, reason=str(error))
             raise
-        stored = self._file.commit(header.sop_instance_uid)
+        stored = self._file.commit(header.sop_instance_uid, pixel_sha256)
         try:
             outcome = self._intake.record(header, stored, arrival)
         except FirstreadError as error:
@@ -181,19 +181,24 @@ class Reception:
         )
         return outcome
 
-    def _read_header(self) -> InstanceHeader:
+    def _read_header(self) -> tuple[InstanceHeader, str]:
+        """The header, checked against what was announced, and the digest of the pixels."""
         if not self.size:
             raise DicomError("The data set is empty.")
+        self._file.hand_over()  # the disk writes while the processor reads and hashes
+        syntax, start = self._file.transfer_syntax_uid, self._file.head_size
         with (
             self._file.path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            header = headers.parse(data, self._file.transfer_syntax_uid, start=self._file.head_size).header
+            parsed = headers.parse(data, syntax, start=start)
+            pixel_sha256 = value_digest(data, parsed.pixels, syntax, start=start)
+        header = parsed.header
         if header.sop_instance_uid != self._sop_instance_uid:
-            raise IdentityMismatchError("SOPInstanceUID (0008,0018) differs from AffectedSOPInstanceUID (0000,1000).")
+            raise IdentityMismatchError("SOPInstanceUID (0008,0018) is not the one in the command set.")
         if header.sop_class_uid != self._sop_class_uid:
-            raise IdentityMismatchError("SOPClassUID (0008,0016) differs from AffectedSOPClassUID (0000,0002).")
-        return header
+            raise IdentityMismatchError("SOPClassUID (0008,0016) is not the one in the command set.")
+        return header, pixel_sha256
 
 
 def _utc_now() -> datetime:

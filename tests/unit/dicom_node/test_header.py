@@ -97,6 +97,8 @@ def test_real_files_read_as_pydicom_reads_them(test_data):
         ("ISO_IR 144", b"\xbb\xee", "Лю"),
         ("GB18030", "王".encode("gb18030"), "王"),
         ("\\ISO 2022 IR 87", b"Yamada=\x1b$B;3ED\x1b(B", "Yamada=山田"),
+        ("\\ISO 2022 IR 13\\ISO 2022 IR 149\\ISO 2022 IR 159\\ISO 2022 IR 87", b"\x1b$B;3ED\x1b(B", "山田"),
+        ("\\ISO 2022 IR 87", b"\x1b$Zab", "\x1b$Zab".translate({0x1B: None})),  # an escape of no set
         ("NO_SUCH_SET", "é".encode(), "é"),
         ("", b"\xe9", "é"),
         ("", "é".encode(), "é"),
@@ -272,6 +274,6 @@ def test_pixel_data_is_located():
     body = encoded(radiograph())
     pixels = parse(body, EXPLICIT).pixels
     assert pixels is not None
-    assert pixels[1] == 512
-    assert body[pixels[0] : pixels[0] + 512] == radiograph().PixelData
+    assert pixels.length == 512
+    assert body[pixels.offset : pixels.offset + 512] == radiograph().PixelData
     assert parse(encoded_identity(), EXPLICIT).pixels is None

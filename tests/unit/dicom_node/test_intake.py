@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 
@@ -38,6 +39,28 @@ def test_the_row_is_asked_for_when_the_file_is_in_place(archive, outcome):
 
     assert store(Intake(archive, record), encoded(radiograph())) is outcome
     assert seen == [("1.2.3.4", True, ARRIVAL)]
+
+
+def test_pixels_have_their_own_digest(archive):
+    seen = []
+
+    def record(_header, stored, _arrival):
+        seen.append(stored)
+        return IntakeOutcome.STORED
+
+    intake = Intake(archive, record)
+    for dataset in (radiograph(), radiograph(PatientName="Corrected^Name"), radiograph(PixelData=bytes(512))):
+        store(intake, encoded(dataset))
+    first, renamed, changed = seen
+    assert len({stored.sha256 for stored in seen}) == 3
+    assert first.pixel_sha256 == renamed.pixel_sha256 == hashlib.sha256(radiograph().PixelData).hexdigest()
+    assert changed.pixel_sha256 == hashlib.sha256(bytes(512)).hexdigest()
+    for stored in seen:
+        assert archive.pixel_digest(stored.relative_path) == stored.pixel_sha256
+    without = radiograph()
+    del without.PixelData
+    store(intake, encoded(without))
+    assert seen[-1].pixel_sha256 == ""
 
 
 def test_without_a_row_the_file_stays_for_the_resend(archive):
