@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from triage.database import Database
 from triage.settings import Settings
 from worklist import health, problems
-from worklist.api import reading_list, studies
+from worklist.api import admin, reading_list, studies
 from worklist.context import Clock, Context
 from worklist.guard import Guard
 from worklist.live import Feed
@@ -56,6 +56,7 @@ def create_app(
     api = APIRouter(prefix="/api/v1")
     api.include_router(reading_list.router)
     api.include_router(studies.router)
+    api.include_router(admin.router)
     app.include_router(api)
     app.include_router(health.router)
     app.include_router(routes.router)

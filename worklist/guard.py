@@ -7,12 +7,10 @@ Requests that change something must come from our own origin and carry JSON, so 
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 import uuid
 from collections.abc import Iterable
-from typing import Any, Final, NoReturn
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from fastapi import Request
@@ -22,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from triage.logging import get_logger
 from triage.settings import Settings
+from worklist.bodies import BodyRefusedError, read_body, replay, require_plain_json
 from worklist.context import Clock
 from worklist.problems import problem, wants_page
 from worklist.signin import NOBODY_SIGNS_IN, Tokens, cookie_value, sign_in_needed
@@ -30,8 +29,6 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/sign-in"})
 OPEN_PREFIX: Final = "/static/"
 FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
 """The only paths that take a form instead of JSON."""
-BODY_LIMIT: Final = 1 << 20
-BODY_SECONDS: Final = 30.0
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -78,10 +75,15 @@ class Guard:
             await send(message)
 
         try:
-            refusal = self._refuse(request)
-            if refusal is None:
-                refusal, receive = await _buffered(request)
-            await (refusal or self._app)(scope, receive, send_guarded)
+            answer = self._refuse(request) or self._app
+            if answer is self._app and request.method not in _SAFE_METHODS:
+                body = await read_body(request)
+                if body and request.url.path not in FORM_PATHS:
+                    require_plain_json(body)
+                receive = replay(body, receive)
+            await answer(scope, receive, send_guarded)
+        except BodyRefusedError as error:
+            await problem(request, error.status, str(error))(scope, receive, send_guarded)
         except Exception as error:  # noqa: BLE001 - the door: logged by class, never with its text, which may hold values
             log.error(
                 "request_failed", request_id=request.state.request_id, error=type(error).__name__, exc=_where(error)
@@ -146,54 +148,6 @@ def _carries_json(request: Request) -> bool:
     if kind is None:  # an empty body needs no type
         return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
     return kind.partition(";")[0].strip().lower() == "application/json"
-
-
-async def _buffered(request: Request) -> tuple[Response | None, Receive]:
-    """The whole body, bounded in size and time and checked as JSON, ready to be received again."""
-    receive = request.receive
-    if request.method in _SAFE_METHODS:
-        return None, receive
-    if int(request.headers.get("content-length", "0") or 0) > BODY_LIMIT:
-        return problem(request, 413, f"The body is longer than {BODY_LIMIT} bytes."), receive
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                body += message.get("body", b"")
-                if len(body) > BODY_LIMIT:
-                    return problem(request, 413, f"The body is longer than {BODY_LIMIT} bytes."), receive
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
-        return problem(request, 408, "The body did not arrive in time."), receive
-    if body and request.url.path not in FORM_PATHS:
-        try:
-            json.loads(body, parse_constant=_not_json, object_pairs_hook=_distinct)
-        except (ValueError, RecursionError):
-            return problem(request, 422, "The body is not a JSON document with distinct member names."), receive
-
-    replayed = False
-
-    async def replay() -> Message:
-        nonlocal replayed
-        if replayed:
-            return await receive()
-        replayed = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return None, replay
-
-
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member name occurs twice")
-    return members
 
 
 def _where(error: BaseException) -> str:

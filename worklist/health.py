@@ -32,7 +32,7 @@ def beat_ages(session: Session, now: datetime) -> dict[str, float]:
     ages: dict[str, float] = {}
     beats: list[Heartbeat] = [*heartbeats.alive(session, now), *heartbeats.silent(session, now)]
     for beat in beats:
-        age = (now - beat.at).total_seconds()
+        age = max(0.0, (now - beat.at).total_seconds())
         ages[beat.part] = min(age, ages.get(beat.part, age))
     return ages
 

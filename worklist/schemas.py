@@ -169,6 +169,44 @@ class StudyDetail(WorklistItem):
     result_objects: list[ResultObjectOut]
 
 
+class QueuedAnalysis(AnalysisOut):
+    """An analysis with its study."""
+
+    id: int
+    study_instance_uid: str
+
+
+class AnalysisPage(_Answer):
+    items: list[QueuedAnalysis]
+    next_before: int | None
+    """Send it as `before` for the next page; null on the last one."""
+
+
+class AttemptOut(_Answer):
+    started_at: datetime
+    finished_at: datetime
+    dicom_status: str | None
+    """C-STORE status as 0xhhhh (PS3.4 B.2.3); null when no response came."""
+    error: str
+
+
+class QueuedDelivery(DeliveryOut):
+    """A delivery with its object and every attempt."""
+
+    id: int
+    study_instance_uid: str
+    sop_instance_uid: str
+    kind: str
+    created_at: datetime
+    tried: list[AttemptOut]
+
+
+class DeliveryPage(_Answer):
+    items: list[QueuedDelivery]
+    next_before: int | None
+    """Send it as `before` for the next page; null on the last one."""
+
+
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 

@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 from worklist_rows import NOON, Seen, arrive, score
 
 from triage.settings import CallingPeer
-from worklist.guard import BODY_LIMIT, OPEN_PATHS
+from worklist.bodies import LIMIT
+from worklist.guard import OPEN_PATHS
 from worklist.signin import FAILURES, LIFETIME, Patience, Tokens
 
 READER = "dr-lang:" + "r" * 24
@@ -120,7 +121,7 @@ def test_a_body_that_is_no_plain_json_is_refused(client: TestClient, study_uid: 
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_body_has_a_bound(client: TestClient, study_uid: str, announced: bool) -> None:
-    body = b" " * (BODY_LIMIT + 1)
+    body = b" " * (LIMIT + 1)
     content = body if announced else iter([body[:1000], body[1000:]])
     headers = {"Content-Type": "application/json"}
     answer = client.patch(f"/api/v1/studies/{study_uid}/priority", content=content, headers=headers)

@@ -50,8 +50,9 @@ let timer = null;
 let fetching = false;
 let again = false;
 let pointerMoved = 0;
+let pause = QUIET_MS; // grows with the answer time, so that many pages do not weigh down a busy server
 
-function refreshSoon(delay = QUIET_MS) {
+function refreshSoon(delay = pause) {
   if (timer === null) timer = setTimeout(refresh, delay);
 }
 
@@ -61,6 +62,7 @@ async function refresh() {
   const wait = POINTER_MS - (Date.now() - pointerMoved);
   if (wait > 0) { refreshSoon(wait); return; }
   fetching = true;
+  const asked = performance.now();
   try {
     const answer = await fetch(region.dataset.live, { headers: { Accept: "text/html" }, cache: "no-store" });
     if (answer.status === 401) { location.reload(); return; }
@@ -73,6 +75,7 @@ async function refresh() {
     showStale();
   } finally {
     fetching = false;
+    pause = Math.max(QUIET_MS, 4 * (performance.now() - asked));
     if (again) { again = false; refreshSoon(); }
   }
 }
