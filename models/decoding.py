@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -95,7 +96,7 @@ def decode(dataset: Dataset, *, threads: int = 0) -> Pixels:
     dataset : Dataset
         With Pixel Data and, unless it was written without, file meta information.
     threads : int
-        For decoders that can use several (JPEG 2000); 0 lets them choose.
+        For decoders that can use several (JPEG 2000); 0 takes one per core.
 
     Returns
     -------
@@ -224,7 +225,7 @@ def _jpeg_ls(data: bytes, _threads: int) -> NDArray[Any]:
 
 
 def _jpeg_2000(data: bytes, threads: int) -> NDArray[Any]:
-    return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=threads))
+    return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=threads or os.cpu_count()))
 
 
 def _htj2k(data: bytes, _threads: int) -> NDArray[Any]:

@@ -215,6 +215,18 @@ def test_altered_rle_gives_pixels_or_a_reason(position: int, value: int) -> None
         assert str(error)
 
 
+@pytest.mark.parametrize(
+    "header", [(0,), (1, 64), (3, 64, 80, 90), (2, 64, 0), (2, 64, 64), (2, 0, 64), (2, 64, 2**31), (16,)]
+)
+def test_damaged_rle_header_is_refused(header: tuple[int, ...]) -> None:
+    """imagecodecs trusts these numbers: without our check some of them end the process."""
+    pixels = noise(48, 40, "u2", 16)
+    words = np.zeros(16, "<u4")
+    words[: len(header)] = header
+    with pytest.raises(PixelError, match="RLE header"):
+        decode(compressed(pixels, uid.RLELossless, words.tobytes() + rle(pixels)[64:]))
+
+
 @pytest.mark.parametrize("syntax", CODESTREAMS)
 def test_codestream_of_another_size_is_refused_before_decoding(syntax: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = compressed(noise(48, 40, "u2", 16), syntax, ENCODERS[syntax](noise(48, 41, "u2", 16)))
