@@ -17,11 +17,14 @@ from starlette.concurrency import run_in_threadpool
 
 from triage.database import ChangeWatch, Database
 from triage.errors import DatabaseUnavailableError
+from triage.logging import get_logger
 from triage.repositories import events, worklist
 
 INTERVAL: Final = 0.15  # seconds between two looks; SQLite answers one in microseconds
 LISTENERS: Final = 200
 RING: Final = 1000
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +117,10 @@ class Feed:
                     async with self._news:
                         self._keep(fresh)
                         self._news.notify_all()
-        except DatabaseUnavailableError:
-            self._lost = True
+        except DatabaseUnavailableError as error:
+            log.warning("live_feed_lost", advice=error.advice())
         finally:
+            self._lost = True  # whoever still listens, or just came, reconnects and starts the next watcher
             watch.close()
             async with self._news:
                 self._news.notify_all()
