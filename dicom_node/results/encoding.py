@@ -43,7 +43,7 @@ def _element(element: DataElement | RawDataElement) -> bytes:
     vr = str(element.VR)
     value = _value(element, vr)
     if len(value) % 2:
-        value += b"\x00" if vr == "UI" else b" "
+        value += b" " if vr in _TEXT and vr != "UI" else b"\x00"
     tag = struct.pack("<HH2s", element.tag.group, element.tag.element, vr.encode("ascii"))
     undefined = element.length == _UNDEFINED if isinstance(element, RawDataElement) else element.is_undefined_length
     if undefined:

@@ -153,7 +153,7 @@ class SourceHeader:
         legal = respelled(keyword, vr, value)
         if legal is None:
             return False
-        _put(target, tag, vr, legal)
+        target[tag] = RawDataElement(BaseTag(tag), vr, len(legal), legal, 0, False, True)
         return legal == value
 
     def character_set(self) -> tuple[str, ...]:
@@ -201,12 +201,6 @@ def _verbatim(item: Dataset) -> tuple[Dataset, bool]:
         if keyword and keyword != "SpecificCharacterSet":
             unchanged &= source.copy(keyword, copy)
     return copy, unchanged
-
-
-def _put(target: Dataset, tag: int, vr: str, value: bytes) -> None:
-    if len(value) % 2:
-        value += b"\x00" if vr == "UI" else b" "
-    target[tag] = RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True)
 
 
 def _encoded(dataset: Dataset, tag: int) -> bytes:

@@ -144,7 +144,7 @@ def _put_pixels(target: Dataset, picture: npt.NDArray[np.uint8], transfer_syntax
     raw = np.ascontiguousarray(picture)
     if transfer_syntax_uid == ExplicitVRLittleEndian:
         target.PhotometricInterpretation = "RGB"
-        target.add_new("PixelData", "OB", raw.tobytes() + b"\x00" * (raw.size % 2))
+        target.add_new("PixelData", "OB", raw.tobytes())
         return
     # Loaded here: only destinations that ask for JPEG need it.
     import imagecodecs  # noqa: PLC0415

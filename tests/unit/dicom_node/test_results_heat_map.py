@@ -31,7 +31,9 @@ def noise(rows: int, columns: int) -> npt.NDArray[np.uint8]:
 def test_pixels_come_back(shape: tuple[int, int], tmp_path: Path) -> None:
     picture = noise(*shape)
     write(made_of(picture), tmp_path / "sc.dcm")
-    np.testing.assert_array_equal(dcmread(tmp_path / "sc.dcm").pixel_array, picture)
+    read = dcmread(tmp_path / "sc.dcm")
+    np.testing.assert_array_equal(read.pixel_array, picture)
+    assert read.PixelData[picture.size :] == b"\x00" * (picture.size % 2)
 
 
 def test_jpeg_comes_back_nearly_the_same(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from result_cases import (
 )
 
 from dicom_node.results import build_report, warm_up
+from dicom_node.results.evidence import library_header, outline_inside
 from dicom_node.results.files import write
 from triage.errors import ResultError
 from triage.findings import (
@@ -309,13 +310,26 @@ def test_tracking_uids_are_distinct() -> None:
 
 def test_two_builds_are_byte_equal_whatever_the_order_of_evidence(tmp_path: Path) -> None:
     def once(folder: str, *, swap: bool) -> tuple[str, int]:
-        both = [radiograph(), radiograph(SOPInstanceUID="1.2.3.4.7")]
+        both = [
+            radiograph(),
+            radiograph(SOPInstanceUID="1.2.3.4.7"),
+            radiograph(SOPInstanceUID="1.2.3.9.1", SeriesInstanceUID="1.2.3.9"),
+        ]
         picture = heat_map(both[0], positive(both[0]))
         evidence = both[::-1] if swap else both
         document = build(both[0], positive(both[0]), evidence=evidence, heat_maps={both[0].SOPInstanceUID: picture})
         return write(document, tmp_path / folder)
 
     assert once("a", swap=False) == once("b", swap=True)
+
+
+def test_an_open_outline_is_closed_and_one_without_area_is_none() -> None:
+    image = library_header(radiograph())
+    corners = ((1.0, 1.0), (9.0, 1.0), (9.0, 9.0), (1.0, 9.0))
+    assert outline_inside(Region(outline=corners, peak=(5.0, 5.0)), image) == (*corners, corners[0])
+    for line in (((1.0, 1.0), (9.0, 9.0), (1.0, 1.0)), ((60.0, 1.0), (70.0, 9.0), (80.0, 1.0), (60.0, 1.0))):
+        assert outline_inside(Region(outline=line, peak=(1.0, 1.0)), image) == ()
+    assert outline_inside(Region(outline=(*corners[:3], (float("nan"), 1.0)), peak=(5.0, 5.0)), image) == ()
 
 
 def test_another_node_gives_other_names() -> None:
