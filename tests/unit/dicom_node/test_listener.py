@@ -375,13 +375,17 @@ def test_too_many_associations_are_rejected_as_transient(archive):
 
 
 def test_two_hundred_silent_sockets_lock_nobody_out(node, nothing_left_open):
+    held = RawPeer(node.port)
+    assert held.associate()[0] == ACCEPT
     silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(200)]
     try:
+        assert held.store(encoded(radiograph())).status == 0  # who has spoken is not in the waiting room any more
+        held.sock.close()
         with RawPeer(node.port) as peer:
             assert peer.associate()[0] == ACCEPT
             assert peer.store(encoded(radiograph())).status == 0
             assert peer.release() == 6
-        node.wait_closed()
+        node.wait_closed(2)
         assert node.listener.open_associations == 0
         assert threading.active_count() < 60
     finally:
