@@ -2,7 +2,8 @@
 // Live list and case view without a build step. The server renders; this fetches fragments and puts them in place.
 
 const REFRESH_MS = 20000; // waits and due times move even when nothing happens
-const QUIET_MS = 250; // many events in a moment are one refresh
+const TOGETHER_MS = 40; // the events of one transaction are one refresh
+const QUIET_MS = 250; // and two refreshes are at least this far apart
 const POINTER_MS = 1200; // rows do not move under a pointer that is about to click
 const RECONNECT_MS = 2000;
 
@@ -52,7 +53,9 @@ let again = false;
 let pointerMoved = 0;
 let pause = QUIET_MS; // grows with the answer time, so that many pages do not weigh down a busy server
 
-function refreshSoon(delay = pause) {
+let refreshed = 0;
+
+function refreshSoon(delay = Math.max(TOGETHER_MS, refreshed + pause - performance.now())) {
   if (timer === null) timer = setTimeout(refresh, delay);
 }
 
@@ -75,7 +78,8 @@ async function refresh() {
     showStale();
   } finally {
     fetching = false;
-    pause = Math.max(QUIET_MS, 4 * (performance.now() - asked));
+    refreshed = performance.now();
+    pause = Math.max(QUIET_MS, 4 * (refreshed - asked));
     if (again) { again = false; refreshSoon(); }
   }
 }
