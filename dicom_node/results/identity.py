@@ -4,7 +4,9 @@ A PACS files a result by these attributes, so each value is copied as encoded, w
 encoded in; nothing is decoded and encoded again. Two things are at odds when a source value is illegal, and this is
 what wins:
 
-* text (names, identifiers, descriptions) and UIDs are never changed, not even when too long: they say whose it is;
+* text (names, identifiers, descriptions) and UIDs are never changed, not even when too long: they say whose it is.
+  Text outside its character set, or of none declared, stays so too: a PACS that is set up to read it in the source
+  reads it in the result, and a guess of ours would take that away;
 * values of a fixed form (codes, dates, times, ages, numbers) that break their form are respelled when their meaning is
   certain (``2025.01.02``), else left empty: a result that a strict archive refuses helps nobody.
 """
@@ -122,7 +124,7 @@ class SourceHeader:
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The values of a multi-valued element, stripped; empty when absent."""
         text = self.text(keyword)
-        return tuple(value.strip() for value in text.split("\\")) if text or "\\" in text else ()
+        return tuple(value.strip() for value in text.split("\\")) if text else ()
 
     def items(self, keyword: str) -> Iterator[Dataset]:
         """The items of a sequence; none when absent or unreadable."""
@@ -145,6 +147,8 @@ class SourceHeader:
         if tag is None or tag not in self.dataset:
             return False
         vr = dictionary_VR(tag)
+        if len(vr) != 2:
+            return False  # "US or SS" and the like depend on pixel attributes that a result does not have
         if vr == "SQ":
             copies = [_verbatim(item) for item in self.items(keyword)]
             target[tag] = DataElement(tag, vr, Sequence(item for item, _ in copies))

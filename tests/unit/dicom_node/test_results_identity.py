@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from result_cases import objects, positive, radiograph, report
 
@@ -158,3 +159,14 @@ def test_every_copied_keyword_is_a_dicom_attribute() -> None:
         tag = tag_for_keyword(keyword)
         assert tag is not None, keyword
         assert keyword_for_tag(tag) == keyword
+
+
+def test_letters_without_a_declared_set_stay_as_undeclared_as_they_were(tmp_path: Path) -> None:
+    header = radiograph(SpecificCharacterSet=None, PatientName="x", ReferringPhysicianName="y")
+    value = b"M\xfcller^J\xf6rg "
+    tag = BaseTag(0x00100010)
+    header[tag] = RawDataElement(tag, "PN", len(value), value, 0, False, True)
+    for made in objects(header).values():
+        result = stored(made, tmp_path)
+        assert raw(result, "PatientName") == value.rstrip()
+        assert "SpecificCharacterSet" not in result
