@@ -53,15 +53,18 @@ def measure_floor(file: Path, registry: Registry, repeats: int) -> Floor:
     """Run the bare parts on one image, after one warm-up run that is not counted."""
     node = results.NodeIdentity(software_version="0", name="BENCH", device_uid="2.25.1")
     floor = Floor()
-    with tempfile.TemporaryDirectory() as folder, StandInPacs(Path(folder) / "pacs") as pacs:
-        with StoreSession(pacs.address, calling_ae_title="BENCH") as session:
-            route = registry.route(ImageFacts.from_dataset(decoding.read(file)))
-            assert isinstance(route, Route), route
-            predictor = Predictor.load(route.bundle, "cpu")
-            for repeat in range(repeats + 1):
-                _one(floor, file, registry, route.bundle, predictor, node, session, Path(folder), repeat)
-                if repeat == 0:
-                    floor.parts.clear()
+    route = registry.route(ImageFacts.from_dataset(decoding.read(file)))
+    assert isinstance(route, Route), route
+    predictor = Predictor.load(route.bundle, "cpu")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        StandInPacs(Path(folder) / "pacs") as pacs,
+        StoreSession(pacs.address, calling_ae_title="BENCH") as session,
+    ):
+        for repeat in range(repeats + 1):
+            _one(floor, file, registry, route.bundle, predictor, node, session, Path(folder), repeat)
+            if repeat == 0:
+                floor.parts.clear()
     return floor
 
 

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -123,7 +124,7 @@ def _once(settings: Settings, peer: PeerAddress, seen: Pacs, folder: Path, numbe
             stored_at,
         ]
     database.dispose()
-    steps = [(after - before).total_seconds() * 1000 for before, after in zip(moments, moments[1:], strict=False)]
+    steps = [(after - before).total_seconds() * 1000 for before, after in pairwise(moments)]
     return steps, (moments[3] - moments[0]).total_seconds() * 1000
 
 
@@ -136,8 +137,8 @@ def table(steps: list[list[float]], order: list[float], floor: Floor) -> str:
         column = [row[index] for row in steps]
         lines.append(f"| {name} | {statistics.median(column):.1f} | {min(column):.1f} to {max(column):.1f} |")
     lines += [
-        f"| **last byte → order changed** | **{statistics.median(order):.1f}** | {min(order):.1f} to {max(order):.1f} |",
-        f"| **last byte → SR and SC stored** | **{statistics.median(total):.1f}** | {min(total):.1f} to {max(total):.1f} |",
+        _total("last byte → order changed", order),
+        _total("last byte → SR and SC stored", total),
         "",
         "| bare part (floor) | median ms |",
         "|---|---|",
@@ -151,6 +152,10 @@ def table(steps: list[list[float]], order: list[float], floor: Floor) -> str:
         f"| SR and SC stored | {statistics.median(total) / result_floor:.2f} | {GOAL_RESULT} |",
     ]
     return "\n".join(lines)
+
+
+def _total(name: str, values: list[float]) -> str:
+    return f"| **{name}** | **{statistics.median(values):.1f}** | {min(values):.1f} to {max(values):.1f} |"
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -108,7 +109,9 @@ class Board:
         place = {case.study.study_instance_uid: number for number, case in enumerate(cases)}
         listed = {case.study.study_instance_uid: case for case in cases}
         arrival = {journey.study_instance_uid: number for number, journey in enumerate(self.journeys, start=1)}
-        table = Table(header_style="bold", title="Reading worklist, most urgent first", title_justify="left")
+        table = Table(
+            box=SIMPLE, header_style="bold", title="Reading worklist, most urgent first", title_justify="left"
+        )
         for heading in ("Read", "Came", "Class", "Due", "Truth", "AI says", "Report", "Map", "Took"):
             table.add_column(heading)
         for journey in sorted(self.journeys, key=lambda j: place.get(j.study_instance_uid, len(self.journeys))):

@@ -76,8 +76,7 @@ def listener_config(settings: Settings) -> ListenerConfig:
 
 def work(settings: Settings, queues: frozenset[Queue]) -> None:
     """Run a Celery worker for some or all queues."""
-    if settings.embedded and not settings.database.startswith("sqlite"):
-        log.info("worker_without_broker", database="server")
+    configure(part="work", as_json=settings.log_json)
     Database(settings.database).require_current()
     run_worker(settings, queues)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
 from traceback import extract_tb
@@ -59,6 +60,8 @@ def configure(*, part: str, as_json: bool, level: str = "INFO") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    # A library's warning may quote an element's value: they are for developers, whose tests turn them into errors.
+    warnings.simplefilter("ignore")
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
     )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from celery import signals
-from celery.exceptions import SecurityWarning
 
 from dicom_node import results
 from models.inference import findings
@@ -115,8 +113,6 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
     else:
         signals.worker_init.connect(staff.start, weak=False)
     concurrency = settings.analysis_processes + (len(queues) > 1) if processes else DELIVERY_THREADS
-    # Root is the usual user of a container; Celery's warning is about pickle, which we do not accept.
-    warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [
             "--quiet",
