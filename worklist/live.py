@@ -89,6 +89,12 @@ class Feed:
         finally:
             self._listeners -= 1
 
+    async def end(self) -> None:
+        """Let every listener go, because the server stops."""
+        self._lost = True
+        async with self._news:
+            self._news.notify_all()
+
     async def start(self) -> None:
         """Watch, if nobody does yet.
 

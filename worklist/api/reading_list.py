@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
+import anyio
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -24,6 +26,8 @@ from worklist.problems import problem
 from worklist.schemas import WorklistPage
 
 HEARTBEAT_SECONDS: Final = 10
+STOP_SECONDS: Final = 1.0
+"""How long streams may take to end when the server stops."""
 SEND_SECONDS: Final = 20.0
 """A listener that takes nothing for this long is let go."""
 
@@ -103,16 +107,28 @@ async def follow_worklist(
     if here.feed.full:
         return problem(request, 503, "Too many live listeners.", headers={"Retry-After": "30"})
     await here.feed.start()
+    stopping = anyio.Event()
     return EventSourceResponse(
-        _messages(here.feed, int(last_event_id) if last_event_id else None),
+        _messages(here.feed, int(last_event_id) if last_event_id else None, stopping),
+        shutdown_event=stopping,
+        shutdown_grace_period=STOP_SECONDS,
         ping=HEARTBEAT_SECONDS,
         send_timeout=SEND_SECONDS,
         sep="\n",
     )
 
 
-async def _messages(feed: Feed, after: int | None) -> AsyncIterator[ServerSentEvent]:
-    async for notice in feed.follow(after):
-        at = notice.at.isoformat().replace("+00:00", "Z") if notice.at else None
-        data = {"kind": notice.kind, "study_instance_uid": notice.study_instance_uid, "at": at}
-        yield ServerSentEvent(json.dumps(data), id=str(notice.id), retry=2000 if notice.kind == "hello" else None)
+async def _messages(feed: Feed, after: int | None, stopping: anyio.Event) -> AsyncIterator[ServerSentEvent]:
+    last_words = asyncio.create_task(_end_with(stopping, feed))
+    try:
+        async for notice in feed.follow(after):
+            at = notice.at.isoformat().replace("+00:00", "Z") if notice.at else None
+            data = {"kind": notice.kind, "study_instance_uid": notice.study_instance_uid, "at": at}
+            yield ServerSentEvent(json.dumps(data), id=str(notice.id), retry=2000 if notice.kind == "hello" else None)
+    finally:
+        last_words.cancel()
+
+
+async def _end_with(stopping: anyio.Event, feed: Feed) -> None:
+    await stopping.wait()
+    await feed.end()

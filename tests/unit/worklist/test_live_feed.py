@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 from worklist_rows import NOON, arrive
 
@@ -191,9 +192,10 @@ def test_a_last_event_id_that_is_none_is_refused_by_name(client: Any, last: str)
     assert answer.json()["errors"][0]["field"] == "Last-Event-ID"
 
 
-def test_messages_name_no_patient(house: Any) -> None:
+def test_messages_name_no_patient_and_end_when_the_server_stops(house: Any) -> None:
     async def story() -> None:
-        messages = _messages(Feed(house.database), None)
+        stopping = anyio.Event()
+        messages = _messages(Feed(house.database), None, stopping)
         hello = await anext(messages)
         assert (hello.retry, json.loads(str(hello.data))["kind"]) == (2000, "hello")
         with house.database.write() as session:
@@ -203,6 +205,9 @@ def test_messages_name_no_patient(house: Any) -> None:
         assert data.keys() == {"kind", "study_instance_uid", "at"}
         assert data["at"] == "2026-03-01T12:00:00Z"
         assert "KELLER" not in str(message.data)
-        await messages.aclose()
+        await anext(messages)
+        stopping.set()
+        with pytest.raises(StopAsyncIteration):
+            await anext(messages)
 
     _run(story)
