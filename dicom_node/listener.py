@@ -26,7 +26,7 @@ from dicom_node.upper_layer import Connection
 from triage.errors import SettingsError
 from triage.logging import get_logger
 
-_BACKLOG: Final = 128
+_BACKLOG: Final = 512
 
 log = get_logger(__name__)
 

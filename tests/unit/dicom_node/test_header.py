@@ -232,6 +232,18 @@ def test_a_private_sequence_in_implicit_encoding_is_stepped_over():
     assert read_header(data, EXPLICIT).rows == 7
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_sequence_of_unknown_representation_is_implicit_even_where_its_lengths_look_like_letters(nested):
+    """PS3.5 6.2.2 note 2; the length 0x4142 begins with the letters BA."""
+    inner = struct.pack("<HHL", 0x0009, 0x1002, 0x4142) + bytes(0x4142)
+    private = struct.pack("<HH2sxx", 0x0009, 0x1001, b"UN") + UNDEFINED + ITEM + UNDEFINED + inner
+    private += ITEM_END + SEQUENCE_END
+    if nested:
+        private = SEQUENCE + UNDEFINED + ITEM + UNDEFINED + private + ITEM_END + SEQUENCE_END
+    data = private + encoded_identity() + element(0x00280010, b"US", b"\x07\x00")
+    assert read_header(data, EXPLICIT).rows == 7
+
+
 def test_a_deflated_bomb_is_inflated_to_the_limit_only():
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = deflate.compress(encoded_identity() + struct.pack("<HH2sxxL", 0x7FE0, 0x0010, b"OW", 200_000_000))

@@ -283,6 +283,7 @@ def test_larger_than_allowed_is_refused_and_the_association_goes_on(archive):
         with pytest.raises(AssertionError, match="PDU type 7"):  # twice the limit and no end: aborted
             peer.data_set(bytes(5000), last=False)
             peer.response()
+        assert node.wait_closed()[0].end is AssociationEnd.PROTOCOL_ERROR
     assert files_below(archive.incoming) == []
 
 
@@ -553,6 +554,28 @@ def test_stop_lets_a_running_store_finish_and_releases(archive, nothing_left_ope
     assert {summary.end for summary in node.closed} == {AssociationEnd.STOPPED}
     with pytest.raises(ConnectionRefusedError):
         RawPeer(node.port)
+
+
+def test_stop_waits_for_a_data_set_that_is_arriving(archive, nothing_left_open):
+    node = RecordingNode(archive)
+    node.listener.start()
+    body = encoded(radiograph())
+    with RawPeer(node.port) as busy, RawPeer(node.port) as idle:
+        busy.associate()
+        idle.associate()
+        busy.command(dimse.store_request(1, CR, "1.2.3.4"))
+        busy.data_set(body[:100], last=False)
+        stopper = threading.Thread(target=node.listener.stop, args=(20.0,))
+        stopper.start()
+        assert idle.receive()[0] == 5  # the node is stopping now
+        busy.data_set(body[100:])
+        assert busy.response().status == 0
+        assert busy.receive()[0] == 5
+        for peer in (busy, idle):
+            peer.sock.close()
+        stopper.join(20)
+        assert not stopper.is_alive()
+    assert sorted(summary.stored for summary in node.closed) == [0, 1]
 
 
 def test_stop_cuts_what_does_not_end(archive, nothing_left_open):

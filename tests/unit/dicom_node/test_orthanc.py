@@ -210,12 +210,15 @@ def test_a_server_that_is_none(status, body, retryable):
     assert "ZZCANARY" not in caught.value.advice()
 
 
-def test_a_silent_server_is_given_up():
+@pytest.mark.parametrize(
+    "ask", [OrthancPeer.system, lambda peer: peer.send_study("study", "alias", timeout=0.2)], ids=["GET", "POST"]
+)
+def test_a_silent_server_is_given_up(ask):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(5)
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with OrthancPeer(url, timeout=0.2) as peer, pytest.raises(DeliveryError, match="in time") as caught:
-            peer.send_study("study", "alias", timeout=0.2)
+            ask(peer)
         server.accept()[0].close()
         server.settimeout(0)
         with pytest.raises(BlockingIOError):  # asked once only: the study may be on its way already
