@@ -242,7 +242,7 @@ class _BoundedClient(OrthancApiClient):  # type: ignore[misc]
         self._timeout = timeout
         self._http_session.trust_env = False  # no proxy from the environment, no password from ~/.netrc
         # The client repeats any request three times when no answer came, also one that sends a whole study.
-        retry = Retry(total=None, connect=1, read=0, status=0, redirect=0, other=0, backoff_factor=0.2)
+        retry = Retry(total=None, connect=1, read=False, status=0, redirect=0, other=0, backoff_factor=0.2)
         for scheme in ("http://", "https://"):
             self._http_session.mount(scheme, HTTPAdapter(max_retries=retry))
 
