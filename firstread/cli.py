@@ -76,19 +76,19 @@ def up(
     from firstread.up import Supervisor  # noqa: PLC0415
     from triage.logging import configure  # noqa: PLC0415
 
-    settings = settings_of(
+    chosen = settings_of(
         data=data, ae_title=ae_title, bind=bind, dicom_port=dicom_port, http_port=http_port,
         destinations=destination, calling_ae_titles=calling_ae_title,
     )  # fmt: skip
-    configure(part="up", as_json=settings.log_json)
-    supervisor = Supervisor(settings)
+    configure(part="up", as_json=chosen.log_json)
+    supervisor = Supervisor(chosen)
     supervisor.start()
     try:
         supervisor.wait_until_ready()
     except FirstreadError:
         supervisor.stop()
         raise
-    print_addresses(settings, Console())
+    print_addresses(chosen, Console())
     supervisor.run()
 
 
@@ -162,8 +162,8 @@ def send(
     from firstread.transfers import send_files  # noqa: PLC0415
     from triage.identifiers import PeerAddress  # noqa: PLC0415
 
-    settings = settings_of(ae_title=ae_title)
-    send_files(paths, PeerAddress.parse(to), calling_ae_title=settings.ae_title, console=Console())
+    chosen = settings_of(ae_title=ae_title)
+    send_files(paths, PeerAddress.parse(to), calling_ae_title=chosen.ae_title, console=Console())
 
 
 @app.command(rich_help_panel="Daily use")
@@ -178,8 +178,8 @@ def echo(
     from firstread.transfers import echo_peer  # noqa: PLC0415
     from triage.identifiers import PeerAddress  # noqa: PLC0415
 
-    settings = settings_of(ae_title=ae_title)
-    echo_peer(PeerAddress.parse(peer), calling_ae_title=settings.ae_title, console=Console())
+    chosen = settings_of(ae_title=ae_title)
+    echo_peer(PeerAddress.parse(peer), calling_ae_title=chosen.ae_title, console=Console())
 
 
 @app.command(rich_help_panel="Daily use")
@@ -216,6 +216,17 @@ def conformance() -> None:
     from firstread.parts import listener_config  # noqa: PLC0415
 
     sys.stdout.write(statement(listener_config(settings_of())))
+
+
+@app.command(rich_help_panel="Models and documents")
+def settings() -> None:
+    """Print every setting with its default and what it is for, as Markdown.
+
+    Example: `firstread settings`
+    """
+    from firstread.settings_reference import reference  # noqa: PLC0415
+
+    sys.stdout.write(reference())
 
 
 @database_commands.command()

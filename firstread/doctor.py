@@ -71,8 +71,8 @@ def report(settings: Settings, console: Console) -> bool:
 def _exposure(settings: Settings) -> Iterator[Finding]:
     if settings.on_loopback:
         message = f"bound to {settings.bind}: any calling AE title is admitted, nobody signs in"
-        yield Finding("access", Grade.WARNING, message, "Fine for one machine; set bind, calling_ae_titles and http_tokens "
-                      "to take part in a network.")  # fmt: skip
+        advice = "Fine for one machine; in a network set bind, calling_ae_titles and http_tokens."
+        yield Finding("access", Grade.WARNING, message, advice)
     else:
         listed = f"{len(settings.calling_ae_titles)} peers may send, {len(settings.http_tokens)} tokens may sign in"
         yield Finding("access", Grade.GOOD, listed)

@@ -145,12 +145,15 @@ def alembic_config() -> Config:
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20, pool_timeout=10)
+        return sa.create_engine(
+            url, pool_pre_ping=True, pool_size=5, max_overflow=20, pool_timeout=10, hide_parameters=True
+        )
     engine = sa.create_engine(
         url,
         poolclass=QueuePool,
         pool_size=5,
         max_overflow=20,
+        hide_parameters=True,  # error texts would quote patient data
         connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
     )
 
@@ -174,6 +177,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if str(error.orig).startswith("no such "):
+            raise  # SQLite's word for a defect of ours, which waiting does not cure
         raise DatabaseUnavailableError(f"The database did not answer: {type(error.orig).__name__}.") from error
     except sa.exc.TimeoutError as error:
         raise DatabaseUnavailableError("No database connection became free in time.") from error

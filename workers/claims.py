@@ -24,7 +24,8 @@ class Claim:
     token : str
         Fences every later write: a worker that lost its lease cannot overwrite its successor.
     started_at : datetime
-        Of the first run; the content time of the report, so that a retry rebuilds the same bytes.
+        Of the first run; the content time of the report (in this host's zone), so that a retry rebuilds the same
+        bytes.
     """
 
     analysis_id: int

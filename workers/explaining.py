@@ -66,7 +66,7 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
         algorithm,
         node=bench.node,
         revision=claim.revision,
-        created_at=claim.started_at,
+        created_at=claim.started_at.astimezone(),
         number=number,
     )
     heat_map = store_object(bench.settings.results, capture, "SC", source_instance_id=candidate.instance_id)

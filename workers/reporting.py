@@ -56,7 +56,7 @@ def report(bench: Workbench, claim: Claim, sources: ReportSources) -> BuiltObjec
         node=bench.node,
         revision=claim.revision,
         predecessor=_header(root / sources.predecessor) if sources.predecessor else None,
-        created_at=claim.started_at,
+        created_at=claim.started_at.astimezone(),
     )
     return store_object(root, dataset, "SR")
 

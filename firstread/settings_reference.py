@@ -1,0 +1,43 @@
+"""The reference of all settings, printed from the class that reads them."""
+
+from __future__ import annotations
+
+from pydantic_core import PydanticUndefined
+
+from triage.settings import PREFIX, Settings
+
+HEAD = """# Settings
+
+Printed by `firstread settings`. Each name can stand in `firstread.toml` in the working directory (or the file that
+`FIRSTREAD_CONFIG` names) and, in capitals with the prefix `FIRSTREAD_`, in the environment; the command line beats the
+environment, which beats the file.
+
+| setting | environment | default | what it is for |
+|---|---|---|---|
+"""
+TAIL = """
+A destination in `firstread.toml` may be a table:
+
+```toml
+[[destinations]]
+address = "PACS@10.0.0.5:104"
+heat_map = false   # marking an image is a regulatory question: send the report only
+```
+"""
+
+
+def reference() -> str:
+    """All settings as a Markdown document."""
+    rows = [
+        f"| `{name}` | `{PREFIX}{name.upper()}` | {_default(field.default)} | {_line(field.description or '')} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return HEAD + "\n".join(rows) + "\n" + TAIL
+
+
+def _default(value: object) -> str:
+    return "" if value in (None, (), "", PydanticUndefined) else f"`{value}`"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
