@@ -109,6 +109,9 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=3,
         )
     )
+    # uvicorn ends in order and then raises the signal again, which would end us before the heartbeat is taken back.
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: None)
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not bind
