@@ -1,0 +1,69 @@
+"""PostgreSQL as a private cluster. It refuses to run as root, so root runs it as somebody else."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from peers.processes import eventually, free_port, program, run, running
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A private cluster with an empty database; yields its SQLAlchemy URL, password included.
+
+    It lives below the system's temporary folder: pytest's own are closed to other users.
+    """
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    places = [str(path) for path in reversed(versions)]
+    initdb, server = program("initdb", also_in=places), program("postgres", also_in=places)
+    folder = Path(tempfile.mkdtemp(prefix="firstread-postgres-"))
+    try:
+        as_owner = _as_owner(folder)
+        password, port = secrets.token_hex(16), free_port()
+        secret = folder / "password"
+        secret.write_text(password)
+        secret.chmod(0o644)
+        run(
+            *as_owner, initdb, "--pgdata", folder / "data", "--username=firstread", f"--pwfile={secret}",
+            "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync",
+        )  # fmt: skip
+        secret.unlink()
+        command = [*as_owner, server, "-D", str(folder / "data"), "-p", str(port), "-k", "", "-h", "127.0.0.1"]
+        log = folder / "postgres.log"
+        with running(*command, log=log):
+            url = f"postgresql://firstread:{password}@127.0.0.1:{port}/postgres"
+            eventually(lambda: _create_database(url), within=30, what="PostgreSQL answers")
+            yield f"postgresql+psycopg://firstread:{password}@127.0.0.1:{port}/firstread"
+    finally:
+        shutil.rmtree(folder)
+
+
+def _as_owner(folder: Path) -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    try:
+        owner = pwd.getpwnam("postgres")
+    except KeyError:
+        pytest.skip("running as root and there is no user postgres")
+    os.chown(folder, owner.pw_uid, owner.pw_gid)
+    # setpriv replaces itself by the server, which so gets our signals.
+    return [program("setpriv"), f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+
+
+def _create_database(url: str) -> bool:
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE firstread")
+    except psycopg.OperationalError:
+        return False
+    return True
