@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -59,6 +60,7 @@ class Supervisor:
     output: IO[bytes] | None = None
     parts: dict[str, Part] = field(default_factory=dict)
     _stopping: bool = False
+    _lock: IO[str] | None = None
 
     def start(self) -> None:
         """Prepare data directory and database, then start every part.
@@ -69,6 +71,7 @@ class Supervisor:
             The data directory cannot be used, or another ``up`` already runs on it.
         """
         prepare(self.settings)
+        self._lock = lock(self.settings)
         for name in PARTS:
             self.parts[name] = self._launch(name)
 
@@ -152,6 +155,8 @@ class Supervisor:
                 log.error("part_killed", name=part.name)
                 os.killpg(part.process.pid, signal.SIGKILL)
                 part.process.wait()
+        if self._lock is not None:
+            self._lock.close()
 
     def _launch(self, name: str) -> Part:
         # A session of its own: Ctrl-C reaches only the supervisor, which then stops the parts in order.
@@ -164,6 +169,25 @@ class Supervisor:
             start_new_session=True,
         )
         return Part(name, process, time.monotonic())
+
+
+def lock(settings: Settings) -> IO[str]:
+    """Hold the data directory for this ``up``; the lock goes with the process, however it ends.
+
+    Raises
+    ------
+    SettingsError
+        Another ``firstread up`` runs on the same directory.
+    """
+    file = (settings.data / "up.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise SettingsError(
+            f"Another `firstread up` runs on {settings.data}.", next_step="Stop it, or give this one its own --data."
+        ) from None
+    return file
 
 
 def prepare(settings: Settings) -> None:

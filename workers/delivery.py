@@ -26,26 +26,19 @@ def deliver_due(bench: Workbench, destination: str) -> int:
 def _deliver_batch(bench: Workbench, destination: str) -> tuple[int, int]:
     started_at = bench.clock()
     with bench.database.write() as session:
-        claimed = {
-            delivery.result_object.sop_instance_uid: delivery
-            for delivery in deliveries.claim_batch(session, destination, started_at)
-        }
+        claimed = deliveries.claim_batch(session, destination, started_at)
     if not claimed:
         return 0, 0
     outcomes = send(
         PeerAddress.parse(destination),
-        [bench.settings.results / d.result_object.relative_path for d in claimed.values()],
+        [bench.settings.results / d.result_object.relative_path for d in claimed],
         calling_ae_title=bench.settings.ae_title,
     )
     taken = 0
-    for outcome in outcomes:
-        delivery = claimed.pop(outcome.sop_instance_uid)
+    for delivery, outcome in zip(claimed, outcomes, strict=True):
         taken += _conclude(bench, delivery.id, delivery.token, _attempt(outcome), started_at)
-    for delivery in claimed.values():
-        unanswered = deliveries.Attempt(delivered=False, error="the association ended before this object")
-        _conclude(bench, delivery.id, delivery.token, unanswered, started_at)
     log.info("batch_delivered", destination=destination, taken=taken)
-    return taken, len(outcomes) + len(claimed)
+    return taken, len(claimed)
 
 
 def _attempt(outcome: SendOutcome) -> deliveries.Attempt:

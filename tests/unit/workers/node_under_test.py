@@ -87,6 +87,7 @@ class Node:
                 for result in analysis.result_objects:
                     for delivery in result.deliveries:
                         assert delivery.attempts is not None
+                        assert delivery.result_object is not None
             assert study.events is not None
             assert study.instances is not None
         return study
