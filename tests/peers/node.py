@@ -102,10 +102,12 @@ class Node:
 
 
 @contextmanager
-def embedded(folder: Path, destinations: Sequence[str], **settings: str) -> Iterator[Node]:
+def embedded(
+    folder: Path, destinations: Sequence[str], *, dicom_port: int | None = None, **settings: str
+) -> Iterator[Node]:
     """``firstread up`` in an empty folder."""
     with ExitStack() as stack:
-        node = _node(stack, folder)
+        node = _node(stack, folder, dicom_port)
         command = [
             "up", "--data", str(node.data), "--dicom-port", str(node.dicom_port), "--http-port",
             str(node.http.base_url.port), *(word for to in destinations for word in ("--destination", to)),
@@ -148,10 +150,10 @@ def scaled(
     assert set(ended.values()) == {0}, f"parts ended with {ended}:\n{node.log.read_text()[-4000:]}"
 
 
-def _node(stack: ExitStack, folder: Path) -> Node:
+def _node(stack: ExitStack, folder: Path, dicom_port: int | None = None) -> Node:
     folder.mkdir(parents=True, exist_ok=True)
     http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", timeout=20, trust_env=False))
-    return Node(free_port(), folder / "data", folder / "firstread.log", http)
+    return Node(dicom_port or free_port(), folder / "data", folder / "firstread.log", http)
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
