@@ -26,6 +26,8 @@ from triage.errors import BundleError
 _WARM_UP = 0.15
 """Share of the steps in which the learning rate rises."""
 _MAX_POSITIVE_WEIGHT = 8.0
+_CONTRAST = 4.0
+"""The localisation loss sees the value of a cell times this, divided by the number of cells."""
 
 
 def fit(
@@ -48,7 +50,7 @@ def fit(
 
     while progress.epoch < plan.epochs and progress.epoch - max(progress.best_epoch, 0) <= plan.patience:
         started = time.monotonic()
-        _freeze(network, frozen=progress.epoch < plan.frozen_epochs)
+        _freeze(network, plan, progress.epoch)
         loss = _epoch(network, optimizer, plan, train, weights, progress.epoch, report)
         figures = _validate(network, plan, validation)
         progress.epoch += 1
@@ -148,9 +150,12 @@ def _localisation_loss(features: Tensor, weight: Tensor, masks: Tensor) -> Tenso
     """How far the class activation maps of present findings point outside their masks.
 
     The map of a finding, softmax over its cells, is read as the probability of pointing at each cell; the loss is
-    -log of the probability of pointing into the mask.
+    -log of the probability of pointing into the mask. The logit is the mean of all cells, so a lesion in one cell has
+    to stand out by about their number: the softmax works on cells divided by a share of it, or it would be content
+    with a peak that drowns in the mean.
     """
     cells = torch.einsum("nchw,kc->nkhw", features, weight).flatten(2)
+    cells = cells * (_CONTRAST / cells.shape[2])
     inside = functional.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3])).flatten(2)
     # A cell counts by how much of it the lesion fills, the best cell of a small lesion fully.
     inside = (inside / inside.amax(dim=2, keepdim=True).clamp(min=1e-6)).clamp(max=1)
@@ -206,9 +211,11 @@ def _set_rate(optimizer: torch.optim.Optimizer, done: float) -> None:
         group["lr"] = group["peak"] * max(factor, 0.01)
 
 
-def _freeze(network: networks.Network, *, frozen: bool) -> None:
-    for parameter in network.features.parameters():
-        parameter.requires_grad_(not frozen)
+def _freeze(network: networks.Network, plan: TrainingPlan, epoch: int) -> None:
+    """Let those parameters learn whose turn it is."""
+    learns = ("classifier.",) if epoch < plan.frozen_epochs else plan.learns or ("",)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(learns))
 
 
 def _positive_weights(labels: NDArray[np.float32]) -> Tensor:

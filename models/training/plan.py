@@ -25,6 +25,8 @@ class PhantomSource:
         Training uses it, validation seed + 1, the test set seed + 2.
     size : int
         Longer side in pixels before they are fitted to the network's input.
+    test_seed : int, optional
+        Another series for the test set, where an earlier stage was already measured on seed + 2.
     emphasis : str
         Finding that every second training phantom shows besides its own; empty for none. Validation and test keep
         the phantoms' own shares, and so does the calibration.
@@ -35,6 +37,7 @@ class PhantomSource:
     test: int = 1500
     seed: int = 1
     size: int = 640
+    test_seed: int | None = None
     emphasis: str = ""
 
 
@@ -113,6 +116,9 @@ class TrainingPlan:
         and lets the features learn ten times slower than it.
     frozen_epochs : int
         First epochs in which only the new head learns (with `start_from`).
+    learns : tuple of str
+        Beginnings of the names of the parameters that learn; empty for all. The last stages alone learn several times
+        faster than the whole network.
     epochs : int
         At most so many; fewer when `patience` epochs bring no better validation AUC.
     localisation_weight : float
@@ -136,6 +142,7 @@ class TrainingPlan:
     start_from: Path | None = None
     keep_head: bool = False
     frozen_epochs: int = 0
+    learns: tuple[str, ...] = ()
     epochs: int = 8
     patience: int = 4
     batch: int = 32

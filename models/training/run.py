@@ -59,11 +59,13 @@ def train(plan: TrainingPlan, run_directory: Path, report: Report = lambda _even
 def _samples(plan: TrainingPlan, run_directory: Path, report: Report) -> tuple[Samples, Samples, Samples]:
     source = plan.source
     if isinstance(source, PhantomSource):
+        test_seed = source.seed + 2 if source.test_seed is None else source.test_seed
+        parts = ((source.train, source.seed), (source.validation, source.seed + 1), (source.test, test_seed))
         sets = [
             phantom_samples(
                 run_directory / "phantoms",
                 count,
-                seed=source.seed + number,
+                seed=seed,
                 size=source.size,
                 spec=plan.input,
                 keys=plan.keys,
@@ -71,7 +73,7 @@ def _samples(plan: TrainingPlan, run_directory: Path, report: Report) -> tuple[S
                 report=report,
                 emphasis=source.emphasis if number == 0 else "",
             )
-            for number, count in enumerate((source.train, source.validation, source.test))
+            for number, (count, seed) in enumerate(parts)
         ]
     else:
         rows = read_table(source, plan.keys)

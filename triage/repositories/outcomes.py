@@ -92,6 +92,8 @@ def record_regions(
     previews: Mapping[str, Previews],
 ) -> None:
     """Add what explanation brought: regions of the positive findings and the pictures of the page."""
+    if not images:
+        return
     by_uid = {image.instance.sop_instance_uid: image for image in analysis.images}
     for result in images:
         row = by_uid[result.sop_instance_uid]
