@@ -70,8 +70,26 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
         number=number,
     )
     heat_map = store_object(bench.settings.results, capture, "SC", source_instance_id=candidate.instance_id)
-    previews = store_previews(bench.settings.results, heat_map, prepared.display, picture if marked else None)
-    return Explained(result=result, heat_map=heat_map, previews=previews)
+    return Explained(result=result, heat_map=heat_map, previews=_previews(bench, heat_map, scored, result, activation))
+
+
+def _previews(
+    bench: Workbench,
+    heat_map: BuiltObject,
+    scored: Scored,
+    result: ImageResult,
+    activation: NDArray[np.float32] | None,
+) -> Previews:
+    """The page's two pictures of one size: the image, and the image with what the network looked at."""
+    display = scored.ready.prepared.display
+    side = min(PREVIEW_SIDE, max(display.shape))
+    bare = replace(result, findings=())
+    image = results.draw_overlay(display, None, bare, marked=None, width=side, height=side)
+    marked = most_urgent(result)
+    overlay = (
+        results.draw_overlay(display, activation, result, marked=marked, width=side, height=side) if marked else None
+    )
+    return store_previews(bench.settings.results, heat_map, image, overlay)
 
 
 def most_urgent(result: ImageResult) -> Finding | None:

@@ -48,29 +48,26 @@ def store_object(root: Path, dataset: Dataset, kind: str, *, source_instance_id:
 
 
 def store_previews(
-    root: Path, heat_map: BuiltObject, display: NDArray[np.float32], overlay: NDArray[np.uint8] | None
+    root: Path, heat_map: BuiltObject, image: NDArray[np.uint8], overlay: NDArray[np.uint8] | None
 ) -> Previews:
     """Write the page's pictures of one image as JPEG, beside its heat map.
 
     Parameters
     ----------
-    display : ndarray
-        float32 (rows, columns) in [0, 1].
+    image : ndarray
+        uint8 (rows, columns, 3) RGB, at most :data:`PREVIEW_SIDE` long.
     overlay : ndarray or None
-        uint8 (rows, columns, 3) RGB, the same view with the activation over it.
+        The same view, of the same shape, with the activation over it.
     """
-    rows, columns = display.shape
-    scale = min(1.0, PREVIEW_SIDE / max(rows, columns))
-    size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    grey = np.clip(cv2.resize(display, size, interpolation=cv2.INTER_AREA) * 255, 0, 255).astype(np.uint8)
-    image = _write_jpeg(root, heat_map.sop_instance_uid, "image", grey)
-    if overlay is None:
-        return Previews(image=image)
-    return Previews(image=image, overlay=_write_jpeg(root, heat_map.sop_instance_uid, "overlay", overlay[:, :, ::-1]))
+    uid = heat_map.sop_instance_uid
+    return Previews(
+        image=_write_jpeg(root, uid, "image", image),
+        overlay="" if overlay is None else _write_jpeg(root, uid, "overlay", overlay),
+    )
 
 
 def _write_jpeg(root: Path, uid: str, role: str, picture: NDArray[np.uint8]) -> str:
-    encoded, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    encoded, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not encoded:
         raise StorageFullError("A preview could not be encoded.")
     relative = _place(root, uid, f"{role}.jpg")

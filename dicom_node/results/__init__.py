@@ -9,7 +9,7 @@ Importing this package is cheap; highdicom, whose code tables weigh 100 MB, is l
 
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.files import write
-from dicom_node.results.picture import compose_heat_map
+from dicom_node.results.picture import compose_heat_map, draw_overlay
 from dicom_node.results.recognition import is_own_result
 from dicom_node.results.secondary_capture import build_heat_map
 from dicom_node.results.structured_report import build_report, warm_up
@@ -19,6 +19,7 @@ __all__ = [
     "build_heat_map",
     "build_report",
     "compose_heat_map",
+    "draw_overlay",
     "is_own_result",
     "warm_up",
     "write",

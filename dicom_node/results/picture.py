@@ -63,22 +63,47 @@ def compose_heat_map(
     ResultError
         The arrays are not of the shapes above.
     """
+    legend_width = round(long_side * LEGEND_SHARE)
+    shown = draw_overlay(display, activation, image, marked=marked, width=long_side - legend_width, height=long_side)
+    with failures_named("The picture", cv2.error):
+        legend = draw_legend(
+            image, algorithm, marked=marked, palette=palette() if _coloured(activation, marked) else None,
+            width=legend_width, height=shown.shape[0], unit=long_side / 1024,
+        )  # fmt: skip
+        return _side_by_side(shown, legend)
+
+
+def draw_overlay(
+    display: npt.NDArray[np.float32],
+    activation: npt.NDArray[np.float32] | None,
+    image: ImageResult,
+    *,
+    marked: Finding | None,
+    width: int,
+    height: int,
+) -> Rgb:
+    """The image with colours and outlines and nothing beside it, as large as fits into ``width`` and ``height``.
+
+    Parameters and errors as of :func:`compose_heat_map`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h', w', 3)
+        RGB, in the image's own proportions.
+    """
     if display.ndim != 2 or not display.size or (activation is not None and activation.ndim != 2):
         raise ResultError("A picture needs an image and an activation map of two dimensions.")
     with failures_named("The picture", cv2.error):
-        height, width = display.shape
-        legend_width = round(long_side * LEGEND_SHARE)
-        scale = min((long_side - legend_width) / width, long_side / height)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        grey = _grey(display, size)
-        coloured = marked is not None and marked.positive and activation is not None
-        shown = _overlay(grey, activation if coloured else None)
-        _draw_outlines(shown, image, marked, (size[0] / width, size[1] / height))
-        legend = draw_legend(
-            image, algorithm, marked=marked, palette=palette() if coloured else None, width=legend_width,
-            height=size[1], unit=long_side / 1024,
-        )  # fmt: skip
-        return _side_by_side(shown, legend)
+        rows, columns = display.shape
+        scale = min(width / columns, height / rows)
+        size = max(1, round(columns * scale)), max(1, round(rows * scale))
+        shown = _overlay(_grey(display, size), activation if _coloured(activation, marked) else None)
+        _draw_outlines(shown, image, marked, (size[0] / columns, size[1] / rows))
+        return shown
+
+
+def _coloured(activation: npt.NDArray[np.float32] | None, marked: Finding | None) -> bool:
+    return marked is not None and marked.positive and activation is not None
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -49,6 +50,17 @@ def test_a_pneumothorax_becomes_stat_with_one_report_and_one_heat_map_owed_to_ea
     owed = [(r.kind, d.destination, d.status) for r in analysis.result_objects for d in r.deliveries]
     assert len(owed) == 4
     assert {status for _, _, status in owed} == {DeliveryStatus.PENDING}
+
+
+def test_the_pages_pictures_lie_on_each_other(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1, {"pneumothorax"})
+    node.receive(dataset)
+    analyse_due(node.bench)
+    (image,) = node.study(dataset).analyses[0].images
+    plain = cv2.imread(str(node.bench.settings.results / image.preview_path))
+    overlay = cv2.imread(str(node.bench.settings.results / image.overlay_path))
+    assert plain.shape == overlay.shape
+    assert np.ptp(plain, axis=2).max() <= 2 < np.ptp(overlay, axis=2).max()  # grey, and colour on it
 
 
 def test_a_normal_radiograph_gets_its_report_too_and_keeps_its_place(node: Node, phantom: Draw) -> None:
