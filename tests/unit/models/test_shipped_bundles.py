@@ -84,6 +84,7 @@ def test_phantom_figures_reach_what_the_demo_needs() -> None:
     for row in figures["findings"].values():
         assert row["auc"]["value"] >= 0.95
         assert row["specificity"]["value"] >= 0.95
+        assert row["pointing_game"]["within_16_px"]["value"] >= 0.8
     assert figures["findings"]["pneumothorax"]["sensitivity"]["value"] >= 0.9
 
 
