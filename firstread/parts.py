@@ -43,7 +43,7 @@ def listen(settings: Settings) -> None:
             return rows.record_instance(session, header, stored, arrival, rules)
 
     def association_closed(summary: AssociationSummary) -> None:
-        if summary.stored == 0:
+        if summary.stored == summary.failed == 0:  # an echo; a refused conflict has rows too
             return
         try:
             with database.write() as session:
