@@ -99,3 +99,13 @@ def rendered_report(path: Path) -> str:
         return run(program("dsr2html"), path)
     except AssertionError:
         return run(program("dsr2html"), "+U8", path)
+
+
+def with_pdf(target: Path) -> Path:
+    """An Encapsulated PDF object around an empty page."""
+    pdf = target.with_suffix(".pdf")
+    pdf.write_bytes(
+        b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n%%EOF\n"
+    )
+    run(program("pdf2dcm"), pdf, target)
+    return target

@@ -66,7 +66,7 @@ class Node:
         case: dict[str, Any] = answer.json()
         return case
 
-    def settled(self, uid: str, *, within: float = 60) -> dict[str, Any]:
+    def settled(self, uid: str, *, within: float = 30) -> dict[str, Any]:
         """The case once its study is complete, its analyses have ended and nothing is owed to a destination."""
 
         def look() -> dict[str, Any]:
