@@ -76,6 +76,9 @@ def _measured(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
         f"seen ({evaluation.get('confidence', 'intervals in parentheses')}). Thresholds: {thresholds}.",
         "\n".join(lines),
     ]
+    chance = [f.key for f in metadata.findings if test["findings"][f.key]["auc"]["low"] <= 0.5]
+    if chance:
+        text.append(f"**No better than chance** (the interval of the AUC reaches 0.5): {', '.join(chance)}.")
     normals = test["normals"]
     if normals["images"]:
         text.append(

@@ -45,6 +45,14 @@ def test_every_limit_and_the_disclaimer_are_on_the_card() -> None:
     assert all(limit in text for limit in metadata.limits)
 
 
+def test_a_finding_at_chance_level_is_named() -> None:
+    metadata = make_metadata()
+    figures = measured(metadata)
+    assert "No better than chance" not in card.render(metadata, figures)
+    figures["test"]["findings"]["pleural_effusion"]["auc"]["low"] = 0.49  # type: ignore[index]
+    assert "reaches 0.5): pleural_effusion." in card.render(metadata, figures)
+
+
 def test_tables_are_whole() -> None:
     metadata = make_metadata()
     blocks = re.findall(r"(?:^\|.*\n)+", card.render(metadata, measured(metadata)), flags=re.M)
