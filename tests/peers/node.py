@@ -34,6 +34,8 @@ class Node:
     ----------
     supervisor : Popen or None
         The process of ``firstread up``; None where the parts were started one by one.
+    environment : dict
+        What its processes were started with; another part started with it joins them.
     """
 
     dicom_port: int
@@ -42,6 +44,7 @@ class Node:
     http: httpx.Client
     supervisor: subprocess.Popen[bytes] | None = None
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, **query: Any) -> Any:
         answer = self.http.get(path, params=query)
@@ -112,8 +115,10 @@ def embedded(
             "up", "--data", str(node.data), "--dicom-port", str(node.dicom_port), "--http-port",
             str(node.http.base_url.port), *(word for to in destinations for word in ("--destination", to)),
         ]  # fmt: skip
-        env = _environment(settings)
-        node.supervisor = stack.enter_context(running(FIRSTREAD, *command, log=node.log, env=env, stop_within=60))
+        node.environment = _environment(settings)
+        node.supervisor = stack.enter_context(
+            running(FIRSTREAD, *command, log=node.log, env=node.environment, stop_within=60)
+        )
         _await_ready(node, [node.supervisor])
         yield node
         node.supervisor.terminate()
@@ -128,7 +133,7 @@ def scaled(
     """Every part a process of its own, as the compose file starts them."""
     with ExitStack() as stack:
         node = _node(stack, folder)
-        env = _environment(
+        node.environment = env = _environment(
             {
                 "FIRSTREAD_DATA": str(node.data),
                 "FIRSTREAD_DICOM_PORT": str(node.dicom_port),
