@@ -41,7 +41,10 @@ def train_shipped(
         plan = shipped.nih_cxr_research(date=today.isoformat(), images=images, table=table, start_from=start_from)
         return _run(plan, run, console)
     first = _run(shipped.phantom_cxr(date=today.isoformat()), run / "first", console)
-    return _run(shipped.phantom_cxr_second(date=today.isoformat(), start_from=first.directory), run / "second", console)
+    second_plan = shipped.phantom_cxr_second(date=today.isoformat(), start_from=first.directory)
+    second = _run(second_plan, run / "second", console)
+    third_plan = shipped.phantom_cxr_third(date=today.isoformat(), start_from=second.directory)
+    return _run(third_plan, run / "third", console)
 
 
 def _run(plan: TrainingPlan, directory: Path, console: Console) -> Bundle:
