@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from houses import Phantoms, kind
 from peers.dcmtk import send, storescp
 from peers.node import Node, embedded
 from peers.orthanc_server import OrthancServer, orthanc
-from peers.processes import eventually, free_port
+from peers.processes import await_port, eventually, free_port, program, running
 from pydicom import dcmread
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
@@ -116,6 +119,28 @@ def test_a_study_that_grows_while_a_job_runs_is_forwarded_once(tmp_path: Path, p
             server.upload(tmp_path / "next.dcm")
         eventually(lambda: len(receiver.received()) == count, within=30, what="all instances arrive")
         eventually(lambda: forwarded(server) == count, within=10, what="each was sent once")
+
+
+def test_the_whole_folder_asks_for_user_and_password(tmp_path: Path) -> None:
+    """As the compose file gives it to Orthanc, but for this machine only."""
+    folder, http_port = tmp_path / "configuration", free_port()
+    shutil.copytree(SHIPPED, folder)
+    for name, changes in {
+        "orthanc.json": {"HttpPort": http_port, "DicomPort": free_port()},
+        "remote.json": {"RemoteAccessAllowed": False},
+    }.items():
+        configuration = json.loads((folder / name).read_text())
+        assert configuration.keys() >= changes.keys()
+        (folder / name).write_text(json.dumps({**configuration, **changes}))
+    variables = {"ORTHANC_STORAGE": str(tmp_path), "ORTHANC_USER": "reader", "ORTHANC_PASSWORD": "only for this test"}
+    command, log = [program("Orthanc", also_in=["/usr/sbin"]), folder], tmp_path / "orthanc.log"
+    with running(*command, log=log, env={**os.environ, **variables}) as process:
+        await_port(process, http_port, log)
+        url = f"http://127.0.0.1:{http_port}/system"
+        assert httpx.get(url).status_code == httpx.codes.UNAUTHORIZED
+        assert httpx.get(url, auth=("", "")).status_code == httpx.codes.UNAUTHORIZED
+        answer = httpx.get(url, auth=("reader", "only for this test"))
+        assert answer.json()["DicomAet"] == "ORTHANC"
 
 
 def _uids(path: Path) -> tuple[str, str]:
