@@ -85,6 +85,8 @@ def verify(name: Annotated[str | None, typer.Argument(help="All bundles by defau
 
     Example: `firstread models verify`
     """
+    from models import self_test  # noqa: PLC0415
+
     console, bad = Console(), []
     for entry in _registry().entries:
         title = entry.bundle.metadata.name if entry.bundle else entry.directory.name
@@ -93,7 +95,7 @@ def verify(name: Annotated[str | None, typer.Argument(help="All bundles by defau
         problem = entry.problem
         if entry.bundle is not None and not problem:
             try:
-                entry.bundle.verify()
+                self_test.verify(entry.bundle)
             except BundleError as error:
                 problem = str(error)
         console.print(f"[red]✗[/] {title}: {problem}" if problem else f"[green]✓[/] {title}", highlight=False)

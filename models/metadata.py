@@ -146,7 +146,7 @@ class BundleMetadata(Frozen):
     routing: RoutingConditions
     training: TrainingSummary
     files: dict[str, Sha256] = Field(default_factory=dict)
-    """SHA-256 of every other file of the bundle; filled by :func:`models.bundle.write_bundle`."""
+    """SHA-256 of every other file of the bundle; filled by :func:`models.bundle_writer.write_bundle`."""
 
     @field_validator("files")
     @classmethod

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import calibration, card, evaluation, networks
-from models.bundle import Bundle, write_bundle
+from models.bundle import Bundle
+from models.bundle_writer import write_bundle
 from models.metadata import BundleMetadata, Calibration, FindingSpec, TrainingSummary
 from models.training.checkpoint import Progress
 from models.training.loop import logits

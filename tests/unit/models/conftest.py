@@ -10,7 +10,8 @@ import torch
 from model_samples import make_metadata
 
 from models import networks
-from models.bundle import Bundle, write_bundle
+from models.bundle import Bundle
+from models.bundle_writer import write_bundle
 
 
 @pytest.fixture(scope="session")

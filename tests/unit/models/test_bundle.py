@@ -18,8 +18,10 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
 from models import networks
-from models.bundle import FILES, Bundle, Override, self_test_input, write_bundle
+from models.bundle import FILES, Bundle, Override
+from models.bundle_writer import write_bundle
 from models.metadata import FindingSpec, InputSpec, RoutingConditions
+from models.self_test import self_test_input, verify
 from triage.errors import BundleError
 from triage.findings import Urgency
 
@@ -32,7 +34,7 @@ def edit(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_written_bundle_is_whole(tiny_bundle: Bundle) -> None:
-    tiny_bundle.verify()
+    verify(tiny_bundle)
     assert sorted(path.name for path in tiny_bundle.directory.iterdir()) == sorted([*FILES, "metadata.json"])
     assert Bundle.load(tiny_bundle.directory) == tiny_bundle
     assert make_metadata(files=tiny_bundle.metadata.files) == tiny_bundle.metadata
@@ -107,7 +109,7 @@ def test_altered_file_is_named(bundle_copy: Path, name: str) -> None:
     content[len(content) // 2] ^= 1
     (bundle_copy / name).write_bytes(content)
     with pytest.raises(BundleError, match=name.replace(".", r"\.")):
-        Bundle.load(bundle_copy).verify()
+        verify(Bundle.load(bundle_copy))
 
 
 def seal(directory: Path) -> Bundle:
@@ -126,7 +128,7 @@ def test_graph_of_other_weights_is_found_out(bundle_copy: Path) -> None:
     weights["classifier.bias"] = weights["classifier.bias"] + np.float32(0.5)
     save_file(weights, bundle_copy / "weights.safetensors")
     with pytest.raises(BundleError, match="do not belong together"):
-        seal(bundle_copy).verify()
+        verify(seal(bundle_copy))
 
 
 def test_self_test_of_another_network_is_found_out(bundle_copy: Path) -> None:
@@ -134,20 +136,20 @@ def test_self_test_of_another_network_is_found_out(bundle_copy: Path) -> None:
     record["logits"][0] += 0.1
     (bundle_copy / "selftest.json").write_text(json.dumps(record))
     with pytest.raises(BundleError, match="self-test"):
-        seal(bundle_copy).verify()
+        verify(seal(bundle_copy))
 
 
 @pytest.mark.parametrize("record", ["{}", "[]", '{"seed": 1, "tolerance": 1, "logits": []}', "\xff"])
 def test_self_test_that_is_none(bundle_copy: Path, record: str) -> None:
     (bundle_copy / "selftest.json").write_text(record)
     with pytest.raises(BundleError, match="self-test"):
-        seal(bundle_copy).verify()
+        verify(seal(bundle_copy))
 
 
 def test_weights_of_another_number_of_findings(bundle_copy: Path) -> None:
     edit(bundle_copy, lambda m: m["findings"].pop())
     with pytest.raises(BundleError, match="2 outputs for 1 findings"):
-        Bundle.load(bundle_copy).verify()
+        verify(Bundle.load(bundle_copy))
 
 
 def test_head_needs_a_weights_file(bundle_copy: Path) -> None:

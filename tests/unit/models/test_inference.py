@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from model_samples import DATA, make_dataset
 
 from models import networks
-from models.bundle import Bundle, self_test_input
+from models.bundle import Bundle
 from models.decoding import read
 from models.inference import Outputs, Predictor, findings
 from models.metadata import InputSpec
 from models.preparation import Prepared, prepare
 from models.routing import Refusal
+from models.self_test import self_test_input
 from triage.errors import BundleError, InferenceError
 from triage.findings import NotAnalysedReason, Region, ScoreKind
 
@@ -129,10 +130,10 @@ def test_worker_never_imports_torch(tiny_bundle: Bundle) -> None:
     program = (
         "import sys; from pathlib import Path; import models.explain, models.preparation\n"
         "from models.registry import Registry; from models.inference import Predictor\n"
-        "from models.bundle import self_test_input\n"
+        "from models.self_test import self_test_input, verify\n"
         f"bundle = Registry.load([Path({str(tiny_bundle.directory.parent)!r})]).get('tiny-cxr')\n"
         "Predictor.load(bundle, device='cpu').predict(self_test_input(bundle.metadata.input, 1))\n"
-        "bundle.verify()\n"
+        "verify(bundle)\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -25,6 +25,7 @@ from models import networks
 from models.bundle import Bundle
 from models.metadata import InputSpec, RoutingConditions
 from models.phantom import write_phantoms
+from models.self_test import verify
 from models.training import Description, FindingPlan, FolderSource, PhantomSource, TrainingPlan, loop, train
 from models.training.folder import Row, TrainingDataError, load, read_table, split
 from models.training.samples import MASK_STEP, Samples, augment
@@ -72,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_a_run_ends_in_a_verified_bundle_with_its_figures(trained: Bundle) -> None:
-    trained.verify()
+    verify(trained)
     run = trained.directory.parent
     evaluation = json.loads((trained.directory / "evaluation.json").read_text())
     assert evaluation["test"]["images"] == 40

@@ -1,0 +1,89 @@
+"""Writing a bundle: whole or not at all, and only if it verifies. Needs torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.bundle import CARD, EVALUATION, METADATA, NETWORK, WEIGHTS, Bundle, BundleMetadata, file_digest
+from models.self_test import verify, write_self_test
+from triage.errors import BundleError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def write_bundle(
+    directory: Path,
+    metadata: BundleMetadata,
+    state_dict: Mapping[str, Tensor],
+    *,
+    evaluation: Mapping[str, Any],
+    model_card: str,
+    extra_files: Mapping[str, bytes] | None = None,
+) -> Bundle:
+    """Write a bundle; its directory appears whole or not at all. Needs torch.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the bundle will lie; an older bundle there is replaced.
+    metadata : BundleMetadata
+        Its ``files`` are ignored and filled here.
+    state_dict : mapping of str to Tensor
+        Of ``models.networks.build(metadata.architecture, len(metadata.findings))``.
+    evaluation : mapping
+        Measured figures, JSON without NaN.
+    extra_files : mapping of str to bytes, optional
+        Further files to keep and to checksum (a licence text).
+
+    Returns
+    -------
+    Bundle
+        Loaded back and verified.
+
+    Raises
+    ------
+    BundleError
+        The weights do not fit the architecture, the export differs from torch, or the directory is no bundle.
+    """
+    from safetensors.torch import save_file  # noqa: PLC0415 - torch only where a bundle is made
+
+    from models import networks  # noqa: PLC0415
+
+    if directory.exists() and not (directory / METADATA).is_file():
+        raise BundleError(f"{directory} exists and is not a bundle; it is left alone.")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, work / WEIGHTS)
+        network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS)
+        networks.export_onnx(network, metadata.input, work / NETWORK)
+        (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        (work / CARD).write_text(model_card, encoding="utf-8")
+        write_self_test(work, metadata.input)
+        for name, content in (extra_files or {}).items():
+            (work / name).write_bytes(content)
+        files = {path.name: file_digest(path) for path in sorted(work.iterdir())}
+        complete = BundleMetadata.model_validate({**dict(metadata), "files": files})
+        (work / METADATA).write_text(complete.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        verify(Bundle.load(work))
+        work.chmod(0o755)
+        _swap(work, directory)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Bundle.load(directory)
+
+
+def _swap(work: Path, directory: Path) -> None:
+    """Put ``work`` where ``directory`` is: a reader sees the old bundle, none, or the new one."""
+    retired = work.with_name(f"{work.name}.old")
+    if directory.exists():
+        os.replace(directory, retired)  # noqa: PTH105 - replace of directories
+    os.replace(work, directory)  # noqa: PTH105
+    shutil.rmtree(retired, ignore_errors=True)
