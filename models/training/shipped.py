@@ -120,11 +120,12 @@ def phantom_cxr_third(*, date: str, start_from: Path) -> TrainingPlan:
             second.describe,
             version="1.2.0",
             notes="Third stage: version 1.0.0 learned from 2500 phantoms of series 1, 1.1.0 from 3000 of series 11, of "
-            "which every second has a nodule, 1.2.0 from the same with all but the last layers fixed; the loss draws "
-            "the class activation map onto the true masks of the phantoms. The run of 1.0.0 was stopped after epoch 5 "
-            "of 6 and finished from its checkpoint, and the phantoms were changed after it (subtler pneumothorax, "
-            "denser nodules): a new run gives a similar, not the same, network. A look at 300 test images of series 11 led to "
-            "the third stage; the figures above come from series 21, which nobody had looked at",
+            "which every second has a nodule, 1.2.0 from the same with all but the last layers fixed; the loss "
+            "draws the class activation map onto the true masks of the phantoms. The run of 1.0.0 was stopped "
+            "after epoch 5 of 6 and finished from its checkpoint, and the phantoms were changed after it (subtler"
+            " pneumothorax, denser nodules): a new run gives a similar, not the same, network. A look at 300 test"
+            " images of series 11 led to the third stage; the figures above come from series 21, which nobody had"
+            " looked at",
         ),
         learns=("features.stage4.", "features.conv5.", "classifier."),
         epochs=5,
@@ -182,8 +183,8 @@ def nih_cxr_research(*, date: str, images: Path, table: Path, start_from: Path) 
             data="NIH ChestX-ray14, a sample of 718 images (NIH Clinical Center; Wang et al., CVPR 2017), "
             "free use with attribution",
             notes="Started from the features of phantom-cxr; no patient is on two sides of the split. Nodules and "
-            "masses were dropped after their figure on these same test images had been seen (AUC 0.532), so the figures "
-            "above are from a second look at the test set",
+            "masses were dropped after their figure on these same test images had been seen (AUC 0.532), so the "
+            "figures above are from a second look at the test set",
         ),
         routing=RoutingConditions(manufacturer_not=(PHANTOM_MANUFACTURER,), min_age_years=18.0),
         start_from=start_from,

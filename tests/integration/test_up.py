@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from triage.database import Database
 from triage.repositories import heartbeats
 from workers.workbench import utc_now
