@@ -37,8 +37,6 @@ from dicom_node.upper_layer import (
 from triage.logging import get_logger
 
 UNRECOGNIZED_OPERATION: Final = 0x0211
-_RELEASE_RQ: Final = struct.pack(">BxLxxxx", PduType.RELEASE_RQ, 4)
-_RELEASE_RP: Final = struct.pack(">BxLxxxx", PduType.RELEASE_RP, 4)
 _LINGER_SECONDS: Final = 2.0
 
 log = get_logger(__name__)
@@ -199,7 +197,7 @@ class Acceptor:
                 case PduType.RELEASE_RQ:
                     self._connection.body(pdu)
                     with contextlib.suppress(UpperLayerError):
-                        self._connection.send(_RELEASE_RP, self._limits.send_seconds)
+                        self._connection.send(negotiation.RELEASE_RP, self._limits.send_seconds)
                     self._linger = _LINGER_SECONDS
                     return AssociationEnd.RELEASED
                 case PduType.ABORT:
@@ -209,7 +207,7 @@ class Acceptor:
 
     def _release(self) -> AssociationEnd:
         """Ask for release because this node stops; a peer that goes on sending instead is aborted."""
-        self._connection.send(_RELEASE_RQ, self._limits.send_seconds)
+        self._connection.send(negotiation.RELEASE_RQ, self._limits.send_seconds)
         try:
             pdu: Pdu = self._connection.next_pdu(_LINGER_SECONDS, interruptible=False)
             if pdu.type in (PduType.RELEASE_RP, PduType.ABORT):

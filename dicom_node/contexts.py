@@ -17,8 +17,9 @@ from typing import Final
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts
+from pynetdicom.sop_class import Verification
 
-VERIFICATION: Final = "1.2.840.10008.1.1"
+VERIFICATION: Final = str(Verification)
 
 STORAGE_SOP_CLASSES: Final[tuple[str, ...]] = tuple(str(c.abstract_syntax) for c in AllStoragePresentationContexts)
 """The storage classes that the conformance statement lists by name (PS3.4 Table B.5-1 and retired ones)."""

@@ -1,39 +1,59 @@
-"""A-ASSOCIATE PDUs (PS3.8 sections 9.3.2 to 9.3.4, PS3.7 annex D): proposal, answer, rejection, in both directions.
+"""A-ASSOCIATE and A-RELEASE PDUs (PS3.8 section 9.3, PS3.7 annex D), in both directions.
 
-All are one tree of (type, length, value) items. Items of unknown type are stepped over, as PS3.8 9.3.1 demands;
-pynetdicom's classes refuse them, and copy all supported contexts for each association.
+pynetdicom's PDU and item classes encode and decode. Before them this module checks every length and steps over what
+PS3.8 9.3.1 says to step over: they raise on unknown items, and log UIDs that are none. AE titles are taken as they
+are on the wire: the class for the whole A-ASSOCIATE-RQ raises on odd ones, which admission answers with a rejection.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
-from dicom_node.admission import APPLICATION_CONTEXT_NAME, Rejection
-from dicom_node.contexts import ContextAnswer, ContextResult
+from pydicom.uid import UID
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_RQ
+from pynetdicom.pdu_items import (
+    AbstractSyntaxSubItem,
+    ApplicationContextItem,
+    AsynchronousOperationsWindowSubItem,
+    ImplementationClassUIDSubItem,
+    ImplementationVersionNameSubItem,
+    MaximumLengthSubItem,
+    PresentationContextItemAC,
+    PresentationContextItemRQ,
+    TransferSyntaxSubItem,
+    UserInformationItem,
+)
+
+from dicom_node.admission import Rejection
+from dicom_node.contexts import IMPLICIT_VR_LITTLE_ENDIAN, ContextAnswer, ContextResult
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.upper_layer import AbortReason, PduType, ProtocolViolation
+from dicom_node.upper_layer import AbortReason, ProtocolViolation
 
 MAXIMUM_CONTEXTS: Final = 128
+
+RELEASE_RQ: Final[bytes] = A_RELEASE_RQ().encode()
+RELEASE_RP: Final[bytes] = A_RELEASE_RP().encode()
 
 _FIXED: Final = 68
 """Bytes of an A-ASSOCIATE-RQ or -AC body before its items: version, reserved, two AE titles, reserved."""
 
+_DEFAULT_MAXIMUM_LENGTH: Final = 16384
+"""For a peer that names none, against PS3.8 D.1."""
 
-class _Item(IntEnum):
-    APPLICATION_CONTEXT = 0x10
-    PROPOSED_CONTEXT = 0x20
-    ANSWERED_CONTEXT = 0x21
-    ABSTRACT_SYNTAX = 0x30
-    TRANSFER_SYNTAX = 0x40
-    USER_INFORMATION = 0x50
-    MAXIMUM_LENGTH = 0x51
-    IMPLEMENTATION_CLASS_UID = 0x52
-    ASYNCHRONOUS_OPERATIONS_WINDOW = 0x53
-    IMPLEMENTATION_VERSION_NAME = 0x55
+_APPLICATION_CONTEXT: Final = 0x10
+_PROPOSED_CONTEXT: Final = 0x20
+_ANSWERED_CONTEXT: Final = 0x21
+_ABSTRACT_SYNTAX: Final = 0x30
+_TRANSFER_SYNTAX: Final = 0x40
+_USER_INFORMATION: Final = 0x50
+_MAXIMUM_LENGTH: Final = 0x51
+_ASYNCHRONOUS_OPERATIONS_WINDOW: Final = 0x53
+
+_UID: Final = re.compile(rb"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +75,6 @@ class Proposal:
     application_context_name: str
     contexts: tuple[ProposedContext, ...]
     maximum_length: int
-    implementation_version_name: str
     asynchronous: bool
 
 
@@ -65,7 +84,6 @@ class Acceptance:
 
     answers: Mapping[int, ContextAnswer]
     maximum_length: int
-    implementation_version_name: str
 
 
 def read_request(body: bytes) -> Proposal:
@@ -81,14 +99,18 @@ def read_request(body: bytes) -> Proposal:
     contexts: dict[int, ProposedContext] = {}
     user: dict[int, bytes] = {}
     for kind, value in _items(body[_FIXED:]):
-        if kind == _Item.APPLICATION_CONTEXT:
-            name = _uid(value)
-        elif kind == _Item.PROPOSED_CONTEXT:
+        if kind == _APPLICATION_CONTEXT:
+            application = ApplicationContextItem()
+            known = _known_uids([(kind, value)], _APPLICATION_CONTEXT)
+            if known:
+                application.decode(known)
+            name = str(application.application_context_name) if known else ""
+        elif kind == _PROPOSED_CONTEXT:
             context = _proposed(value)
             if context.context_id in contexts or not context.context_id & 1 or len(contexts) >= MAXIMUM_CONTEXTS:
                 raise _invalid("presentation context id")
             contexts[context.context_id] = context
-        elif kind == _Item.USER_INFORMATION:
+        elif kind == _USER_INFORMATION:
             user = dict(_items(value))
     return Proposal(
         calling_ae_title=body[20:36].decode("latin-1"),
@@ -97,26 +119,29 @@ def read_request(body: bytes) -> Proposal:
         application_context_name=name,
         contexts=tuple(contexts.values()),
         maximum_length=_maximum_length(user),
-        implementation_version_name=_version_name(user),
-        asynchronous=_Item.ASYNCHRONOUS_OPERATIONS_WINDOW in user,
+        asynchronous=_ASYNCHRONOUS_OPERATIONS_WINDOW in user,
     )
 
 
 def encode_request(
     calling_ae_title: str, called_ae_title: str, contexts: Sequence[ProposedContext], maximum_length: int
 ) -> bytes:
-    """An A-ASSOCIATE-RQ, header included."""
-    titles = called_ae_title.ljust(16).encode("ascii") + calling_ae_title.ljust(16).encode("ascii")
-    proposed = (
-        _item(
-            _Item.PROPOSED_CONTEXT,
-            struct.pack(">Bxxx", context.context_id)
-            + _item(_Item.ABSTRACT_SYNTAX, context.abstract_syntax)
-            + b"".join(_item(_Item.TRANSFER_SYNTAX, uid) for uid in context.transfer_syntaxes),
-        )
-        for context in contexts
-    )
-    return _associate(PduType.ASSOCIATE_RQ, titles + bytes(32), b"".join(proposed), _user_information(maximum_length))
+    """An A-ASSOCIATE-RQ, header included.
+
+    Raises
+    ------
+    ValueError
+        An AE title that is none.
+    """
+    pdu = A_ASSOCIATE_RQ()
+    pdu.called_ae_title = called_ae_title
+    pdu.calling_ae_title = calling_ae_title
+    pdu.variable_items = [
+        ApplicationContextItem(),
+        *(_proposed_item(context) for context in contexts),
+        _user_information(maximum_length),
+    ]
+    return bytes(pdu.encode())
 
 
 def encode_acceptance(
@@ -129,24 +154,22 @@ def encode_acceptance(
     window : bool
         Answer the asynchronous operations window with (1, 1): one operation at a time (PS3.7 D.3.3.3).
     """
-    # A refused context still carries a transfer syntax item, which the requestor shall not test (Table 9-18).
-    answered = (
-        _item(
-            _Item.ANSWERED_CONTEXT,
-            struct.pack(">BxBx", context_id, answer.result)
-            + _item(_Item.TRANSFER_SYNTAX, answer.transfer_syntax or "1.2.840.10008.1.2"),
-        )
-        for context_id, answer in answers.items()
-    )
-    extra = _item(_Item.ASYNCHRONOUS_OPERATIONS_WINDOW, struct.pack(">HH", 1, 1)) if window else b""
-    return _associate(
-        PduType.ASSOCIATE_AC, request_body[4:_FIXED], b"".join(answered), _user_information(maximum_length, extra)
-    )
+    pdu = A_ASSOCIATE_AC()
+    pdu.variable_items = [
+        ApplicationContextItem(),
+        *(_answered_item(context_id, answer) for context_id, answer in answers.items()),
+        _user_information(maximum_length, window=window),
+    ]
+    encoded = bytes(pdu.encode())
+    # The class takes AE titles only as valid text; what is repeated here shall not be tested.
+    return encoded[:10] + request_body[4:_FIXED] + encoded[6 + _FIXED :]
 
 
 def encode_rejection(rejection: Rejection) -> bytes:
     """An A-ASSOCIATE-RJ, header included."""
-    return struct.pack(">BxLxBBB", PduType.ASSOCIATE_RJ, 4, *rejection.value)
+    pdu = A_ASSOCIATE_RJ()
+    pdu.result, pdu.source, pdu.reason_diagnostic = rejection.value
+    return bytes(pdu.encode())
 
 
 def read_acceptance(body: bytes) -> Acceptance:
@@ -161,16 +184,15 @@ def read_acceptance(body: bytes) -> Acceptance:
     answers: dict[int, ContextAnswer] = {}
     user: dict[int, bytes] = {}
     for kind, value in _items(body[_FIXED:]):
-        if kind == _Item.ANSWERED_CONTEXT and len(value) >= 4:
-            syntaxes = [_uid(v) for k, v in _items(value[4:]) if k == _Item.TRANSFER_SYNTAX]
-            result = ContextResult(value[2]) if value[2] in tuple(ContextResult) else ContextResult.NO_REASON
-            accepted = result is ContextResult.ACCEPTANCE and bool(syntaxes)
-            answers[value[0]] = ContextAnswer(result, syntaxes[0] if accepted else "")
-        elif kind == _Item.USER_INFORMATION:
+        if kind == _ANSWERED_CONTEXT and len(value) >= 4:
+            item = PresentationContextItemAC()
+            item.decode(_whole(kind, value[:4] + _known_uids(_items(value[4:]), _TRANSFER_SYNTAX)))
+            result = ContextResult(item.result) if item.result in tuple(ContextResult) else ContextResult.NO_REASON
+            accepted = result is ContextResult.ACCEPTANCE and item.transfer_syntax is not None
+            answers[value[0]] = ContextAnswer(result, str(item.transfer_syntax) if accepted else "")
+        elif kind == _USER_INFORMATION:
             user = dict(_items(value))
-    return Acceptance(
-        answers=answers, maximum_length=_maximum_length(user), implementation_version_name=_version_name(user)
-    )
+    return Acceptance(answers=answers, maximum_length=_maximum_length(user))
 
 
 def read_rejection(body: bytes) -> tuple[int, int, int]:
@@ -181,13 +203,52 @@ def read_rejection(body: bytes) -> tuple[int, int, int]:
 def _proposed(value: bytes) -> ProposedContext:
     if len(value) < 4:
         raise _invalid("presentation context item")
-    abstract_syntax, transfer_syntaxes = "", []
-    for kind, sub_value in _items(value[4:]):
-        if kind == _Item.ABSTRACT_SYNTAX:
-            abstract_syntax = _uid(sub_value)
-        elif kind == _Item.TRANSFER_SYNTAX:
-            transfer_syntaxes.append(_uid(sub_value))
-    return ProposedContext(value[0], abstract_syntax, tuple(transfer_syntaxes))
+    item = PresentationContextItemRQ()
+    uids = _known_uids(_items(value[4:]), _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX)
+    item.decode(_whole(_PROPOSED_CONTEXT, value[:4] + uids))
+    return ProposedContext(value[0], str(item.abstract_syntax or ""), tuple(str(uid) for uid in item.transfer_syntax))
+
+
+def _proposed_item(context: ProposedContext) -> PresentationContextItemRQ:
+    abstract_syntax = AbstractSyntaxSubItem()
+    abstract_syntax.abstract_syntax_name = UID(context.abstract_syntax)
+    item = PresentationContextItemRQ()
+    item.presentation_context_id = context.context_id
+    item.abstract_transfer_syntax_sub_items = [abstract_syntax, *map(_transfer_syntax, context.transfer_syntaxes)]
+    return item
+
+
+def _answered_item(context_id: int, answer: ContextAnswer) -> PresentationContextItemAC:
+    item = PresentationContextItemAC()
+    item.presentation_context_id = context_id
+    item.result_reason = int(answer.result)
+    # A refused context still carries a transfer syntax item, which the requestor shall not test (Table 9-18).
+    item.transfer_syntax_sub_item = [_transfer_syntax(answer.transfer_syntax or IMPLICIT_VR_LITTLE_ENDIAN)]
+    return item
+
+
+def _transfer_syntax(uid: str) -> TransferSyntaxSubItem:
+    item = TransferSyntaxSubItem()
+    item.transfer_syntax_name = UID(uid)
+    return item
+
+
+def _user_information(maximum_length: int, *, window: bool = False) -> UserInformationItem:
+    length = MaximumLengthSubItem()
+    length.maximum_length_received = maximum_length
+    implementation = ImplementationClassUIDSubItem()
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    version = ImplementationVersionNameSubItem()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    item = UserInformationItem()
+    item.user_data = [length, implementation]
+    if window:
+        operations = AsynchronousOperationsWindowSubItem()
+        operations.maximum_number_operations_invoked = 1
+        operations.maximum_number_operations_performed = 1
+        item.user_data.append(operations)
+    item.user_data.append(version)
+    return item
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -203,38 +264,23 @@ def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
         position += length
 
 
-def _item(kind: _Item, value: bytes | str) -> bytes:
-    raw = value.encode("ascii") if isinstance(value, str) else value
-    return struct.pack(">BxH", kind, len(raw)) + raw
+def _known_uids(items: Iterable[tuple[int, bytes]], *kinds: int) -> bytes:
+    """The items of these kinds that hold a UID, padding removed. What is no UID is left out: nothing could match it."""
+    stripped = ((kind, value.strip(b"\x00 ")) for kind, value in items if kind in kinds)
+    return b"".join(_whole(kind, uid) for kind, uid in stripped if len(uid) <= 64 and _UID.fullmatch(uid))
 
 
-def _associate(kind: PduType, fixed: bytes, contexts: bytes, user_information: bytes) -> bytes:
-    body = struct.pack(">Hxx", 1) + fixed + _item(_Item.APPLICATION_CONTEXT, APPLICATION_CONTEXT_NAME)
-    body += contexts + user_information
-    return struct.pack(">BxL", kind, len(body)) + body
-
-
-def _user_information(maximum_length: int, extra: bytes = b"") -> bytes:
-    return _item(
-        _Item.USER_INFORMATION,
-        _item(_Item.MAXIMUM_LENGTH, struct.pack(">L", maximum_length))
-        + _item(_Item.IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_CLASS_UID)
-        + extra
-        + _item(_Item.IMPLEMENTATION_VERSION_NAME, IMPLEMENTATION_VERSION_NAME),
-    )
+def _whole(kind: int, value: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(value)) + value
 
 
 def _maximum_length(user: Mapping[int, bytes]) -> int:
-    value = user.get(_Item.MAXIMUM_LENGTH, b"")
-    return int.from_bytes(value, "big") if len(value) == 4 else 16384
-
-
-def _version_name(user: Mapping[int, bytes]) -> str:
-    return user.get(_Item.IMPLEMENTATION_VERSION_NAME, b"").decode("ascii", errors="replace").strip()[:16]
-
-
-def _uid(value: bytes) -> str:
-    return value.decode("ascii", errors="replace").strip("\x00 ")
+    value = user.get(_MAXIMUM_LENGTH, b"")
+    if len(value) != 4:
+        return _DEFAULT_MAXIMUM_LENGTH
+    item = MaximumLengthSubItem()
+    item.decode(_whole(_MAXIMUM_LENGTH, value))
+    return int(item.maximum_length_received or 0)
 
 
 def _check_fixed(body: bytes) -> None:

@@ -31,8 +31,6 @@ from triage.identifiers import PeerAddress
 LARGEST_PDU: Final = 128 * 1024
 """Longest P-DATA-TF sent, also to peers that take any: larger was not faster, measured against DCMTK and ourselves."""
 
-_RELEASE_RQ: Final = struct.pack(">BxLxxxx", PduType.RELEASE_RQ, 4)
-_RELEASE_RP: Final = struct.pack(">BxLxxxx", PduType.RELEASE_RP, 4)
 _REJECTIONS: Final = {
     (1, 1): "no reason given",
     (1, 2): "application context name not supported",
@@ -151,13 +149,13 @@ class Requestor:
     def release(self) -> None:
         """Release in order, or give up after a while; never raises."""
         with contextlib.suppress(UpperLayerError):
-            self._connection.send(_RELEASE_RQ, self._timeouts.send)
+            self._connection.send(negotiation.RELEASE_RQ, self._timeouts.send)
             end = time.monotonic() + min(5.0, self._timeouts.association)
             while (left := end - time.monotonic()) > 0:
                 pdu = self._connection.next_pdu(left)
                 self._connection.body(pdu)
                 if pdu.type is PduType.RELEASE_RQ:  # collision (PS3.8 7.2.2): the requestor answers first
-                    self._connection.send(_RELEASE_RP, self._timeouts.send)
+                    self._connection.send(negotiation.RELEASE_RP, self._timeouts.send)
                 elif pdu.type is not PduType.P_DATA:
                     break
         self._connection.close()
@@ -240,7 +238,7 @@ class Requestor:
                 case PduType.ABORT:
                     raise PeerAborted
                 case PduType.RELEASE_RQ:
-                    self._connection.send(_RELEASE_RP, self._timeouts.send)
+                    self._connection.send(negotiation.RELEASE_RP, self._timeouts.send)
                     raise ConnectionLost("released by the peer")
                 case _:
                     raise ProtocolViolation(f"unexpected {pdu.type.name}", AbortReason.UNEXPECTED_PDU)

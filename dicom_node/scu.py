@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from pydicom.dataset import Dataset
+from pynetdicom.status import code_to_category
 
 from dicom_node import outgoing
 from dicom_node.contexts import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
@@ -44,17 +45,14 @@ def classify(status: int) -> StatusClass:
     0x0111 (duplicate SOP instance) counts as a warning: our UIDs are derived from the content, so what the peer has
     under this UID is what we sent before. Unknown failures are permanent: the outbox tries those a few times too.
     """
-    match status:
-        case 0x0000:
+    if status == 0x0111:
+        return StatusClass.WARNING
+    if status in (0x0110, 0x0213) or status >> 8 == 0xA7:  # processing failure, resource limitation, out of resources
+        return StatusClass.RETRY
+    match code_to_category(status):
+        case "Success":
             return StatusClass.SUCCESS
-        case 0x0001 | 0x0107 | 0x0111 | 0x0116:
-            return StatusClass.WARNING
-        case 0x0110 | 0x0213:  # processing failure, resource limitation
-            return StatusClass.RETRY
-    match status >> 8:
-        case 0xA7:
-            return StatusClass.RETRY
-        case high if high >> 4 == 0xB:
+        case "Warning":
             return StatusClass.WARNING
         case _:
             return StatusClass.PERMANENT

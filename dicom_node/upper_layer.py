@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from pynetdicom.pdu import A_ABORT_RQ
+
 BUFFER_SIZE: Final = 256 * 1024
 """Bytes asked from the kernel at once while data sets come; larger gains nothing on loopback."""
 
@@ -215,9 +217,11 @@ class Connection:
 
     def send_abort(self, reason: AbortReason | None) -> None:
         """Send an A-ABORT, by the service user when ``reason`` is None; never raises."""
-        source = 0 if reason is None else 2
+        pdu = A_ABORT_RQ()
+        pdu.source = 0 if reason is None else 2
+        pdu.reason_diagnostic = int(reason or 0)
         with contextlib.suppress(UpperLayerError):
-            self.send(struct.pack(">BxLxxBB", PduType.ABORT, 4, source, reason or 0), timeout=1.0)
+            self.send(pdu.encode(), timeout=1.0)
 
     def close(self, *, linger: float = 0.0) -> None:
         """Close; with ``linger`` wait that long for the peer to read what we sent last (Sta13).

@@ -154,7 +154,9 @@ class RawPeer:
         """Propose contexts, ids 1, 3, 5...; returns type and body of the answer."""
         wanted = contexts or ((CR, EXPLICIT),)
         proposed = [ProposedContext(2 * n + 1, abstract, (syntax,)) for n, (abstract, syntax) in enumerate(wanted)]
-        self.send(encode_request(calling, called, proposed, maximum))
+        request = encode_request("RAW", "NODE", proposed, maximum)
+        titles = called.ljust(16).encode("latin-1") + calling.ljust(16).encode("latin-1")  # odd ones too
+        self.send(request[:10] + titles + request[42:])
         return self.receive()
 
     def receive(self) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""Our association PDUs and command sets against pynetdicom's, and against bytes that are none."""
+"""Association PDUs and command sets against pynetdicom's, and against bytes that are none."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ CONTEXTS = (
     ProposedContext(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),
     ProposedContext(3, "1.2.840.10008.5.1.4.1.1.2", ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")),
 )
+
+_FIXED = b"\x00\x01\x00\x00" + b"TO".ljust(16) + b"FROM".ljust(16) + bytes(32)
+
+
+def _item(kind: int, value: bytes) -> bytes:
+    return bytes([kind, 0]) + len(value).to_bytes(2, "big") + value
 
 
 def test_pynetdicom_reads_our_request():
@@ -66,6 +72,37 @@ def test_pynetdicom_reads_our_acceptance_and_rejection():
 def test_unknown_items_are_stepped_over():
     request = negotiation.encode_request("FROM", "TO", CONTEXTS, 0)[6:] + b"\x77\x00\x00\x02hi"
     assert negotiation.read_request(request).contexts == CONTEXTS
+
+
+def test_unknown_sub_items_are_stepped_over():
+    unknown = b"\x77\x00\x00\x02hi"
+    context = b"\x03\x00\x00\x00" + _item(0x30, b"1.2.840.10008.1.1") + unknown + _item(0x40, b"1.2.840.10008.1.2")
+    user = unknown + _item(0x51, b"\x00\x00\x40\x00") + _item(0x58, b"\xff\xff")
+    proposal = negotiation.read_request(_FIXED + _item(0x20, context) + _item(0x50, user))
+    assert proposal.contexts == (ProposedContext(3, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
+    assert proposal.maximum_length == 0x4000
+
+
+@pytest.mark.parametrize("uid", [b"", b"\xff\xfe", b"1." * 40 + b"1", b"1.02.3", b"one"])
+def test_a_context_of_something_that_is_no_uid_is_there_but_names_nothing(uid):
+    context = b"\x01\x00\x00\x00" + _item(0x30, uid) + _item(0x40, uid) + _item(0x40, b"1.2.840.10008.1.2")
+    proposal = negotiation.read_request(_FIXED + _item(0x10, uid) + _item(0x20, context))
+    assert proposal.contexts == (ProposedContext(1, "", ("1.2.840.10008.1.2",)),)
+    assert proposal.application_context_name == ""
+
+
+def test_padded_uids_are_read():
+    context = b"\x01\x00\x00\x00" + _item(0x30, b"1.2.840.10008.1.1\x00") + _item(0x40, b"1.2.840.10008.1.2 ")
+    proposal = negotiation.read_request(_FIXED + _item(0x20, context))
+    assert proposal.contexts == (ProposedContext(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
+
+
+@pytest.mark.parametrize("title", [b" " * 16, b"\xff" * 16, b"A\\B".ljust(16), bytes(16)])
+def test_odd_ae_titles_are_read_for_admission_and_repeated_in_an_acceptance(title):
+    body = b"\x00\x01\x00\x00" + title + title + bytes(32)
+    proposal = negotiation.read_request(body)
+    assert proposal.calling_ae_title.encode("latin-1") == title
+    assert negotiation.encode_acceptance(body, {}, 0, window=False)[10:42] == title * 2
 
 
 @pytest.mark.parametrize("ids", [(1, 1), (2, 3)])
