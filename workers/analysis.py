@@ -76,17 +76,18 @@ def analyse(bench: Workbench, claims: Sequence[Claim]) -> None:
 
 
 def look(bench: Workbench, claim: Claim) -> Case:
-    """Screen and prepare what this analysis has not looked at yet."""
+    """Screen and prepare what is not done yet: new instances, and those of a run that broke off before the pictures."""
     with bench.database.read() as session:
         analysis = session.get_one(Analysis, claim.analysis_id)
-        seen = {image.instance_id for image in analysis.images}
+        scored = {image.instance_id for image in analysis.images}
+        seen = {image.instance_id for image in analysis.images if image.reason is not None or image.preview_path}
         fresh = [i for i in outcomes.current_instances(session, claim.study_id) if i.id not in seen]
         ours, left_out, others = split(bench, fresh, claim.bundle_name)
         case = Case(claim=claim, left_out=left_out, instance_ids={i.sop_instance_uid: i.id for i in fresh})
         if ours:
             case.bundle = ours[0].bundle
             earlier = outcomes.carried_over(session, analysis, case.bundle.algorithm().weights_sha256)
-            case.carried = [c.instance_id for c in ours if c.instance_id in earlier]
+            case.carried = [c.instance_id for c in ours if c.instance_id in earlier and c.instance_id not in scored]
         elif claim.bundle_name:
             case.bundle = bench.registry.get(claim.bundle_name)
     for candidate in others:
@@ -141,7 +142,7 @@ def _commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> in
     with bench.database.write() as session:
         analysis = analyses.held(session, case.claim.analysis_id, case.claim.token)
         algorithm = case.bundle.algorithm() if case.bundle else None
-        number = 1 + sum(1 for image in analysis.images if image.reason is None)
+        number = 1 + sum(1 for image in analysis.images if image.preview_path)
         if case.carried and algorithm is not None:
             earlier = outcomes.carried_over(session, analysis, algorithm.weights_sha256)
             analysis.images.extend(outcomes.copy_image(earlier[instance_id]) for instance_id in case.carried)

@@ -262,3 +262,25 @@ def test_a_run_that_dies_after_the_pictures_were_recorded_makes_no_second_ones(
     analyse_due(node.bench)
     assert sorted(kinds(node, dataset)) == ["SC", "SR"]
     assert node.study(dataset).analyses[0].status is AnalysisStatus.SUCCEEDED
+
+
+def test_a_run_that_dies_between_score_and_pictures_still_gets_its_heat_map(
+    node: Node, phantom: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = phantom(1, {"pneumothorax"})
+    node.receive(dataset)
+
+    def killed(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.analysis.explain_image", killed)
+        analyse_due(node.bench)
+    assert node.study(dataset).urgency is Urgency.STAT
+    node.clock.pass_by(minutes=10)
+    analyse_due(node.bench)
+    assert sorted(kinds(node, dataset)) == ["SC", "SR"]
+    (analysis,) = node.study(dataset).analyses
+    (image,) = analysis.images
+    assert image.preview_path
+    assert analysis.status is AnalysisStatus.SUCCEEDED
