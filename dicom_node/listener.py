@@ -8,7 +8,6 @@ gets in, however many sockets somebody else holds open.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import select
 import socket
 import threading
@@ -24,6 +23,7 @@ from dicom_node.association import AssociationSummary
 from dicom_node.intake import Intake
 from dicom_node.upper_layer import Connection
 from triage.errors import SettingsError
+from triage.identifiers import is_loopback
 from triage.logging import get_logger
 
 _BACKLOG: Final = 512
@@ -76,12 +76,7 @@ class ListenerConfig:
 
     @property
     def on_loopback(self) -> bool:
-        if self.bind == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.bind).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.bind)
 
     @property
     def policy(self) -> AdmissionPolicy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import uuid
 from dataclasses import dataclass
@@ -76,6 +77,16 @@ def derive_uid(*parts: str) -> str:
     Parts are joined with NUL, which no UID, name or digest contains.
     """
     return f"2.25.{uuid.uuid5(UID_NAMESPACE, chr(0).join(parts)).int}"
+
+
+def is_loopback(host: str) -> bool:
+    """True when nobody outside this machine can reach what listens on ``host``; a name other than localhost is not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from pydantic_settings import (
 
 from triage.completion import CompletionPolicy
 from triage.errors import FirstreadError, SettingsError
-from triage.identifiers import PeerAddress, ae_title
+from triage.identifiers import PeerAddress, ae_title, is_loopback
 from triage.priority import Breaker, Targets
 
 PREFIX: Final = "FIRSTREAD_"
@@ -210,12 +210,7 @@ class Settings(BaseSettings):
     @property
     def on_loopback(self) -> bool:
         """True when nobody outside this machine can reach us."""
-        if self.bind == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.bind).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.bind)
 
     @property
     def embedded(self) -> bool:
