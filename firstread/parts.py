@@ -17,6 +17,7 @@ from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
 from triage.logging import configure, get_logger
 from triage.repositories import intake as rows
 from triage.settings import Settings
+from workers.housekeeping import bury_the_dead
 from workers.names import Queue
 from workers.pulse import Pulse, process_name
 from workers.service import run_worker
@@ -53,6 +54,7 @@ def listen(settings: Settings) -> None:
 
     archive = Archive(settings.archive, min_free_bytes=settings.min_free_megabytes * 1024 * 1024)
     listener = Listener(listener_config(settings), Intake(archive, record), on_association_closed=association_closed)
+    bury_the_dead(database, settings.completion, utc_now())
     listener.start()
     pulse = Pulse(database, "listen", utc_now, {"port": listener.port, "ae_title": settings.ae_title})
     pulse.start()

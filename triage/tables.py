@@ -169,6 +169,8 @@ class Analysis(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     token: Mapped[str] = mapped_column(default="")
     lease_until: Mapped[datetime | None]
+    holder: Mapped[str] = mapped_column(default="")
+    """Name of the process that holds the lease, as in its heartbeat."""
     queued_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     scored_at: Mapped[datetime | None]

@@ -10,6 +10,7 @@ from datetime import datetime
 from triage.errors import FirstreadError, LeaseLostError
 from triage.logging import get_logger
 from triage.repositories import analyses
+from workers.pulse import process_name
 from workers.workbench import Workbench
 
 log = get_logger(__name__)
@@ -41,7 +42,13 @@ def take(bench: Workbench) -> list[Claim]:
     """Claim what is due, most urgent first, as many as make one inference batch."""
     now = bench.clock()
     with bench.database.write() as session:
-        batch = analyses.claim_batch(session, now, attempts=bench.settings.analysis_attempts, limit=bench.batch_size)
+        batch = analyses.claim_batch(
+            session,
+            now,
+            attempts=bench.settings.analysis_attempts,
+            limit=bench.batch_size,
+            holder=process_name("work"),
+        )
         return [
             Claim(
                 analysis_id=analysis.id,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from triage.completion import CompletionPolicy
+from triage.database import Database
 from triage.logging import get_logger
-from triage.repositories import completing, heartbeats
+from triage.repositories import analyses, completing, heartbeats
 from triage.repositories.intake import close_associations_of
 from triage.tables import Association
+from workers.pulse import died_here
 from workers.workbench import Workbench
 
 ABANDONED_AFTER = timedelta(hours=1)
@@ -26,19 +29,23 @@ def complete_due(bench: Workbench) -> int:
         return sum(completing.reconsider(session, study, now, bench.settings.completion) for study in due)
 
 
-def bury_the_dead(bench: Workbench) -> None:
-    """Forget processes that fell silent and end the associations that their listeners held."""
-    now = bench.clock()
-    with bench.database.write() as session:
-        silent = list(heartbeats.silent(session, now))
-        living = [row.name for row in heartbeats.alive(session, now)]
+def bury_the_dead(database: Database, policy: CompletionPolicy, now: datetime) -> None:
+    """Let nobody wait for a process that is gone: end its associations and its leases, forget its heartbeat.
+
+    Gone is who fell silent, and at once who died on this host; a starting part therefore asks this first.
+    """
+    with database.write() as session:
+        names = [row.name for row in heartbeats.silent(session, now)]
+        living = {row.name for row in heartbeats.alive(session, now) if not died_here(row.name)}
         orphaned = sa.select(Association.listener).where(Association.closed_at.is_(None)).distinct()
-        lost = [name for name in session.scalars(orphaned) if name not in living]
-        ended = close_associations_of(session, lost, at=now, policy=bench.settings.completion)
-        for row in silent:
-            heartbeats.stop(session, row.name)
-    if silent or ended:
-        log.warning("processes_lost", names=[row.name for row in silent], associations_ended=ended)
+        listeners = [name for name in session.scalars(orphaned) if name not in living]
+        ended = close_associations_of(session, listeners, at=now, policy=policy)
+        workers = [name for name in analyses.holders(session) if died_here(name)]
+        released = analyses.expire_leases_of(session, workers, now)
+        for name in names:
+            heartbeats.stop(session, name)
+    if names or ended or released:
+        log.warning("processes_lost", silent=names, associations_ended=ended, leases_ended=released)
 
 
 def sweep_incoming(bench: Workbench) -> None:

@@ -22,6 +22,21 @@ def process_name(part: str) -> str:
     return f"{part}@{socket.gethostname()}:{os.getpid()}"
 
 
+def died_here(name: str) -> bool:
+    """True when the name is of a process of this host that no longer exists. Of other hosts nothing is known."""
+    _, _, place = name.partition("@")
+    host, _, pid = place.rpartition(":")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
 class Pulse(threading.Thread):
     """Renews the heartbeat row of this process until it is stopped.
 

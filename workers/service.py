@@ -18,6 +18,7 @@ from triage.settings import Settings
 from workers import tasks
 from workers.bell import Bell
 from workers.celery_app import create_celery
+from workers.housekeeping import bury_the_dead
 from workers.names import Queue
 from workers.pulse import Pulse
 from workers.workbench import Workbench, utc_now
@@ -46,6 +47,7 @@ class Staff:
     def start(self, **_: Any) -> None:
         """Open, load the networks, report alive. A bundle that cannot be loaded is said, and the rest goes on."""
         bench = self.bench()
+        bury_the_dead(bench.database, bench.settings.completion, bench.clock())
         analyses = Queue.ANALYSIS in self._queues
         if analyses:
             warm_up(bench)

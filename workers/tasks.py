@@ -30,8 +30,9 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         housekeeping.complete_due(bench())
 
     def sweep() -> None:
-        housekeeping.bury_the_dead(bench())
-        housekeeping.sweep_incoming(bench())
+        here = bench()
+        housekeeping.bury_the_dead(here.database, here.settings.completion, here.clock())
+        housekeeping.sweep_incoming(here)
 
     for name, body in (
         (Task.ANALYSE, analyse),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -95,12 +96,27 @@ def _claimable(now: datetime) -> sa.ColumnElement[bool]:
     return sa.or_(waiting, abandoned)
 
 
+def expire_leases_of(session: Session, gone: Collection[str], now: datetime) -> int:
+    """End the leases of processes that are known to be gone, instead of waiting them out; returns how many."""
+    lost = sa.select(Analysis).where(Analysis.status == AnalysisStatus.RUNNING, Analysis.holder.in_(gone))
+    held_by_the_gone = list(session.scalars(lost.with_for_update(skip_locked=True)))
+    for analysis in held_by_the_gone:
+        analysis.lease_until = now - timedelta(microseconds=1)
+    return len(held_by_the_gone)
+
+
+def holders(session: Session) -> list[str]:
+    """Names of all processes that hold a lease."""
+    query = sa.select(Analysis.holder).where(Analysis.status == AnalysisStatus.RUNNING).distinct()
+    return list(session.scalars(query))
+
+
 def any_claimable(session: Session, now: datetime) -> bool:
     """True when a worker would find something to claim."""
     return session.scalar(sa.select(sa.exists().where(_claimable(now)))) or False
 
 
-def claim(session: Session, now: datetime, *, attempts: int, fresh: bool = False) -> Analysis | None:
+def claim(session: Session, now: datetime, *, attempts: int, holder: str = "", fresh: bool = False) -> Analysis | None:
     """Take the most urgent analysis that is due, under a lease.
 
     The attempt is counted here, before any pixel is touched: a file that kills its worker is given up after
@@ -128,24 +144,28 @@ def claim(session: Session, now: datetime, *, attempts: int, fresh: bool = False
             f"given up after {analysis.attempts} attempts: {analysis.reason or 'the worker died'}",
             at=now,
         )
-        return claim(session, now, attempts=attempts, fresh=fresh)
+        return claim(session, now, attempts=attempts, holder=holder, fresh=fresh)
     analysis.status = advance(analysis.status, AnalysisStatus.RUNNING)
     analysis.attempts += 1
     analysis.token = uuid.uuid4().hex
     analysis.lease_until = now + LEASE
+    analysis.holder = holder
     analysis.due = False
     analysis.started_at = analysis.started_at or now
     return analysis
 
 
-def claim_batch(session: Session, now: datetime, *, attempts: int, limit: int) -> list[Analysis]:
+def claim_batch(session: Session, now: datetime, *, attempts: int, limit: int, holder: str) -> list[Analysis]:
     """Take up to ``limit`` analyses for one inference batch, most urgent first.
 
     Only first attempts share a batch: a row that has failed before runs alone, so that a file that kills its worker
     cannot use up the attempts of its neighbours.
     """
     batch: list[Analysis] = []
-    while len(batch) < limit and (analysis := claim(session, now, attempts=attempts, fresh=bool(batch))) is not None:
+    while (
+        len(batch) < limit
+        and (analysis := claim(session, now, attempts=attempts, holder=holder, fresh=bool(batch))) is not None
+    ):
         batch.append(analysis)
         session.flush()
         if analysis.attempts > 1:
@@ -226,7 +246,7 @@ def _finish(session: Session, analysis: Analysis, status: AnalysisStatus, reason
 
 
 def _let_go(analysis: Analysis) -> None:
-    analysis.token, analysis.lease_until = "", None
+    analysis.token, analysis.lease_until, analysis.holder = "", None, ""
 
 
 def _newest(session: Session, study: Study) -> Analysis | None:

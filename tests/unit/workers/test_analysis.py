@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 
 import cv2
@@ -18,6 +21,7 @@ from triage.findings import NotAnalysedReason, Urgency
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus
 from workers.analysis import analyse_due
 from workers.claims import take
+from workers.housekeeping import bury_the_dead
 
 Draw = Callable[..., Dataset]
 
@@ -243,6 +247,28 @@ def test_a_dead_workers_analysis_is_done_by_the_next_one_with_the_same_result(no
     node.clock.pass_by(minutes=2)
     assert analyse_due(node.bench) == 1
     assert sorted(kinds(node, dataset)) == ["SC", "SR"]
+
+
+def test_a_worker_that_died_on_this_host_is_not_waited_for(
+    node: Node, phantom: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dataset = phantom(1, {"pneumothorax"})
+    node.receive(dataset)
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.claims.process_name", lambda part: f"{part}@{socket.gethostname()}:{gone.pid}")
+        assert len(take(node.bench)) == 1
+    bury_the_dead(node.bench.database, node.bench.settings.completion, node.clock())
+    assert analyse_due(node.bench) == 1
+    assert sorted(kinds(node, dataset)) == ["SC", "SR"]
+
+
+def test_a_living_worker_keeps_its_lease(node: Node, phantom: Draw) -> None:
+    node.receive(phantom(1, {"pneumothorax"}))
+    assert len(take(node.bench)) == 1
+    bury_the_dead(node.bench.database, node.bench.settings.completion, node.clock())
+    assert analyse_due(node.bench) == 0
 
 
 def test_a_run_that_dies_after_the_pictures_were_recorded_makes_no_second_ones(

@@ -164,6 +164,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("token", sa.String(), nullable=False),
         sa.Column("lease_until", sa.DateTime(), nullable=True),
+        sa.Column("holder", sa.String(), nullable=False),
         sa.Column("queued_at", sa.DateTime(), nullable=False),
         sa.Column("started_at", sa.DateTime(), nullable=True),
         sa.Column("scored_at", sa.DateTime(), nullable=True),
