@@ -22,7 +22,7 @@ from typing import Final, Self
 
 from dicom_node import part10
 from dicom_node.contexts import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
-from dicom_node.elements import PixelValue, walk
+from dicom_node.elements import walk
 from triage.errors import DicomError, NotFoundError, StorageFullError
 from triage.instances import StoredFile
 
@@ -117,7 +117,7 @@ class Archive:
         return _data_set_digest(self.path(relative_path))
 
     def pixel_digest(self, relative_path: Path | str) -> str:
-        """SHA-256 of the value of Pixel Data in a stored file, to compare with :attr:`StoredFile.pixel_sha256`."""
+        """SHA-256 of the value of Pixel Data in a stored file; reads it whole."""
         return pixel_digest(self.path(relative_path))
 
     def quarantine(self, data: bytes, reason: str, *, transfer_syntax_uid: str = "", peer: str = "") -> Path:
@@ -225,13 +225,8 @@ class IncomingFile:
         os.posix_fadvise(self._descriptor, self._handed_over, written - self._handed_over, os.POSIX_FADV_DONTNEED)
         self._handed_over = written
 
-    def commit(self, sop_instance_uid: str, pixel_sha256: str = "") -> StoredFile:
+    def commit(self, sop_instance_uid: str) -> StoredFile:
         """Make bytes and name durable and return where they are.
-
-        Parameters
-        ----------
-        pixel_sha256 : str
-            Of :func:`value_digest`, passed on into the result.
 
         Raises
         ------
@@ -257,7 +252,6 @@ class IncomingFile:
         return StoredFile(
             relative_path=relative,
             sha256=digest,
-            pixel_sha256=pixel_sha256,
             size=size,
             transfer_syntax_uid=self.transfer_syntax_uid,
         )
@@ -337,20 +331,14 @@ def pixel_digest(path: Path) -> str:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         head = part10.read_head(data[: 64 * 1024])
         pixels = walk(data, head.transfer_syntax_uid, (), start=head.offset).pixels
-        return value_digest(data, pixels, head.transfer_syntax_uid, start=head.offset)
-
-
-def value_digest(data: mmap.mmap, pixels: PixelValue | None, transfer_syntax_uid: str, *, start: int) -> str:
-    """:func:`pixel_digest` of a mapped data set that begins at ``start``, where the walk has been done already."""
-    if pixels is None:
-        return ""
-    end = len(data) if pixels.length is None else pixels.offset + pixels.length
-    if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        begin, end = start, len(data)
-    else:
+        if pixels is None:
+            return ""
         begin = pixels.offset
-    with memoryview(data) as view, view[begin:end] as value:
-        return hashlib.sha256(value).hexdigest()
+        end = len(data) if pixels.length is None else begin + pixels.length
+        if head.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+            begin, end = head.offset, len(data)
+        with memoryview(data) as view, view[begin:end] as value:
+            return hashlib.sha256(value).hexdigest()
 
 
 def _data_set_digest(path: Path) -> str:

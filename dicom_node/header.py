@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pydicom.charset import decode_bytes, python_encoding
 
-from dicom_node.elements import Buffer, PixelValue, Walk, walk
+from dicom_node.elements import Buffer, Walk, walk
 from dicom_node.part10 import read_head
 from triage.errors import DicomError, IdentifierError
 from triage.identifiers import dicom_uid
@@ -71,14 +70,6 @@ _DELIMITERS: Final = set(b"\r\n\t\f\\^=")  # each switches back to the first cha
 _CONTROL: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedHeader:
-    """The header, and where the value of Pixel Data lies in the buffer."""
-
-    header: InstanceHeader
-    pixels: PixelValue | None
-
-
 def read_header(source: Path | bytes, transfer_syntax_uid: str = "") -> InstanceHeader:
     """Read the index attributes of an instance.
 
@@ -98,16 +89,16 @@ def read_header(source: Path | bytes, transfer_syntax_uid: str = "") -> Instance
         The file cannot be read.
     """
     if isinstance(source, bytes):
-        return parse(source, transfer_syntax_uid).header
+        return parse(source, transfer_syntax_uid)
     with source.open("rb") as file:
         if not source.stat().st_size:
             raise DicomError("The file is empty.")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             head = read_head(data[: 64 * 1024])
-            return parse(data, transfer_syntax_uid or head.transfer_syntax_uid, start=head.offset).header
+            return parse(data, transfer_syntax_uid or head.transfer_syntax_uid, start=head.offset)
 
 
-def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0) -> ParsedHeader:
+def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0) -> InstanceHeader:
     """:func:`read_header` for a data set that begins at ``start`` of a buffer."""
     found = walk(data, transfer_syntax_uid, _WANTED, start=start)
     fields: dict[str, str] = {}
@@ -124,8 +115,7 @@ def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0) -> ParsedHe
     order = "big" if transfer_syntax_uid == "1.2.840.10008.1.2.2" else "little"
     numbers = {name: _unsigned(found.values.get(tag, b""), order) for tag, name in _UNSIGNED.items()}
     expected = _integer(_ascii(found.values.get(_NUMBER_OF_STUDY_RELATED_INSTANCES, b"")))
-    header = InstanceHeader(**fields, **numbers, number_of_study_related_instances=expected)  # type: ignore[arg-type]
-    return ParsedHeader(header, found.pixels)
+    return InstanceHeader(**fields, **numbers, number_of_study_related_instances=expected)  # type: ignore[arg-type]
 
 
 def _uid(found: Walk, tag: int, attribute: str) -> str:

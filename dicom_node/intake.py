@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from dicom_node import header as headers
-from dicom_node.archive import Archive, IncomingFile, value_digest
+from dicom_node.archive import Archive, IncomingFile
 from triage.errors import DicomError, FirstreadError, IdentifierError
 from triage.identifiers import dicom_uid
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
@@ -161,12 +161,12 @@ class Reception:
             Nothing is acknowledged; the sender should retry.
         """
         try:
-            header, pixel_sha256 = self._read_header()
+            header = self._read_header()
         except DicomError as error:
             kept = self._file.quarantine(str(error), peer=f"{arrival.calling_ae_title}@{arrival.peer_address}")
             log.warning("instance_quarantined", association=arrival.association_uid, file=kept.name, reason=str(error))
             raise
-        stored = self._file.commit(header.sop_instance_uid, pixel_sha256)
+        stored = self._file.commit(header.sop_instance_uid)
         try:
             outcome = self._intake.record(header, stored, arrival)
         except FirstreadError as error:
@@ -181,24 +181,22 @@ class Reception:
         )
         return outcome
 
-    def _read_header(self) -> tuple[InstanceHeader, str]:
-        """The header, checked against what was announced, and the digest of the pixels."""
+    def _read_header(self) -> InstanceHeader:
+        """The header, checked against what was announced."""
         if not self.size:
             raise DicomError("The data set is empty.")
-        self._file.hand_over()  # the disk writes while the processor reads and hashes
+        self._file.hand_over()  # the disk writes while the processor reads
         syntax, start = self._file.transfer_syntax_uid, self._file.head_size
         with (
             self._file.path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            parsed = headers.parse(data, syntax, start=start)
-            pixel_sha256 = value_digest(data, parsed.pixels, syntax, start=start)
-        header = parsed.header
+            header = headers.parse(data, syntax, start=start)
         if header.sop_instance_uid != self._sop_instance_uid:
             raise IdentityMismatchError("SOPInstanceUID (0008,0018) is not the one in the command set.")
         if header.sop_class_uid != self._sop_class_uid:
             raise IdentityMismatchError("SOPClassUID (0008,0016) is not the one in the command set.")
-        return header, pixel_sha256
+        return header
 
 
 def _utc_now() -> datetime:

@@ -37,7 +37,13 @@ def listen(settings: Settings) -> None:
     configure(part="listen", as_json=settings.log_json)
     database = Database(settings.database)
     database.require_current()
-    rules = rows.IntakeRules(listener=process_name("listen"), completion=settings.completion, targets=settings.targets)
+    archive = Archive(settings.archive, min_free_bytes=settings.min_free_megabytes * 1024 * 1024)
+    rules = rows.IntakeRules(
+        listener=process_name("listen"),
+        completion=settings.completion,
+        targets=settings.targets,
+        pixel_digest=archive.pixel_digest,
+    )
 
     def record(header: InstanceHeader, stored: StoredFile, arrival: Arrival) -> IntakeOutcome:
         with database.write() as session:
@@ -52,7 +58,6 @@ def listen(settings: Settings) -> None:
         except DatabaseUnavailableError as error:  # the sweep ends it when this process's heartbeat says so
             log.warning("association_not_closed", advice=error.advice())
 
-    archive = Archive(settings.archive, min_free_bytes=settings.min_free_megabytes * 1024 * 1024)
     listener = Listener(listener_config(settings), Intake(archive, record), on_association_closed=association_closed)
     bury_the_dead(database, settings.completion, utc_now())
     listener.start()

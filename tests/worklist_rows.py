@@ -31,7 +31,7 @@ from triage.repositories.intake import IntakeRules
 from triage.tables import Analysis, Delivery, ResultObject, Study
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-RULES = IntakeRules(listener="listen@test:1", completion=CompletionPolicy(), targets=Targets())
+RULES = IntakeRules(listener="listen@test:1", completion=CompletionPolicy(), targets=Targets(), pixel_digest=str)
 ALGORITHM = Algorithm(
     name="chest-phantom", version="1.2.0", manufacturer="firstread", weights_sha256="ab" * 32, research=True,
     disclaimer="Not for primary diagnosis",
@@ -73,7 +73,6 @@ def arrive(session: Session, name: str, *, at: datetime = NOON, count: int = 1, 
         stored = StoredFile(
             relative_path=Path(digest),
             sha256=digest,
-            pixel_sha256=digest,
             size=1000,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
         )

@@ -72,15 +72,12 @@ class StoredFile:
         Below the archive root; made of hashes only, never of text from the network.
     sha256 : str
         Hex digest of the data set as received, without preamble and file meta information.
-    pixel_sha256 : str
-        Hex digest of the value of Pixel Data as received, "" without pixel data.
     size : int
         Bytes of the whole file.
     """
 
     relative_path: Path
     sha256: str
-    pixel_sha256: str
     size: int
     transfer_syntax_uid: str
 

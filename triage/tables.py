@@ -135,7 +135,6 @@ class Instance(Base):
     patient_id: Mapped[str] = mapped_column(default="")
     relative_path: Mapped[str]
     sha256: Mapped[str]
-    pixel_sha256: Mapped[str] = mapped_column(default="")
     size: Mapped[int]
     calling_ae_title: Mapped[str] = mapped_column(default="")
     received_at: Mapped[datetime]

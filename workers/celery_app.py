@@ -12,7 +12,7 @@ from triage.settings import Settings
 from workers.names import Queue, Task
 
 IN_PROCESS = "memory://localhost/"
-POLLING = 0.01
+POLLING = 0.004
 """Seconds between looks of the in-process transport (kombu's default of 1 s would be the longest part of a result)."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -54,9 +55,19 @@ _INSTANCE: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntakeRules:
-    """What recording needs of the settings. ``listener`` names the process that holds the association."""
+    """What recording needs of the settings and of the archive.
+
+    Attributes
+    ----------
+    listener : str
+        Name of the process that holds the association.
+    pixel_digest : callable
+        Digest of the pixels of a stored file, by its relative path. Asked only when a known UID comes with other
+        bytes, because it reads the whole file.
+    """
 
     listener: str
+    pixel_digest: Callable[[str], str]
     completion: CompletionPolicy
     targets: Targets
 
@@ -73,7 +84,7 @@ def record_instance(
     known = session.scalar(
         sa.select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid, Instance.is_current)
     )
-    outcome = _compare(known, study, header, stored)
+    outcome = _compare(known, study, header, stored, rules)
     if outcome is IntakeOutcome.DUPLICATE:
         events.record(
             session, "instance_resent", at=arrival.received_at, study=study, who=arrival.calling_ae_title,
@@ -130,7 +141,9 @@ def _study(session: Session, header: InstanceHeader, arrival: Arrival, rules: In
     return study
 
 
-def _compare(known: Instance | None, study: Study, header: InstanceHeader, stored: StoredFile) -> IntakeOutcome:
+def _compare(
+    known: Instance | None, study: Study, header: InstanceHeader, stored: StoredFile, rules: IntakeRules
+) -> IntakeOutcome:
     if known is None:
         return IntakeOutcome.STORED
     if known.sha256 == stored.sha256:
@@ -138,8 +151,10 @@ def _compare(known: Instance | None, study: Study, header: InstanceHeader, store
     same_place = (known.study_id, known.series_instance_uid, known.sop_class_uid) == (
         study.id, header.series_instance_uid, header.sop_class_uid,
     )  # fmt: skip
-    same_pixels = known.pixel_sha256 == stored.pixel_sha256 and known.transfer_syntax_uid == stored.transfer_syntax_uid
-    return IntakeOutcome.VERSIONED if same_place and same_pixels else IntakeOutcome.CONFLICT
+    if not same_place or known.transfer_syntax_uid != stored.transfer_syntax_uid:
+        return IntakeOutcome.CONFLICT
+    same_pixels = rules.pixel_digest(known.relative_path) == rules.pixel_digest(stored.relative_path.as_posix())
+    return IntakeOutcome.VERSIONED if same_pixels else IntakeOutcome.CONFLICT
 
 
 def _instance(
@@ -160,7 +175,6 @@ def _instance(
         transfer_syntax_uid=stored.transfer_syntax_uid,
         relative_path=stored.relative_path.as_posix(),
         sha256=stored.sha256,
-        pixel_sha256=stored.pixel_sha256,
         size=stored.size,
         calling_ae_title=arrival.calling_ae_title,
         received_at=arrival.received_at,

@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from dicom_node import elements
-from dicom_node.header import parse, read_header
+from dicom_node.elements import walk
+from dicom_node.header import read_header
 from triage.errors import DicomError
 
 UNDEFINED = b"\xff\xff\xff\xff"
@@ -284,8 +285,8 @@ def test_damaged_bytes_give_a_header_or_an_error_of_the_house(data):
 
 def test_pixel_data_is_located():
     body = encoded(radiograph())
-    pixels = parse(body, EXPLICIT).pixels
+    pixels = walk(body, EXPLICIT, ()).pixels
     assert pixels is not None
     assert pixels.length == 512
     assert body[pixels.offset : pixels.offset + 512] == radiograph().PixelData
-    assert parse(encoded_identity(), EXPLICIT).pixels is None
+    assert walk(encoded_identity(), EXPLICIT, ()).pixels is None

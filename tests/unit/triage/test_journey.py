@@ -24,7 +24,7 @@ from triage.states import AnalysisStatus, StudyStatus, terminal
 
 ATTEMPTS = 3
 POLICY = CompletionPolicy(quiet=60, max_open=900)
-RULES = IntakeRules(listener="listen@test:1", completion=POLICY, targets=Targets())
+RULES = IntakeRules(listener="listen@test:1", completion=POLICY, targets=Targets(), pixel_digest=str)
 studies = st.integers(0, 2)
 instances = st.integers(0, 3)
 
@@ -62,7 +62,6 @@ class Journey(RuleBasedStateMachine):
         stored = StoredFile(
             relative_path=Path(uid),
             sha256=f"{uid}{modality}",
-            pixel_sha256=uid,
             size=1,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
         )

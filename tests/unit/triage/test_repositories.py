@@ -33,7 +33,12 @@ from triage.repositories.intake import IntakeRules, close_association, close_ass
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
-RULES = IntakeRules(listener="listen@here:1", completion=CompletionPolicy(), targets=Targets())
+RULES = IntakeRules(
+    listener="listen@here:1",
+    completion=CompletionPolicy(),
+    targets=Targets(),
+    pixel_digest=str,  # same path, same pixels
+)
 HEADER = InstanceHeader(
     study_instance_uid="1.2.3",
     series_instance_uid="1.2.3.1",
@@ -45,7 +50,6 @@ HEADER = InstanceHeader(
 STORED = StoredFile(
     relative_path=Path("ab/cd/x.dcm"),
     sha256="a" * 64,
-    pixel_sha256="p" * 64,
     size=10,
     transfer_syntax_uid="1.2.840.10008.1.2.1",
 )
@@ -126,7 +130,7 @@ def test_a_corrected_header_becomes_the_current_version_and_changes_the_identity
 @pytest.mark.parametrize(
     ("header", "stored"),
     [
-        (HEADER, replace(STORED, sha256="b" * 64, pixel_sha256="q" * 64)),
+        (HEADER, replace(STORED, sha256="b" * 64, relative_path=Path("ab/cd/other.dcm"))),
         (replace(HEADER, study_instance_uid="1.2.9"), replace(STORED, sha256="b" * 64)),
         (replace(HEADER, sop_class_uid="1.2.840.10008.5.1.4.1.1.1"), replace(STORED, sha256="b" * 64)),
     ],

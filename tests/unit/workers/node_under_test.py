@@ -110,13 +110,19 @@ def node(tmp_path: Path) -> Iterator[Node]:
     database.migrate()
     clock = Clock()
     bench = Workbench.open(settings, clock=clock)
-    rules = rows.IntakeRules(listener="listen@test:1", completion=settings.completion, targets=settings.targets)
+    archive = Archive(settings.archive)
+    rules = rows.IntakeRules(
+        listener="listen@test:1",
+        completion=settings.completion,
+        targets=settings.targets,
+        pixel_digest=archive.pixel_digest,
+    )
 
     def record(header: InstanceHeader, stored: StoredFile, arrival: Arrival) -> IntakeOutcome:
         with database.write() as session:
             return rows.record_instance(session, header, stored, arrival, rules)
 
-    yield Node(bench, clock, Intake(Archive(settings.archive), record, clock))
+    yield Node(bench, clock, Intake(archive, record, clock))
     bench.database.dispose()
     database.dispose()
 
