@@ -295,5 +295,10 @@ def _failed(item: OutgoingObject, error: DeliveryError) -> SendOutcome:
 
 
 def _unsendable(item: OutgoingObject, error: DicomError | OSError) -> SendOutcome:
-    text = error.advice() if isinstance(error, DicomError) else f"The file cannot be read ({error.strerror})."
+    if isinstance(error, DicomError):
+        # The class's own advice is for a receiver, who has kept the bytes.
+        own = error.next_step != DicomError.next_step
+        text = error.advice() if own else f"{error} Nothing was sent; correct the file at its source."
+    else:
+        text = f"The file cannot be read ({error.strerror})."
     return SendOutcome(sop_instance_uid=item.sop_instance_uid, error=text, needs_attention=True)
