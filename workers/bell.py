@@ -17,7 +17,7 @@ from triage.logging import get_logger
 from triage.repositories import analyses, completing, deliveries
 from workers.names import Queue, Task
 
-LOOK_SQLITE: Final = 0.003  # seconds; PRAGMA data_version costs microseconds
+LOOK_SQLITE: Final = 0.002  # seconds; PRAGMA data_version costs microseconds
 LOOK_SERVER: Final = 0.05  # seconds; one small query
 LOOK_ANYWAY: Final = 0.5  # seconds; rows become due by time alone
 RING_AGAIN: Final = 0.1  # seconds between two rings of the same task while rows stay due

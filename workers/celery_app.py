@@ -9,11 +9,8 @@ from kombu import Exchange
 from kombu import Queue as KombuQueue
 
 from triage.settings import Settings
+from workers import in_process
 from workers.names import Queue, Task
-
-IN_PROCESS = "memory://localhost/"
-POLLING = 0.004
-"""Seconds between looks of the in-process transport (kombu's default of 1 s would be the longest part of a result)."""
 
 
 def create_celery(settings: Settings) -> Any:
@@ -22,7 +19,7 @@ def create_celery(settings: Settings) -> Any:
     No result backend, no late acknowledgement, no ETA: the database knows what is owed, and a lost message is rung
     again by the bell.
     """
-    app = Celery("firstread", broker=settings.broker_url or IN_PROCESS, set_as_current=False)
+    app = Celery("firstread", broker=settings.broker_url or in_process.register(), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -55,7 +52,7 @@ def create_celery(settings: Settings) -> Any:
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if settings.embedded:
-        return {"polling_interval": POLLING}
+        return {}
     # A frozen Redis must not freeze us: every call to it is bounded.
     return {
         "socket_timeout": 5,
