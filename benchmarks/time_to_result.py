@@ -1,7 +1,9 @@
 """Time to result of one 2500 × 2048 radiograph on an idle system, each millisecond accounted for, beside its floor.
 
 Everything is read from outside: the stand-in PACS says when objects were there, a reader of the database when
-the order had changed, the rows when each step began. Usage: ``make bench`` or ``python benchmarks/time_to_result.py --repeats 15``.
+the order had changed, the rows when each step began.
+
+Usage: ``make bench`` or ``python benchmarks/time_to_result.py --repeats 15 --write``.
 """
 
 from __future__ import annotations
