@@ -172,6 +172,8 @@ def _load_cpu(bundle: Bundle, threads: int) -> _Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Threads that spin while they wait take the cores from the commit that follows, and from the listener.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors come as exceptions; warnings about graph details help nobody
     try:
         session = onnxruntime.InferenceSession(
