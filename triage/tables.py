@@ -160,6 +160,9 @@ class Analysis(Base):
     bundle_name: Mapped[str] = mapped_column(default="")
     bundle_version: Mapped[str] = mapped_column(default="")
     weights_sha256: Mapped[str] = mapped_column(default="")
+    research: Mapped[bool] = mapped_column(default=False)
+    """The bundle is for research only; said wherever its findings are shown."""
+    disclaimer: Mapped[str] = mapped_column(default="")
     status: Mapped[AnalysisStatus] = mapped_column(default=AnalysisStatus.QUEUED)
     reason: Mapped[str] = mapped_column(default="")
     due: Mapped[bool] = mapped_column(default=True)

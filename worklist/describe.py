@@ -79,7 +79,7 @@ def detail(case: ListedCase) -> StudyDetail:
         **dict(item(case)),
         instances=[_instance(study, instance) for instance in study.instances if instance.is_current],
         timeline=timeline(study.events),
-        analyses=[_analysis(analysis) for analysis in study.analyses],
+        analyses=[describe_analysis(analysis) for analysis in study.analyses],
         result_objects=[
             _result_object(analysis, result) for analysis in study.analyses for result in analysis.result_objects
         ],
@@ -150,12 +150,15 @@ def _by_weight(findings: Iterable[FindingOut]) -> list[FindingOut]:
     return sorted(findings, key=lambda f: (not f.positive, f.urgency.rank if f.positive else 0, -f.score))
 
 
-def _analysis(analysis: Analysis) -> AnalysisOut:
+def describe_analysis(analysis: Analysis) -> AnalysisOut:
+    """One look at a study: by which bundle, how it stands, when."""
     return AnalysisOut(
         revision=analysis.revision,
         bundle=analysis.bundle_name,
         version=analysis.bundle_version,
         weights_sha256=analysis.weights_sha256,
+        research=analysis.research,
+        disclaimer=analysis.disclaimer,
         status=analysis.status,
         reason=analysis.reason,
         attempts=analysis.attempts,

@@ -130,6 +130,8 @@ class AnalysisOut(_Answer):
     bundle: str
     version: str
     weights_sha256: str
+    research: bool
+    disclaimer: str
     status: AnalysisStatus
     reason: str
     attempts: int

@@ -67,6 +67,7 @@ def record_images(
     if algorithm is not None:
         analysis.bundle_name, analysis.bundle_version = algorithm.name, algorithm.version
         analysis.weights_sha256 = algorithm.weights_sha256
+        analysis.research, analysis.disclaimer = algorithm.research, algorithm.disclaimer
     recorded = {image.instance_id for image in analysis.images}
     for result in images:
         if instance_ids[result.sop_instance_uid] not in recorded:
@@ -215,18 +216,19 @@ def copy_image(image: tables.AnalysisImage) -> tables.AnalysisImage:
 def ai_claim(session: Session, study: tables.Study) -> tuple[Urgency, str]:
     """The class that all findings of the study's current revision ask for together, and the line that says why."""
     query = (
-        sa.select(tables.Finding)
+        sa.select(tables.Finding, tables.Analysis.research)
         .join(tables.Finding.image)
         .join(tables.AnalysisImage.analysis)
         .where(
             tables.Analysis.study_id == study.id, tables.Analysis.revision == study.revision, tables.Finding.positive
         )
     )
-    positives = sorted(session.scalars(query), key=lambda f: (f.urgency.rank, -f.value, f.key))
+    positives = sorted(session.execute(query), key=lambda row: (row[0].urgency.rank, -row[0].value, row[0].key))
     if not positives:
         return Urgency.ROUTINE, "AI: no finding above its threshold"
-    first = positives[0]
-    return first.urgency, f"{first.code_meaning} {first.value:.2f} ≥ {first.threshold:.2f}"
+    first, research = positives[0]
+    label = " (research only)" if research else ""
+    return first.urgency, f"{first.code_meaning} {first.value:.2f} ≥ {first.threshold:.2f}{label}"
 
 
 def owe(

@@ -10,6 +10,7 @@ from triage.repositories import deliveries, queues
 from triage.states import AnalysisStatus, DeliveryStatus
 from triage.tables import Analysis, Delivery
 from worklist.context import Here, Who
+from worklist.describe import describe_analysis
 from worklist.schemas import (
     AnalysisPage,
     AttemptOut,
@@ -64,21 +65,8 @@ def _next(ids: list[int], limit: int) -> int | None:
 
 
 def _analysis(row: Analysis) -> QueuedAnalysis:
-    return QueuedAnalysis(
-        id=row.id,
-        study_instance_uid=row.study.study_instance_uid,
-        revision=row.revision,
-        bundle=row.bundle_name,
-        version=row.bundle_version,
-        weights_sha256=row.weights_sha256,
-        status=row.status,
-        reason=row.reason,
-        attempts=row.attempts,
-        queued_at=row.queued_at,
-        started_at=row.started_at,
-        scored_at=row.scored_at,
-        finished_at=row.finished_at,
-    )
+    described = describe_analysis(row).model_dump()
+    return QueuedAnalysis(id=row.id, study_instance_uid=row.study.study_instance_uid, **described)
 
 
 def _delivery(row: Delivery) -> QueuedDelivery:

@@ -49,6 +49,8 @@ def test_a_pneumothorax_becomes_stat_with_one_report_and_one_heat_map_owed_to_ea
     (analysis,) = study.analyses
     assert study.urgency is Urgency.STAT
     assert study.explanation.startswith("Pneumothorax ")
+    assert "(research only)" in study.explanation
+    assert (analysis.research, bool(analysis.disclaimer)) == (True, True)
     assert analysis.status is AnalysisStatus.SUCCEEDED
     assert sorted(kinds(node, dataset)) == ["SC", "SR"]
     owed = [(r.kind, d.destination, d.status) for r in analysis.result_objects for d in r.deliveries]

@@ -144,6 +144,8 @@ def upgrade() -> None:
         sa.Column("bundle_name", sa.String(), nullable=False),
         sa.Column("bundle_version", sa.String(), nullable=False),
         sa.Column("weights_sha256", sa.String(), nullable=False),
+        sa.Column("research", sa.Boolean(), nullable=False),
+        sa.Column("disclaimer", sa.String(), nullable=False),
         sa.Column(
             "status",
             sa.Enum(
