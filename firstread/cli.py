@@ -82,14 +82,13 @@ def up(
     )  # fmt: skip
     configure(part="up", as_json=chosen.log_json)
     supervisor = Supervisor(chosen)
-    supervisor.start()
     try:
+        supervisor.start()
         supervisor.wait_until_ready()
-    except FirstreadError:
-        supervisor.stop()
-        raise
-    print_addresses(chosen, Console())
-    supervisor.run()
+        print_addresses(chosen, Console())
+        supervisor.run()
+    finally:
+        supervisor.stop()  # whatever went wrong: no part outlives its supervisor
 
 
 @app.command(rich_help_panel="Start here")

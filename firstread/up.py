@@ -70,6 +70,7 @@ class Supervisor:
         SettingsError
             The data directory cannot be used, or another ``up`` already runs on it.
         """
+        signal.signal(signal.SIGTERM, _leave)
         prepare(self.settings)
         self._lock = lock(self.settings)
         for name in PARTS:
@@ -169,6 +170,11 @@ class Supervisor:
             start_new_session=True,
         )
         return Part(name, process, time.monotonic())
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM before :meth:`Supervisor.run` listens: leave through every ``finally``, so that no part is orphaned."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def lock(settings: Settings) -> IO[str]:

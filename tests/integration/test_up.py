@@ -76,6 +76,20 @@ def gone(pid: int) -> bool:
     return False
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_start_that_is_broken_off_leaves_no_part_behind(tmp_path: Path) -> None:
+    process = start(tmp_path / "data")
+    eventually(lambda: len(children(process.pid)) == 4, "four parts")
+    parts = children(process.pid)
+    process.terminate()
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert all(gone(part) for part in parts)
+
+
 def test_parts_come_back_when_they_die_and_end_with_their_supervisor(up: Up) -> None:
     before = up.parts()
     assert set(before) == {"listen", "work", "deliver", "serve"}
