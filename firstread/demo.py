@@ -133,6 +133,7 @@ def _watch(settings: Settings, supervisor: Supervisor, board: Board, console: Co
     try:
         with Live(console=console, refresh_per_second=8) as live:
             while True:
+                supervisor.leave_if_stopping()
                 supervisor.look_after()
                 cases = read_list(database, 100)
                 live.update(board.draw(cases))

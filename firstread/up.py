@@ -70,7 +70,7 @@ class Supervisor:
         SettingsError
             The data directory cannot be used, or another ``up`` already runs on it.
         """
-        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGTERM, self._request_stop)
         prepare(self.settings)
         self._lock = lock(self.settings)
         for name in PARTS:
@@ -88,6 +88,7 @@ class Supervisor:
         deadline = time.monotonic() + timeout
         try:
             while True:
+                self.leave_if_stopping()
                 self.look_after()
                 with database.read() as session:
                     alive = {row.part for row in heartbeats.alive(session, utc_now())}
@@ -129,11 +130,8 @@ class Supervisor:
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Supervise until SIGTERM or Ctrl-C, then stop in order."""
 
-        def stop(_signal: int, _frame: FrameType | None) -> None:
-            self._stopping = True
-
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, stop)
+            signal.signal(name, self._request_stop)
         try:
             while not self._stopping:
                 self.look_after()
@@ -141,6 +139,15 @@ class Supervisor:
                 time.sleep(0.2)
         finally:
             self.stop()
+
+    def leave_if_stopping(self) -> None:
+        """End the process through every ``finally`` if SIGTERM came before :meth:`run`, so that no part is orphaned."""
+        if self._stopping:
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def _request_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        # Only a flag: an exception raised here may land inside a finaliser, where Python drops it.
+        self._stopping = True
 
     def stop(self) -> None:
         """Stop receiving first, then let workers finish what they hold; kill what does not end in time."""
@@ -170,11 +177,6 @@ class Supervisor:
             start_new_session=True,
         )
         return Part(name, process, time.monotonic())
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM before :meth:`Supervisor.run` listens: leave through every ``finally``, so that no part is orphaned."""
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def lock(settings: Settings) -> IO[str]:
