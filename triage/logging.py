@@ -16,6 +16,9 @@ from typing import Any, Final
 
 import structlog
 
+QUOTING_LIBRARIES: Final = ("pydicom", "pynetdicom", "highdicom")
+"""Their log lines quote values of elements ("Invalid value for VR DA: ..."), so none of them is written."""
+
 PATIENT_FIELDS: Final = frozenset(
     {
         "patient_name",
@@ -62,6 +65,8 @@ def configure(*, part: str, as_json: bool, level: str = "INFO") -> None:
     )
     # A library's warning may quote an element's value: they are for developers, whose tests turn them into errors.
     warnings.simplefilter("ignore")
+    for library in QUOTING_LIBRARIES:
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
     )

@@ -214,14 +214,25 @@ def copy_image(image: tables.AnalysisImage) -> tables.AnalysisImage:
 
 
 def ai_claim(session: Session, study: tables.Study) -> tuple[Urgency, str]:
-    """The class that all findings of the study's current revision ask for together, and the line that says why."""
+    """The class that the study's findings ask for together, and the line that says why.
+
+    Each bundle speaks with the last revision it scored: a look that is under way, or failed, takes nothing back.
+    """
+    scored = (
+        sa.select(tables.Analysis.bundle_name, sa.func.max(tables.Analysis.revision).label("revision"))
+        .where(tables.Analysis.study_id == study.id, tables.Analysis.scored_at.is_not(None))
+        .group_by(tables.Analysis.bundle_name)
+        .subquery()
+    )
     query = (
         sa.select(tables.Finding, tables.Analysis.research)
         .join(tables.Finding.image)
         .join(tables.AnalysisImage.analysis)
-        .where(
-            tables.Analysis.study_id == study.id, tables.Analysis.revision == study.revision, tables.Finding.positive
+        .join(
+            scored,
+            sa.and_(scored.c.bundle_name == tables.Analysis.bundle_name, scored.c.revision == tables.Analysis.revision),
         )
+        .where(tables.Analysis.study_id == study.id, tables.Finding.positive)
     )
     positives = sorted(session.execute(query), key=lambda row: (row[0].urgency.rank, -row[0].value, row[0].key))
     if not positives:

@@ -79,9 +79,14 @@ def raise_by_ai(
     breaker: Breaker,
     at: datetime,
 ) -> None:
-    """Let the AI claim a class. It replaces the AI's own earlier claim and never touches anybody else's."""
+    """Let the AI claim a class. It replaces the AI's own earlier claim and never touches anybody else's.
+
+    The breaker holds back newcomers only: a case that already is STAT is not lowered for what others look like.
+    """
     analysed, stat = recent_ai_classes(session, breaker.window)
-    admitted = breaker.admit(urgency, stat_by_ai=stat, analysed=analysed)
+    admitted = urgency
+    if study.ai_urgency is not Urgency.STAT:
+        admitted = breaker.admit(urgency, stat_by_ai=stat, analysed=analysed)
     if admitted is not urgency:
         reason = f"{reason} (entered as {admitted}: too many STAT by AI lately)"
         events.record(session, "breaker_tripped", at=at, study=study, who="AI", stat_by_ai=stat, analysed=analysed)

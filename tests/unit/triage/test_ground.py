@@ -11,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from triage import errors
@@ -117,6 +118,17 @@ def test_patient_data_never_reaches_a_log_line(monkeypatch: pytest.MonkeyPatch) 
     assert (line["event"], line["part"], line["exception"], line["study_instance_uid"]) == (
         "broke", "test", "ValueError", "1.2",
     )  # fmt: skip
+
+
+def test_no_library_quotes_an_element_into_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure(part="test", as_json=True)
+    try:
+        Dataset().PatientBirthDate = "ZZCANARY-1950"
+    finally:
+        structlog.reset_defaults()
+    assert stream.getvalue() == ""
 
 
 def raise_with_patient_data() -> None:

@@ -390,6 +390,36 @@ def test_the_ai_raises_a_case_and_a_person_overrules_it(database: Database) -> N
     assert the_study(database).urgency is Urgency.STAT
 
 
+def test_a_later_look_by_one_bundle_takes_nothing_back_from_another(database: Database) -> None:
+    store(database)
+    end_association(database)
+    for revision, (bundle, image) in enumerate([("first", found()), ("second", found(0.1))], start=1):
+        if revision == 2:
+            with database.write() as session:
+                analyses.request(session, session.scalars(sa.select(tables.Study)).one(), at=NOW, who="dr")
+        analysis = claim(database)
+        assert analysis is not None
+        with database.write() as session:
+            held = analyses.held(session, analysis.id, analysis.token)
+            ids = {i.sop_instance_uid: i.id for i in outcomes.current_instances(session, held.study_id)}
+            outcomes.record_images(session, held, replace(ALGORITHM, name=bundle), [image], [], ids, at=NOW)
+            assert outcomes.ai_claim(session, held.study)[0] is Urgency.STAT
+            analyses.succeed(session, held, at=NOW)
+
+
+def test_the_breaker_does_not_lower_a_case_that_is_stat_already(database: Database) -> None:
+    store(database)
+    tripped = Breaker(limit=0.0001, window=1, minimum=0)
+    with database.write() as session:
+        study = session.scalars(sa.select(tables.Study)).one()
+        study.ai_urgency = Urgency.STAT
+        study.analyses[0].scored_at = NOW
+        session.flush()
+        assert tripped.tripped(1, 1)
+        placing.raise_by_ai(session, study, Urgency.STAT, "again", targets=Targets(), breaker=tripped, at=NOW)
+    assert the_study(database).urgency is Urgency.STAT
+
+
 def test_a_person_can_ask_again_but_not_while_it_runs(database: Database) -> None:
     store(database)
     with pytest.raises(StateError), database.write() as session:
