@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from triage.findings import NotAnalysedReason, ScoreKind, Urgency
-from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
+from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -57,6 +57,8 @@ class Base(DeclarativeBase):
         StudyStatus: _text_enum(StudyStatus),
         AnalysisStatus: _text_enum(AnalysisStatus),
         DeliveryStatus: _text_enum(DeliveryStatus),
+        Proof: _text_enum(Proof),
+        CommitmentStatus: _text_enum(CommitmentStatus),
         ReadingStatus: _text_enum(ReadingStatus),
         ScoreKind: _text_enum(ScoreKind),
         NotAnalysedReason: _text_enum(NotAnalysedReason),

@@ -141,6 +141,8 @@ class Settings(BaseSettings):
     """Below this much free space new instances are refused with 0xA700, so that senders keep and retry them."""
     max_associations: int = Field(default=100, ge=1, le=10000)
     """Simultaneous DICOM associations; more are rejected as transient."""
+    crash_at: str = ""
+    """For the fault rig only: a point of `triage/crash_points.py` where each process kills itself."""
     log_json: bool = False
     """Logs as JSON lines instead of text."""
 

@@ -42,6 +42,29 @@ class DeliveryStatus(StrEnum):
     """Given up; a person can send it again."""
 
 
+class Proof(StrEnum):
+    """What shows that a destination holds an object, weakest first."""
+
+    ANSWERED = "ANSWERED"
+    """It answered the C-STORE with Success or Warning."""
+    READ_BACK = "READ_BACK"
+    """It listed the object when asked (C-FIND at image level, or its REST interface)."""
+    COMMITTED = "COMMITTED"
+    """It took responsibility for it (PS3.4 annex J)."""
+
+
+class CommitmentStatus(StrEnum):
+    """A request for storage commitment (PS3.4 annex J)."""
+
+    REQUESTED = "REQUESTED"
+    """N-ACTION answered with Success; the N-EVENT-REPORT is awaited."""
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    """The report lists objects that the destination does not hold; these are sent again."""
+    EXPIRED = "EXPIRED"
+    """No report came in time; the objects are sent again."""
+
+
 class ReadingStatus(StrEnum):
     UNREAD = "UNREAD"
     CLAIMED = "CLAIMED"
@@ -78,6 +101,15 @@ DELIVERY: Final[Transitions] = {
     DeliveryStatus.COMMITTED: frozenset(),
     DeliveryStatus.DEAD: frozenset({DeliveryStatus.PENDING}),  # by a person
 }
+COMMITMENT: Final[Transitions] = {
+    CommitmentStatus.REQUESTED: frozenset(
+        {CommitmentStatus.SUCCEEDED, CommitmentStatus.FAILED, CommitmentStatus.EXPIRED}
+    ),
+    CommitmentStatus.SUCCEEDED: frozenset(),
+    CommitmentStatus.FAILED: frozenset(),
+    # A report may be very late: what it says of the objects is still true.
+    CommitmentStatus.EXPIRED: frozenset({CommitmentStatus.SUCCEEDED, CommitmentStatus.FAILED}),
+}
 READING: Final[Transitions] = {
     ReadingStatus.UNREAD: frozenset({ReadingStatus.CLAIMED, ReadingStatus.READ}),
     ReadingStatus.CLAIMED: frozenset({ReadingStatus.UNREAD, ReadingStatus.READ}),
@@ -87,6 +119,7 @@ MACHINES: Final[Mapping[type[StrEnum], Transitions]] = {
     StudyStatus: STUDY,
     AnalysisStatus: ANALYSIS,
     DeliveryStatus: DELIVERY,
+    CommitmentStatus: COMMITMENT,
     ReadingStatus: READING,
 }
 

@@ -1,0 +1,27 @@
+"""The tables: what is known, what is owed, what happened.
+
+Times are UTC. Enumerations are stored as their text. A study's urgency columns and its place ``(tier, due_at)`` are
+written together by :mod:`triage.repositories.placing`; nobody else touches them.
+"""
+
+from triage.tables.analysed import Analysis, AnalysisImage, Finding, ResultObject
+from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
+from triage.tables.house import Event, Heartbeat, Installation
+from triage.tables.received import Association, Instance, Quarantined, Study
+
+__all__ = [
+    "Analysis",
+    "AnalysisImage",
+    "Association",
+    "Commitment",
+    "Delivery",
+    "DeliveryAttempt",
+    "Event",
+    "Finding",
+    "Heartbeat",
+    "Installation",
+    "Instance",
+    "Quarantined",
+    "ResultObject",
+    "Study",
+]
