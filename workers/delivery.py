@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from dicom_node.scu import SendOutcome, send
+from triage.crash_points import CrashPoint
 from triage.identifiers import PeerAddress
 from triage.logging import get_logger
 from triage.repositories import deliveries
@@ -29,11 +30,13 @@ def _deliver_batch(bench: Workbench, destination: str) -> tuple[int, int]:
         claimed = deliveries.claim_batch(session, destination, started_at)
     if not claimed:
         return 0, 0
+    bench.reached(CrashPoint.DELIVERY_CLAIMED)
     outcomes = send(
         PeerAddress.parse(destination),
         [bench.settings.results / d.result_object.relative_path for d in claimed],
         calling_ae_title=bench.settings.ae_title,
     )
+    bench.reached(CrashPoint.SENT)
     taken = 0
     for delivery, outcome in zip(claimed, outcomes, strict=True):
         taken += _conclude(bench, delivery.id, delivery.token, _attempt(outcome), started_at)

@@ -14,6 +14,7 @@ from dicom_node.results import NodeIdentity
 from models.bundle import Bundle
 from models.inference import Predictor
 from models.registry import SHIPPED, Registry
+from triage.crash_points import Reached, kill_at, nowhere
 from triage.database import Database
 from triage.repositories import installation
 from triage.settings import Settings
@@ -37,6 +38,8 @@ class Workbench:
         Bundles that could be loaded; those that could not say why.
     node : NodeIdentity
         Who this installation is in the objects it makes.
+    reached : callable
+        Told of each crash point that work passes; kills the process where the fault rig asked for it.
     """
 
     settings: Settings
@@ -45,6 +48,7 @@ class Workbench:
     registry: Registry
     node: NodeIdentity
     clock: Clock = utc_now
+    reached: Reached = nowhere
     _predictors: dict[str, Predictor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -60,6 +64,7 @@ class Workbench:
             registry=Registry.load(bundle_directories(settings)),
             node=NodeIdentity(software_version=version("firstread"), name=settings.ae_title, device_uid=device_uid),
             clock=clock,
+            reached=kill_at(settings.crash_at),
         )
 
     def predictor(self, bundle: Bundle) -> Predictor:
