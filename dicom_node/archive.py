@@ -171,6 +171,7 @@ class IncomingFile:
         self._digest = hashlib.sha256()
         self.transfer_syntax_uid = transfer_syntax_uid
         self._handed_over = 0
+        self._head_digest = ""
         self.head_size = 0
         self.data_set_size = 0
 
@@ -188,6 +189,7 @@ class IncomingFile:
         except BaseException:
             incoming.discard()
             raise
+        incoming._head_digest = hashlib.sha256(head).hexdigest()[:16]
         incoming.head_size = len(head)
         return incoming
 
@@ -201,6 +203,16 @@ class IncomingFile:
     def path(self) -> Path:
         """Where the bytes are right now."""
         return self._path
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the data set so far."""
+        return self._digest.hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file so far."""
+        return self.head_size + self.data_set_size
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes of the data set.
@@ -259,19 +271,20 @@ class IncomingFile:
     def quarantine(self, reason: str, *, peer: str = "") -> Path:
         """Keep the bytes aside, durably, with a reason. Returns the path relative to the archive root.
 
+        The name is made of data set and file meta information: what a sender repeats for ever is kept once.
+
         Raises
         ------
         StorageFullError
             A step failed; the bytes are gone.
         """
-        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex}"
-        target = self._archive.quarantined / f"{name}.dcm"
+        target = self._archive.quarantined / f"{self.sha256}.{self._head_digest}.dcm"
         note = {
             "reason": reason,
             "peer": peer,
             "transfer_syntax_uid": self.transfer_syntax_uid,
-            "size": self.head_size + self.data_set_size,
-            "sha256": self._digest.hexdigest(),
+            "size": self.size,
+            "sha256": self.sha256,
         }
         try:
             self._flush()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Self
+from typing import Final, Self
 
 from dicom_node import header as headers
 from dicom_node.archive import Archive, IncomingFile
 from triage.errors import DicomError, FirstreadError, IdentifierError
 from triage.identifiers import dicom_uid
-from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
+from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, StoredFile
 from triage.logging import get_logger
+
+DATA_SET_DOES_NOT_MATCH: Final = 0xA900
+CANNOT_UNDERSTAND: Final = 0xC000
 
 Record = Callable[[InstanceHeader, StoredFile, Arrival], IntakeOutcome]
 """Writes the instance's row and commits it before it returns.
@@ -20,6 +23,9 @@ Record = Callable[[InstanceHeader, StoredFile, Arrival], IntakeOutcome]
 Raises :class:`~triage.errors.DatabaseUnavailableError` when it cannot: the file then stays as an orphan that a
 resend or ``firstread fsck`` adopts.
 """
+
+OnQuarantined = Callable[[QuarantinedObject], None]
+"""Told of bytes that lie in quarantine, before the sender is; raises like :data:`Record`."""
 
 log = get_logger(__name__)
 
@@ -37,13 +43,23 @@ class Intake:
     ----------
     record : callable
         See :data:`Record`.
+    on_quarantined : callable, optional
+        See :data:`OnQuarantined`.
     clock : callable
         Returns the time in UTC (default: the system's); stamps :attr:`Arrival.received_at`.
     """
 
-    def __init__(self, archive: Archive, record: Record, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        record: Record,
+        clock: Callable[[], datetime] | None = None,
+        *,
+        on_quarantined: OnQuarantined | None = None,
+    ) -> None:
         self.archive = archive
         self._record = record
+        self._on_quarantined = on_quarantined
         self._clock = clock or _utc_now
 
     def now(self) -> datetime:
@@ -108,6 +124,11 @@ class Intake:
         """Have the row written and committed."""
         return self._record(header, stored, arrival)
 
+    def tell_quarantined(self, kept: QuarantinedObject) -> None:
+        """Have a row written of what lies in quarantine."""
+        if self._on_quarantined is not None:
+            self._on_quarantined(kept)
+
 
 class Reception:
     """An instance being received. A context manager: left without a commit, nothing remains of it."""
@@ -163,8 +184,7 @@ class Reception:
         try:
             header = self._read_header()
         except DicomError as error:
-            kept = self._file.quarantine(str(error), peer=f"{arrival.calling_ae_title}@{arrival.peer_address}")
-            log.warning("instance_quarantined", association=arrival.association_uid, file=kept.name, reason=str(error))
+            self._set_aside(error, arrival)
             raise
         stored = self._file.commit(header.sop_instance_uid)
         try:
@@ -180,6 +200,24 @@ class Reception:
             size=stored.size,
         )
         return outcome
+
+    def _set_aside(self, error: DicomError, arrival: Arrival) -> None:
+        """Keep the bytes in quarantine and have that recorded."""
+        kept = self._file.quarantine(str(error), peer=f"{arrival.calling_ae_title}@{arrival.peer_address}")
+        log.warning("instance_quarantined", association=arrival.association_uid, file=kept.name, reason=str(error))
+        self._intake.tell_quarantined(
+            QuarantinedObject(
+                reason=str(error),
+                dicom_status=(
+                    DATA_SET_DOES_NOT_MATCH if isinstance(error, IdentityMismatchError) else CANNOT_UNDERSTAND
+                ),
+                relative_path=kept,
+                sha256=self._file.sha256,
+                size=self._file.size,
+                transfer_syntax_uid=self._file.transfer_syntax_uid,
+                arrival=arrival,
+            )
+        )
 
     def _read_header(self) -> InstanceHeader:
         """The header, checked against what was announced."""

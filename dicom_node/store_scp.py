@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from dicom_node.association import AssociationSummary
 from dicom_node.dimse import CommandSet
-from dicom_node.intake import IdentityMismatchError, Intake, Reception
+from dicom_node.intake import CANNOT_UNDERSTAND, DATA_SET_DOES_NOT_MATCH, IdentityMismatchError, Intake, Reception
 from triage.errors import DatabaseUnavailableError, DicomError, IdentifierError, StorageFullError
 from triage.identifiers import dicom_uid
 from triage.instances import Arrival, IntakeOutcome
@@ -30,8 +30,6 @@ PROCESSING_FAILURE: Final = 0x0110
 INVALID_SOP_INSTANCE: Final = 0x0117
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 OUT_OF_RESOURCES: Final = 0xA700
-DATA_SET_DOES_NOT_MATCH: Final = 0xA900
-CANNOT_UNDERSTAND: Final = 0xC000
 
 log = get_logger(__name__)
 

@@ -99,3 +99,32 @@ class Arrival:
     calling_ae_title: str
     called_ae_title: str
     peer_address: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuarantinedObject:
+    """Bytes that came and could not become an instance: durable in the archive's quarantine.
+
+    Attributes
+    ----------
+    reason : str
+        What is wrong with them, naming attributes and never values.
+    dicom_status : int
+        What the sender is told (PS3.4 B.2.3).
+    relative_path : Path
+        Below the archive root. The same bytes from the same sender have the same path.
+    sha256 : str
+        Hex digest of the data set as received.
+    size : int
+        Bytes of the whole file.
+    arrival : Arrival
+        How and when they came.
+    """
+
+    reason: str
+    dicom_status: int
+    relative_path: Path
+    sha256: str
+    size: int
+    transfer_syntax_uid: str
+    arrival: Arrival
