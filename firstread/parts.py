@@ -13,9 +13,10 @@ from dicom_node.intake import Intake
 from dicom_node.listener import Listener, ListenerConfig
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError, SettingsError
-from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
+from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, StoredFile
 from triage.logging import configure, get_logger
 from triage.repositories import intake as rows
+from triage.repositories import quarantine
 from triage.settings import Settings
 from workers.housekeeping import bury_the_dead
 from workers.names import Queue
@@ -49,6 +50,10 @@ def listen(settings: Settings) -> None:
         with database.write() as session:
             return rows.record_instance(session, header, stored, arrival, rules)
 
+    def quarantined(kept: QuarantinedObject) -> None:
+        with database.write() as session:
+            quarantine.record(session, kept)
+
     def association_closed(summary: AssociationSummary) -> None:
         if summary.stored == summary.failed == 0:  # an echo; a refused conflict has rows too
             return
@@ -58,7 +63,8 @@ def listen(settings: Settings) -> None:
         except DatabaseUnavailableError as error:  # the sweep ends it when this process's heartbeat says so
             log.warning("association_not_closed", advice=error.advice())
 
-    listener = Listener(listener_config(settings), Intake(archive, record), on_association_closed=association_closed)
+    intake = Intake(archive, record, on_quarantined=quarantined)
+    listener = Listener(listener_config(settings), intake, on_association_closed=association_closed)
     bury_the_dead(database, settings.completion, utc_now())
     listener.start()
     pulse = Pulse(database, "listen", utc_now, {"port": listener.port, "ae_title": settings.ae_title})

@@ -9,8 +9,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
@@ -83,9 +84,12 @@ class RowsCollector(Collector):
         self._ages = ages
         self._now = now
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         counted = self._counted
         yield GaugeMetricFamily("firstread_instances", "Instances held, all versions.", value=counted.instances)
+        yield CounterMetricFamily(
+            "firstread_quarantined", "Objects kept in quarantine, dismissed ones included.", value=counted.quarantined
+        )
         yield _by("firstread_studies", "Studies by completion.", "status", counted.studies)
         yield _by("firstread_cases", "Cases by reading status.", "reading_status", counted.reading)
         yield _by("firstread_open_cases", "Cases not read yet, by class.", "urgency", counted.open_cases)

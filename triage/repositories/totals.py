@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from triage.findings import Urgency
 from triage.repositories.worklist import OPEN, open_counts
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
-from triage.tables import Analysis, Delivery, Instance, Study
+from triage.tables import Analysis, Delivery, Instance, Quarantined, Study
 
 Kind = TypeVar("Kind", StudyStatus, ReadingStatus, AnalysisStatus, DeliveryStatus)
 
@@ -23,6 +23,7 @@ class Totals:
     """Counts by state (every state is there), and since when the oldest row waits (None: nothing waits)."""
 
     instances: int
+    quarantined: int
     studies: Mapping[StudyStatus, int]
     reading: Mapping[ReadingStatus, int]
     open_cases: Mapping[Urgency, int]
@@ -39,6 +40,7 @@ def totals(session: Session) -> Totals:
     owed = (DeliveryStatus.PENDING, DeliveryStatus.SENDING)
     return Totals(
         instances=session.scalar(sa.select(sa.func.count()).select_from(Instance)) or 0,
+        quarantined=session.scalar(sa.select(sa.func.count()).select_from(Quarantined)) or 0,
         studies=_by(session, Study.status, StudyStatus),
         reading=_by(session, Study.reading_status, ReadingStatus),
         open_cases=open_counts(session),

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from worklist_rows import NOON, Seen, arrive, deliver, score
 
 from triage.repositories import heartbeats, worklist
+from triage.tables import Quarantined
 
 
 def _beat(house: Any, part: str, *, seconds_ago: float, name: str = "") -> None:
@@ -63,6 +64,9 @@ def test_metrics_count_rows_and_waits(house: Any, client: TestClient) -> None:
         deliver(session, at=NOON + timedelta(seconds=10))
         arrive(session, "b", at=NOON + timedelta(minutes=4), modality="CT")
         worklist.mark_read(session, arrive(session, "c", at=NOON - timedelta(hours=1)), who="x", at=NOON)
+        session.add(
+            Quarantined(at=NOON, reason="empty", dicom_status=0xC000, relative_path="q", sha256="0" * 64, size=1)
+        )
     _beat(house, "work", seconds_ago=2)
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -72,6 +76,7 @@ def test_metrics_count_rows_and_waits(house: Any, client: TestClient) -> None:
         for sample in family.samples
     }
     assert samples[("instances",)] == 4
+    assert samples[("quarantined_total",)] == 1
     assert samples[("studies", "RECEIVING")] == 1
     assert samples[("studies", "COMPLETE")] == 2
     assert samples[("cases", "READ")] == 1

@@ -1,0 +1,125 @@
+"""Every kind of bad input that the node promises an answer to: id -> what comes, and what happens.
+
+"Quarantine" means: bytes kept, a row, an event, a counter. In every case the process and all other associations go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+NETWORK: Final = {
+    "N1": "TCP connect without a byte: closed within 10 s, no slot charged",
+    "N2": "200 idle sockets: a known AE title still associates",
+    "N3": "one byte every 5 s: closed within 15 s",
+    "N4": "PDU length 0xFFFFFFFF: closed, memory grows by less than 10 MB",
+    "N5": "PDU type 0x00 or 0x99: A-ABORT (2, 1)",
+    "N6": "HTTP or TLS on the DICOM port: A-ABORT, one log line",
+    "N7": "P-DATA before an association: A-ABORT (2, 2)",
+    "N8": "second A-ASSOCIATE-RQ: A-ABORT",
+    "N9": "protocol version 0 or another application context: A-ASSOCIATE-RJ (1, 2, 2) and (1, 1, 2)",
+    "N10": "unknown called AE title: A-ASSOCIATE-RJ (1, 1, 7)",
+    "N11": "unknown calling AE title or address: A-ASSOCIATE-RJ (1, 1, 3) and a security alert",
+    "N12": "hostile AE titles: A-ASSOCIATE-RJ, escaped in the log",
+    "N13": "more associations than allowed: A-ASSOCIATE-RJ (2, 3, 2)",
+    "N14": "P-DATA longer than negotiated: A-ABORT",
+    "N15": "no presentation context, or only unsupported ones: A-ASSOCIATE-AC with none accepted",
+    "N16": "128 contexts and 64 KiB of user information: answered",
+    "N17": "cut in the middle of a PDV: no row, no .part",
+    "N18": "A-ABORT in the middle of a data set: no row, no .part",
+    "N19": "release while a C-STORE runs: finished or rolled back, never half",
+    "N20": "TLS without, with an expired or a foreign certificate, TLS 1.0, silent clients: refused, others go on",
+}
+DIMSE: Final = {
+    "D1": "C-STORE in a context that was not accepted: A-ABORT",
+    "D2": "SOP class other than the context's: 0x0122",
+    "D3": "no Affected SOP Instance UID: 0x0117",
+    "D4": "Affected SOP Instance UID other than the data set's: 0xA900, quarantine",
+    "D5": "Affected SOP Class UID other than the data set's: 0xA900, quarantine",
+    "D6": "data set announced and absent: 0xC000",
+    "D7": "unknown command field: 0x0211",
+    "D8": "command set of 10 MB: A-ABORT",
+    "D9": "C-CANCEL with nothing to cancel: ignored",
+    "D10": "C-FIND, C-MOVE: context refused",
+    "D11": "the same instance over two associations at once: one row, 0x0000 twice",
+    "D12": "the same instance from 20 threads: one row",
+    "D13": "known instance with another header: version 2",
+    "D14": "known instance with other pixels: 0xA900, both kept, alarm",
+    "D15": "known study with another Patient ID: kept, flagged",
+    "D16": "series under two studies: 0xA900, both kept, flagged",
+}
+DATA_SET: Final = {
+    "S1": "empty or 3 bytes: 0xC000, quarantine",
+    "S2": "no Study Instance UID: 0xC000, quarantine, names the attribute",
+    "S3": "UIDs that are none: 0xC000, quarantine",
+    "S4": "UIDs padded with NUL or spaces: accepted",
+    "S5": "implicit VR in a context for explicit: 0xC000, quarantine",
+    "S6": "element longer than the data set: 0xC000, quarantine",
+    "S7": "sequence of undefined length without an end: 0xC000, quarantine",
+    "S8": "sequences nested 1,000 deep: 0xC000, quarantine",
+    "S9": "a million empty items: 0xC000, quarantine",
+    "S10": "more bytes than allowed: 0xA700",
+    "S11": "group 0002 inside the data set: never believed; 0xC000, quarantine",
+    "S12": "elements twice or in disorder: accepted, never believed for identity",
+    "S13": "patient names of 10 kB, bidirectional, emoji, broken ISO 2022: stored raw, shown as text",
+    "S14": "injection in every text: inert in database, page, API, log, report",
+    "S15": "Patient ID empty, UNKNOWN or all zero: kept, flagged no_identity",
+    "S16": "impossible dates and times: stored raw, never read as a date",
+    "S17": "unknown character set: kept, shown with replacements",
+    "S18": "NaN, infinity and 1e400 in decimal strings: the value counts for nothing",
+    "S19": "Modality padded, in lower case or multi-valued: normalised, or not analysed",
+    "S20": "our own results come back: recognised, never analysed",
+}
+PIXELS: Final = {
+    "P1": "no pixels: not analysed (no pixels)",
+    "P2": "fewer or more pixels than Rows x Columns: decode error, or padding ignored",
+    "P3": "no rows, 65535 x 65535, -1, 0 or 10^9 frames: refused before decoding",
+    "P4": "Rows as UL or with two values: decode error",
+    "P5": "contradictory bits: decode error",
+    "P6": "unknown photometric interpretation, palette without a table: unsupported",
+    "P7": "colour without planar configuration: decode error",
+    "P8": "codestream of another size than the tags: decode error",
+    "P9": "204 bytes of JPEG 2000 that decode to 36 MB and more: bounded",
+    "P10": "files that crash or hang a decoder: decoder crash or timeout, quarantined after N",
+    "P11": "empty fragments, wrong offset table, one frame in 10,000 fragments: decoded or decode error",
+    "P12": "native pixels under a JPEG syntax: decode error",
+    "P13": "MONOCHROME1 and MONOCHROME2: the same picture",
+    "P14": "black, constant, saturated or 1 x 1 pictures: out of distribution, never normal",
+    "P15": "another view, body part, age or modality: unsupported",
+    "P16": "rescale slope 0 or NaN, window width 0: decode error",
+    "P17": "burned-in annotation: analysed only if configured, flagged",
+    "P18": "multi-frame radiograph, two studies in one: by rule, all listed",
+}
+API: Final = {
+    "A1": "no, expired or insufficient token: 401 or 403 without detail",
+    "A2": "a study of another site: 404",
+    "A3": "bodies of 10 GB, endless or compressed: 413 at once",
+    "A4": "deep JSON, huge numbers, NaN, duplicate keys: 422",
+    "A5": "impossible paging and sorting: 422",
+    "A6": "unknown field or value: 422 naming the field",
+    "A7": "outdated version: 409",
+    "A8": "the same idempotency key twice: the same answer",
+    "A9": "forged form post, foreign origin: 403",
+    "A10": "500 sign-ins a minute: 429 with Retry-After",
+    "A11": "TRACE, encoded path traversal, NUL, foreign host: 400 or 404",
+    "A12": "destination at loopback or a metadata address: 422",
+    "A13": "database down: 503 with Retry-After",
+    "A14": "1,000 slow readers: bounded",
+}
+CONFIGURATION: Final = {
+    "C1": "unknown key or wrong type: refused, key and type named",
+    "C2": "port in use or not allowed: one line, exit status not 0",
+    "C3": "AE title longer than 16 characters or empty: refused",
+    "C4": "data directory missing, read-only, on tmpfs or NFS: refused or warned",
+    "C5": "weights missing or altered: the node receives and lists, model unavailable",
+    "C6": "threshold 1.5 or NaN, unknown label: refused",
+    "C7": "secret empty, default or in a file that everybody reads: refused",
+    "C8": "key and certificate differ, certificate about to expire: refused, warned",
+    "C9": "destination is the node itself: refused",
+    "C10": "schema newer than the program: refused; older: migrated by command only, with a backup",
+    "C11": "times of 0, negative limits: refused",
+    "C12": "clock before the build date: refused",
+    "C13": "two nodes on one data directory: the second refuses",
+}
+
+CATALOGUE: Final[Mapping[str, str]] = {**NETWORK, **DIMSE, **DATA_SET, **PIXELS, **API, **CONFIGURATION}
