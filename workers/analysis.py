@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from models.bundle import Bundle
+from triage.crash_points import CrashPoint
 from triage.findings import Algorithm, AnalysisResult, NotAnalysed, NotAnalysedReason
 from triage.logging import bound, get_logger
 from triage.repositories import analyses, completing, outcomes
@@ -67,6 +68,7 @@ def analyse(bench: Workbench, claims: Sequence[Claim]) -> None:
     for claim in claims:
         with bound(study_instance_uid=claim.study_instance_uid, analysis_id=claim.analysis_id), answered(bench, claim):
             cases.append(look(bench, claim))
+    bench.reached(CrashPoint.DECODED)
     for case, scored in _score_together(bench, cases):
         with (
             bound(study_instance_uid=case.claim.study_instance_uid, analysis_id=case.claim.analysis_id),
@@ -126,14 +128,19 @@ def _score_together(bench: Workbench, cases: Sequence[Case]) -> list[tuple[Case,
 
 
 def _finish(bench: Workbench, case: Case, scored: list[Scored]) -> None:
+    bench.reached(CrashPoint.INFERRED)
     first = _commit_scores(bench, case, scored)
+    bench.reached(CrashPoint.SCORED)
     log.info("images_scored", scored=len(scored), left_out=len(case.left_out), carried=len(case.carried))
     explained = [explain_image(bench, case.claim, image, number) for number, image in enumerate(scored, start=first)]
+    bench.reached(CrashPoint.BUILT)
     sources = _commit_pictures(bench, case, explained)
     if sources is None:
         return
     built = report(bench, case.claim, sources)
+    bench.reached(CrashPoint.BUILT)
     _commit_report(bench, case.claim, built)
+    bench.reached(CrashPoint.CONCLUDED)
 
 
 def _commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, Final
 
+from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
 from triage.logging import get_logger
@@ -36,11 +37,21 @@ class Bell(threading.Thread):
         Sends the messages.
     queues : collection of Queue
         Only these are rung: an embedded worker can ring nobody but itself.
+    reached : callable
+        Told of the crash point behind each ring.
     """
 
-    def __init__(self, app: Any, database: Database, queues: Collection[Queue], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        app: Any,
+        database: Database,
+        queues: Collection[Queue],
+        clock: Callable[[], datetime],
+        reached: Reached = nowhere,
+    ) -> None:
         super().__init__(name="bell", daemon=True)
         self._app, self._database, self._queues, self._clock = app, database, queues, clock
+        self._reached = reached
         self._silenced = threading.Event()
         self._rung: dict[tuple[Task, str], float] = {}
 
@@ -82,8 +93,9 @@ class Bell(threading.Thread):
     def _ring(self, task: Task, argument: str = "") -> None:
         if time.monotonic() - self._last(task, argument) < RING_AGAIN:
             return
-        self._rung[task, argument] = time.monotonic()
         self._app.send_task(task, args=[argument] if argument else [], expires=STALE, retry=False)
+        self._reached(CrashPoint.RUNG)
+        self._rung[task, argument] = time.monotonic()
 
     def _last(self, task: Task, argument: str = "") -> float:
         return self._rung.get((task, argument), float("-inf"))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from triage.crash_points import CrashPoint
 from triage.errors import FirstreadError, LeaseLostError
 from triage.logging import get_logger
 from triage.repositories import analyses
@@ -49,7 +50,7 @@ def take(bench: Workbench) -> list[Claim]:
             limit=bench.batch_size,
             holder=process_name("work"),
         )
-        return [
+        claims = [
             Claim(
                 analysis_id=analysis.id,
                 token=analysis.token,
@@ -61,6 +62,9 @@ def take(bench: Workbench) -> list[Claim]:
             )
             for analysis in batch
         ]
+    if claims:
+        bench.reached(CrashPoint.CLAIMED)
+    return claims
 
 
 @contextmanager

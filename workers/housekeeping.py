@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from triage.completion import CompletionPolicy
+from triage.crash_points import CrashPoint
 from triage.database import Database
 from triage.logging import get_logger
 from triage.repositories import analyses, completing, heartbeats
@@ -26,7 +27,11 @@ def complete_due(bench: Workbench) -> int:
     now = bench.clock()
     with bench.database.write() as session:
         due = completing.due_studies(session, now)
-        return sum(completing.reconsider(session, study, now, bench.settings.completion) for study in due)
+        completed = sum(completing.reconsider(session, study, now, bench.settings.completion) for study in due)
+        if completed:
+            session.flush()
+            bench.reached(CrashPoint.COMPLETED)
+    return completed
 
 
 def bury_the_dead(database: Database, policy: CompletionPolicy, now: datetime) -> None:

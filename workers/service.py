@@ -11,6 +11,7 @@ from celery import signals
 
 from dicom_node import results
 from models.inference import findings
+from triage.crash_points import kill_at
 from triage.errors import FirstreadError
 from triage.findings import ImageResult
 from triage.logging import configure, get_logger
@@ -94,7 +95,7 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
     app = create_celery(settings)
     tasks.register(app, staff.bench)
     processes = Queue.ANALYSIS in queues
-    bell = Bell(app, Workbench.open(settings).database, queues, utc_now)
+    bell = Bell(app, Workbench.open(settings).database, queues, utc_now, kill_at(settings.crash_at))
 
     def logging_of_this_process(**_: Any) -> None:
         configure(part="work", as_json=settings.log_json)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
+from triage.crash_points import kill_at
 from triage.database import Database
 from triage.settings import Settings
 from worklist import health, problems
@@ -50,7 +51,7 @@ def create_app(
         responses={"4XX": {"model": Problem, "content": {problems.MEDIA_TYPE: {}}}},
     )
     tokens = Tokens(settings.http_tokens)
-    app.state.context = Context(settings, database, clock, Feed(database))
+    app.state.context = Context(settings, database, clock, Feed(database), kill_at(settings.crash_at))
     app.state.templates = environment()
 
     api = APIRouter(prefix="/api/v1")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from triage.crash_points import Reached, nowhere
 from triage.database import Database
 from triage.identifiers import dicom_uid
 from triage.settings import Settings
@@ -19,12 +20,13 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Settings, rows, time (UTC) and the live feed of one application."""
+    """Settings, rows, time (UTC), the live feed and the crash points of one application."""
 
     settings: Settings
     database: Database
     clock: Clock
     feed: Feed
+    reached: Reached = nowhere
 
 
 def _context(request: Request) -> Context:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
+from triage.crash_points import CrashPoint
 from triage.errors import NotFoundError
-from triage.repositories import analyses, placing, worklist
+from triage.repositories import analyses, placing, requests, worklist
 from triage.tables import AnalysisImage, Study
 from worklist import describe
+from worklist.conditions import REPLAYED, Asked, AskedBy, etag
 from worklist.context import Context, Here, SopUid, StudyUid, Who
 from worklist.schemas import PriorityChange, StudyDetail, WorklistItem
 
@@ -22,55 +24,90 @@ router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
 PICTURES: Final = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
-def read_detail(here: Context, study_uid: str) -> StudyDetail:
-    """A case in full."""
+def read_detail(here: Context, study_uid: str) -> tuple[StudyDetail, int]:
+    """A case in full, and its version."""
     with here.database.read() as session:
         study = worklist.case_by_uid(session, study_uid)
-        return describe.detail(worklist.listed_case(session, study))
+        return describe.detail(worklist.listed_case(session, study)), requests.version(session, study)
 
 
 @router.get("", summary="A case in full")
-def show_study(here: Here, study_uid: StudyUid) -> StudyDetail:
-    """Findings, instances with what became of each, time line, analyses, result objects and their deliveries."""
-    return read_detail(here, study_uid)
+def show_study(here: Here, study_uid: StudyUid, response: Response) -> StudyDetail:
+    """Findings, instances with what became of each, time line, analyses, result objects and their deliveries.
+
+    The header `ETag` names the version of the case, for `If-Match` in a change.
+    """
+    detail, version = read_detail(here, study_uid)
+    response.headers["ETag"] = etag(version)
+    return detail
 
 
 @router.patch("/priority", summary="Set a case's class by hand")
-def set_priority(here: Here, who: Who, study_uid: StudyUid, change: PriorityChange) -> WorklistItem:
+def set_priority(
+    here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid, change: PriorityChange
+) -> WorklistItem:
     """A person's class wins over order, rules and AI, with a reason, and is kept in the audit trail."""
 
     def apply(session: Session, study: Study) -> None:
         placing.set_manual_urgency(
             session, study, change.urgency, reason=change.reason, by=who, targets=here.settings.targets, at=here.clock()
         )
+        session.flush()
+        here.reached(CrashPoint.PRIORITY_SET)
 
-    return _changed(here, study_uid, apply)
+    return _changed(here, who, asked, response, study_uid, apply)
 
 
 @router.post("/claim", summary="I read this case now")
-def claim(here: Here, who: Who, study_uid: StudyUid) -> WorklistItem:
+def claim(here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid) -> WorklistItem:
     """Others see who has it. 409 when somebody else does."""
-    return _changed(here, study_uid, lambda session, study: worklist.claim(session, study, who=who, at=here.clock()))
+    return _changed(
+        here,
+        who,
+        asked,
+        response,
+        study_uid,
+        lambda session, study: worklist.claim(session, study, who=who, at=here.clock()),
+    )
 
 
 @router.post("/release", summary="Give a case back to the list")
-def release(here: Here, who: Who, study_uid: StudyUid) -> WorklistItem:
+def release(here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid) -> WorklistItem:
     """A claimed case goes back, a read one is opened again."""
-    return _changed(here, study_uid, lambda session, study: worklist.release(session, study, who=who, at=here.clock()))
+    return _changed(
+        here,
+        who,
+        asked,
+        response,
+        study_uid,
+        lambda session, study: worklist.release(session, study, who=who, at=here.clock()),
+    )
 
 
 @router.post("/read", summary="This case is read")
-def mark_read(here: Here, who: Who, study_uid: StudyUid) -> WorklistItem:
+def mark_read(here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid) -> WorklistItem:
     """It leaves the open list. 409 when somebody else has claimed it."""
     return _changed(
-        here, study_uid, lambda session, study: worklist.mark_read(session, study, who=who, at=here.clock())
+        here,
+        who,
+        asked,
+        response,
+        study_uid,
+        lambda session, study: worklist.mark_read(session, study, who=who, at=here.clock()),
     )
 
 
 @router.post("/reanalyse", summary="Look at this case again", status_code=202)
-def reanalyse(here: Here, who: Who, study_uid: StudyUid) -> WorklistItem:
+def reanalyse(here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid) -> WorklistItem:
     """A new revision, or another try of one that failed. 409 while an analysis is queued or running."""
-    return _changed(here, study_uid, lambda session, study: analyses.request(session, study, at=here.clock(), who=who))
+    return _changed(
+        here,
+        who,
+        asked,
+        response,
+        study_uid,
+        lambda session, study: analyses.request(session, study, at=here.clock(), who=who),
+    )
 
 
 @router.get("/instances/{sop_uid}/preview", summary="An image as displayed", response_class=FileResponse)
@@ -89,11 +126,19 @@ def preview(
     return FileResponse(path, media_type=PICTURES[path.suffix])
 
 
-def _changed(here: Context, study_uid: str, change: Callable[[Session, Study], object]) -> WorklistItem:
+def _changed(
+    here: Context,
+    who: str,
+    asked: Asked,
+    response: Response,
+    study_uid: str,
+    change: Callable[[Session, Study], object],
+) -> WorklistItem:
     with here.database.write() as session:
         study = worklist.study_by_uid(session, study_uid, to_change=True)
-        change(session, study)
-        session.flush()
+        if asked.carry_out(session, study, who, change):
+            response.headers[REPLAYED] = "true"
+        response.headers["ETag"] = etag(requests.version(session, study))
         return describe.item(worklist.listed_case(session, study))
 
 
