@@ -111,9 +111,9 @@ def listen() -> None:
 
     Example: `FIRSTREAD_DATABASE_URL=postgresql://… firstread listen`
     """
-    from firstread import parts  # noqa: PLC0415
+    from firstread.listening import listen as run_listener  # noqa: PLC0415
 
-    parts.listen(settings_of())
+    run_listener(settings_of())
 
 
 @app.command(rich_help_panel="Parts, for scaled deployments")
@@ -212,7 +212,7 @@ def conformance() -> None:
     Example: `firstread conformance > docs/CONFORMANCE.md`
     """
     from dicom_node.conformance import statement  # noqa: PLC0415
-    from firstread.parts import listener_config  # noqa: PLC0415
+    from firstread.listening import listener_config  # noqa: PLC0415
 
     sys.stdout.write(statement(listener_config(settings_of())))
 

@@ -1,0 +1,96 @@
+"""The listener as a process: DICOM port, archive and database put together. Runs until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+from dicom_node.admission import AllowedPeer
+from dicom_node.archive import Archive
+from dicom_node.association import AssociationSummary
+from dicom_node.intake import Intake
+from dicom_node.listener import Listener, ListenerConfig
+from triage.database import Database
+from triage.errors import DatabaseUnavailableError
+from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, StoredFile
+from triage.logging import configure, get_logger
+from triage.repositories import intake as rows
+from triage.repositories import quarantine
+from triage.settings import Settings
+from workers.housekeeping import bury_the_dead
+from workers.pulse import Pulse, process_name
+from workers.workbench import utc_now
+
+log = get_logger(__name__)
+
+
+def listen(settings: Settings) -> None:
+    """Run the DICOM listener.
+
+    Raises
+    ------
+    SettingsError
+        The port is taken or the database has another schema.
+    """
+    configure(part="listen", as_json=settings.log_json)
+    database = Database(settings.database)
+    database.require_current()
+    archive = Archive(settings.archive, min_free_bytes=settings.min_free_megabytes * 1024 * 1024)
+    rules = rows.IntakeRules(
+        listener=process_name("listen"),
+        completion=settings.completion,
+        targets=settings.targets,
+        pixel_digest=archive.pixel_digest,
+    )
+
+    def record(header: InstanceHeader, stored: StoredFile, arrival: Arrival) -> IntakeOutcome:
+        with database.write() as session:
+            return rows.record_instance(session, header, stored, arrival, rules)
+
+    def quarantined(kept: QuarantinedObject) -> None:
+        with database.write() as session:
+            quarantine.record(session, kept)
+
+    def association_closed(summary: AssociationSummary) -> None:
+        if summary.stored == summary.failed == 0:  # an echo; a refused conflict has rows too
+            return
+        try:
+            with database.write() as session:
+                rows.close_association(session, summary.association_uid, at=utc_now(), policy=settings.completion)
+        except DatabaseUnavailableError as error:  # the sweep ends it when this process's heartbeat says so
+            log.warning("association_not_closed", advice=error.advice())
+
+    intake = Intake(archive, record, on_quarantined=quarantined)
+    listener = Listener(listener_config(settings), intake, on_association_closed=association_closed)
+    bury_the_dead(database, settings.completion, utc_now())
+    listener.start()
+    pulse = Pulse(database, "listen", utc_now, {"port": listener.port, "ae_title": settings.ae_title})
+    pulse.start()
+    _wait_for_the_end()
+    listener.stop()
+    pulse.stop()
+    database.dispose()
+
+
+def listener_config(settings: Settings) -> ListenerConfig:
+    """The listener's part of the settings."""
+    return ListenerConfig(
+        ae_title=settings.ae_title,
+        bind=settings.bind,
+        port=settings.dicom_port,
+        peers=tuple(AllowedPeer(peer.ae_title, peer.network or "") for peer in settings.calling_ae_titles),
+        maximum_associations=settings.max_associations,
+        maximum_associations_per_address=settings.max_associations,
+    )
+
+
+def _wait_for_the_end() -> None:
+    ended = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, end)
+    ended.wait()
