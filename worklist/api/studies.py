@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,8 +15,8 @@ from triage.errors import NotFoundError
 from triage.repositories import analyses, placing, requests, worklist
 from triage.tables import AnalysisImage, Study
 from worklist import describe
-from worklist.conditions import REPLAYED, Asked, AskedBy, etag
-from worklist.context import Context, Here, SopUid, StudyUid, Who
+from worklist.changing import Changing, etag
+from worklist.context import Context, Here, SopUid, StudyUid
 from worklist.schemas import PriorityChange, StudyDetail, WorklistItem
 
 router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
@@ -43,71 +43,48 @@ def show_study(here: Here, study_uid: StudyUid, response: Response) -> StudyDeta
 
 
 @router.patch("/priority", summary="Set a case's class by hand")
-def set_priority(
-    here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid, change: PriorityChange
-) -> WorklistItem:
+def set_priority(changing: Changing, change: PriorityChange) -> WorklistItem:
     """A person's class wins over order, rules and AI, with a reason, and is kept in the audit trail."""
+    here = changing.here
 
     def apply(session: Session, study: Study) -> None:
         placing.set_manual_urgency(
-            session, study, change.urgency, reason=change.reason, by=who, targets=here.settings.targets, at=here.clock()
+            session,
+            study,
+            change.urgency,
+            reason=change.reason,
+            by=changing.who,
+            targets=here.settings.targets,
+            at=changing.now,
         )
         session.flush()
         here.reached(CrashPoint.PRIORITY_SET)
 
-    return _changed(here, who, asked, response, study_uid, apply)
+    return changing.make(apply)
 
 
 @router.post("/claim", summary="I read this case now")
-def claim(here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid) -> WorklistItem:
+def claim(changing: Changing) -> WorklistItem:
     """Others see who has it. 409 when somebody else does."""
-    return _changed(
-        here,
-        who,
-        asked,
-        response,
-        study_uid,
-        lambda session, study: worklist.claim(session, study, who=who, at=here.clock()),
-    )
+    return changing.make(lambda session, study: worklist.claim(session, study, who=changing.who, at=changing.now))
 
 
 @router.post("/release", summary="Give a case back to the list")
-def release(here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid) -> WorklistItem:
+def release(changing: Changing) -> WorklistItem:
     """A claimed case goes back, a read one is opened again."""
-    return _changed(
-        here,
-        who,
-        asked,
-        response,
-        study_uid,
-        lambda session, study: worklist.release(session, study, who=who, at=here.clock()),
-    )
+    return changing.make(lambda session, study: worklist.release(session, study, who=changing.who, at=changing.now))
 
 
 @router.post("/read", summary="This case is read")
-def mark_read(here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid) -> WorklistItem:
+def mark_read(changing: Changing) -> WorklistItem:
     """It leaves the open list. 409 when somebody else has claimed it."""
-    return _changed(
-        here,
-        who,
-        asked,
-        response,
-        study_uid,
-        lambda session, study: worklist.mark_read(session, study, who=who, at=here.clock()),
-    )
+    return changing.make(lambda session, study: worklist.mark_read(session, study, who=changing.who, at=changing.now))
 
 
 @router.post("/reanalyse", summary="Look at this case again", status_code=202)
-def reanalyse(here: Here, who: Who, asked: AskedBy, response: Response, study_uid: StudyUid) -> WorklistItem:
+def reanalyse(changing: Changing) -> WorklistItem:
     """A new revision, or another try of one that failed. 409 while an analysis is queued or running."""
-    return _changed(
-        here,
-        who,
-        asked,
-        response,
-        study_uid,
-        lambda session, study: analyses.request(session, study, at=here.clock(), who=who),
-    )
+    return changing.make(lambda session, study: analyses.request(session, study, at=changing.now, who=changing.who))
 
 
 @router.get("/instances/{sop_uid}/preview", summary="An image as displayed", response_class=FileResponse)
@@ -124,22 +101,6 @@ def preview(
         raise NotFoundError(why)
     path = _confined(here.settings.results, relative)
     return FileResponse(path, media_type=PICTURES[path.suffix])
-
-
-def _changed(
-    here: Context,
-    who: str,
-    asked: Asked,
-    response: Response,
-    study_uid: str,
-    change: Callable[[Session, Study], object],
-) -> WorklistItem:
-    with here.database.write() as session:
-        study = worklist.study_by_uid(session, study_uid, to_change=True)
-        if asked.carry_out(session, study, who, change):
-            response.headers[REPLAYED] = "true"
-        response.headers["ETag"] = etag(requests.version(session, study))
-        return describe.item(worklist.listed_case(session, study))
 
 
 def _why_no_picture(images: Sequence[AnalysisImage], *, overlay: bool) -> str:

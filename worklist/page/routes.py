@@ -83,7 +83,7 @@ def _list(here: Context, query: ListQuery) -> dict[str, Any]:
 
 
 def _case(here: Context, study_uid: str) -> dict[str, Any]:
-    case = read_detail(here, study_uid)
+    case, _ = read_detail(here, study_uid)
     return {
         "case": case,
         "timeline": condensed(case.timeline),
