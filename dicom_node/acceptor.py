@@ -10,9 +10,9 @@ import contextlib
 import struct
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from dicom_node import dimse, negotiation, store_scp
 from dicom_node.admission import AdmissionPolicy, AssociationRequest, Rejection, decide
@@ -54,11 +54,26 @@ class Limits:
     maximum_data_set: int
 
 
+class Service(Protocol):
+    """A SOP class that a listener serves besides Storage and Verification."""
+
+    @property
+    def requestor(self) -> negotiation.Roles:
+        """The sides that a requestor may take."""
+        ...
+
+    def begin(self, request: CommandSet, transfer_syntax: str, association: AssociationSummary) -> Operation:
+        """Start what a request asks for. Never raises."""
+        ...
+
+
 class Acceptor:
     """The accepting side of one association.
 
     Parameters
     ----------
+    services : mapping, optional
+        By SOP class UID.
     take_slot : callable
         Called once the peer is admitted; a rejection says that there is no room.
     """
@@ -72,6 +87,7 @@ class Acceptor:
         policy: AdmissionPolicy,
         limits: Limits,
         take_slot: Callable[[], Rejection | None],
+        services: Mapping[str, Service] | None = None,
     ) -> None:
         self._connection = connection
         self._peer_address = peer_address
@@ -79,6 +95,7 @@ class Acceptor:
         self._policy = policy
         self._limits = limits
         self._take_slot = take_slot
+        self._services = services or {}
         self._contexts: dict[int, tuple[str, str]] = {}
         self._command = bytearray()
         self._pending: tuple[int, CommandSet, Operation] | None = None
@@ -167,11 +184,19 @@ class Acceptor:
     def _accept(self, body: bytes, proposal: negotiation.Proposal) -> None:
         answers: dict[int, ContextAnswer] = {}
         for context in proposal.contexts:
-            reply = answers[context.context_id] = answer(context.abstract_syntax, context.transfer_syntaxes)
+            reply = answers[context.context_id] = answer(
+                context.abstract_syntax, context.transfer_syntaxes, services=self._services
+            )
             if reply.result is ContextResult.ACCEPTANCE:
                 self._contexts[context.context_id] = (context.abstract_syntax, reply.transfer_syntax)
         acceptance = negotiation.encode_acceptance(
-            body, answers, self._limits.maximum_pdu, window=proposal.asynchronous
+            body,
+            answers,
+            self._limits.maximum_pdu,
+            window=proposal.asynchronous,
+            roles={
+                uid: self._services[uid].requestor & r for uid, r in proposal.roles.items() if uid in self._services
+            },
         )
         self._connection.send(acceptance, self._limits.send_seconds)
         self.summary = AssociationSummary(
@@ -256,9 +281,11 @@ class Acceptor:
     def _operation(self, context_id: int, request: CommandSet) -> Operation | None:
         """What to do about a request; None for one that has no response."""
         abstract_syntax, transfer_syntax = self._contexts[context_id]
+        assert self.summary is not None  # noqa: S101
         match request.command_field:
+            case CommandField.N_ACTION_RQ | CommandField.N_EVENT_REPORT_RQ if abstract_syntax in self._services:
+                return self._services[abstract_syntax].begin(request, transfer_syntax, self.summary)
             case CommandField.C_STORE_RQ:
-                assert self.summary is not None  # noqa: S101
                 return store_scp.begin(
                     self._intake,
                     request,

@@ -9,7 +9,7 @@ later; it is never a reason to refuse custody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -17,9 +17,15 @@ from typing import Final
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
 
 VERIFICATION: Final = str(Verification)
+STORAGE_COMMITMENT: Final = str(StorageCommitmentPushModel)
+STUDY_ROOT_FIND: Final = str(StudyRootQueryRetrieveInformationModelFind)
 
 STORAGE_SOP_CLASSES: Final[tuple[str, ...]] = tuple(str(c.abstract_syntax) for c in AllStoragePresentationContexts)
 """The storage classes that the conformance statement lists by name (PS3.4 Table B.5-1 and retired ones)."""
@@ -122,7 +128,7 @@ def is_storage(sop_class_uid: str) -> bool:
     return uid.is_valid and uid.startswith(_STORAGE_ROOT) and ("Storage" in uid.name or uid.name in ("", uid))
 
 
-def answer(abstract_syntax: str, offered: Iterable[str]) -> ContextAnswer:
+def answer(abstract_syntax: str, offered: Iterable[str], *, services: Container[str] = ()) -> ContextAnswer:
     """Accept or refuse one proposed presentation context (PS3.8 9.3.3.2).
 
     Parameters
@@ -131,9 +137,11 @@ def answer(abstract_syntax: str, offered: Iterable[str]) -> ContextAnswer:
         SOP class UID.
     offered : iterable of str
         Transfer syntax UIDs of the proposal, in any order.
+    services : container of str
+        SOP classes that this listener serves besides Storage and Verification.
     """
     supported = (uid for uid in offered if uid in _ORDER)
-    if abstract_syntax == VERIFICATION:
+    if abstract_syntax == VERIFICATION or abstract_syntax in services:
         supported = (uid for uid in supported if uid in (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))
     elif not is_storage(abstract_syntax):
         return ContextAnswer(ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)

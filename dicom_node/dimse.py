@@ -31,10 +31,16 @@ class CommandField(IntEnum):
     """Values of (0000,0100), PS3.7 E.1."""
 
     C_STORE_RQ = 0x0001
+    C_FIND_RQ = 0x0020
     C_ECHO_RQ = 0x0030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_ACTION_RQ = 0x0130
     C_CANCEL_RQ = 0x0FFF
     C_STORE_RSP = 0x8001
+    C_FIND_RSP = 0x8020
     C_ECHO_RSP = 0x8030
+    N_EVENT_REPORT_RSP = 0x8100
+    N_ACTION_RSP = 0x8130
 
 
 class Tag(IntEnum):
@@ -42,6 +48,7 @@ class Tag(IntEnum):
 
     GROUP_LENGTH = 0x0000
     AFFECTED_SOP_CLASS_UID = 0x0002
+    REQUESTED_SOP_CLASS_UID = 0x0003
     COMMAND_FIELD = 0x0100
     MESSAGE_ID = 0x0110
     MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
@@ -51,6 +58,9 @@ class Tag(IntEnum):
     OFFENDING_ELEMENT = 0x0901
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
+    EVENT_TYPE_ID = 0x1002
+    ACTION_TYPE_ID = 0x1008
 
 
 class CommandSetError(ValueError):
@@ -163,6 +173,9 @@ def response(request: CommandSet, status: int, *, comment: str = "", offending: 
     for tag in (Tag.AFFECTED_SOP_CLASS_UID, Tag.AFFECTED_SOP_INSTANCE_UID):
         if tag in request.elements:
             values[tag] = request.elements[tag]
+    if request.command_field == CommandField.N_ACTION_RQ:  # it names what it acts upon by other elements
+        values[Tag.AFFECTED_SOP_CLASS_UID] = request.elements.get(Tag.REQUESTED_SOP_CLASS_UID, b"")
+        values[Tag.AFFECTED_SOP_INSTANCE_UID] = request.elements.get(Tag.REQUESTED_SOP_INSTANCE_UID, b"")
     if offending is not None:
         values[Tag.OFFENDING_ELEMENT] = struct.pack("<HH", *offending)
     if comment:

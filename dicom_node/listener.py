@@ -13,11 +13,11 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dicom_node.acceptor import Acceptor, Limits
+from dicom_node.acceptor import Acceptor, Limits, Service
 from dicom_node.admission import AdmissionPolicy, AllowedPeer, Rejection
 from dicom_node.association import AssociationSummary
 from dicom_node.intake import Intake
@@ -117,6 +117,8 @@ class Listener:
         Takes custody of every instance.
     on_association_open, on_association_closed : callable, optional
         Told of each association that was accepted, in its thread. A failure in one is logged and harms nobody.
+    services : mapping, optional
+        What else is served, by SOP class UID.
     """
 
     def __init__(
@@ -126,12 +128,14 @@ class Listener:
         *,
         on_association_open: Opened | None = None,
         on_association_closed: Opened | None = None,
+        services: Mapping[str, Service] | None = None,
     ) -> None:
         self._config = config
         self._policy = config.policy
         self._intake = intake
         self._on_open = on_association_open
         self._on_closed = on_association_closed
+        self._services = services or {}
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, tuple[Connection, str]] = {}
         self._silent: dict[threading.Thread, float] = {}
@@ -288,6 +292,7 @@ class Listener:
             policy=self._policy,
             limits=self._config.limits,
             take_slot=take_slot,
+            services=self._services,
         )
         try:
             if acceptor.establish():

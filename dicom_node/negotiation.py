@@ -1,8 +1,8 @@
-"""A-ASSOCIATE and A-RELEASE PDUs (PS3.8 section 9.3, PS3.7 annex D), in both directions.
+"""A-ASSOCIATE and A-RELEASE PDUs (PS3.8 section 9.3, PS3.7 annex D): what a requestor sends and hears, and rejections.
 
 pynetdicom's PDU and item classes encode and decode. Before them this module checks every length and steps over what
-PS3.8 9.3.1 says to step over: they raise on unknown items, and log UIDs that are none. AE titles are taken as they
-are on the wire: the class for the whole A-ASSOCIATE-RQ raises on odd ones, which admission answers with a rejection.
+PS3.8 9.3.1 says to step over: they raise on unknown items, and log UIDs that are none. The acceptor's half is
+:mod:`dicom_node.proposal`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydicom.uid import UID
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_RQ
 from pynetdicom.pdu_items import (
     AbstractSyntaxSubItem,
     ApplicationContextItem,
@@ -24,6 +24,7 @@ from pynetdicom.pdu_items import (
     MaximumLengthSubItem,
     PresentationContextItemAC,
     PresentationContextItemRQ,
+    SCP_SCU_RoleSelectionSubItem,
     TransferSyntaxSubItem,
     UserInformationItem,
 )
@@ -44,14 +45,11 @@ _FIXED: Final = 68
 _DEFAULT_MAXIMUM_LENGTH: Final = 16384
 """For a peer that names none, against PS3.8 D.1."""
 
-_APPLICATION_CONTEXT: Final = 0x10
-_PROPOSED_CONTEXT: Final = 0x20
 _ANSWERED_CONTEXT: Final = 0x21
-_ABSTRACT_SYNTAX: Final = 0x30
 _TRANSFER_SYNTAX: Final = 0x40
 _USER_INFORMATION: Final = 0x50
 _MAXIMUM_LENGTH: Final = 0x51
-_ASYNCHRONOUS_OPERATIONS_WINDOW: Final = 0x53
+_ROLE_SELECTION: Final = 0x54
 
 _UID: Final = re.compile(rb"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 
@@ -65,17 +63,15 @@ class ProposedContext:
     transfer_syntaxes: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
-    """A decoded A-ASSOCIATE-RQ. AE titles are as on the wire; bytes outside Latin-1 text cannot occur in them."""
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which sides of a SOP class the requestor takes (PS3.7 D.3.3.4); without a selection it is the user."""
 
-    calling_ae_title: str
-    called_ae_title: str
-    protocol_version: int
-    application_context_name: str
-    contexts: tuple[ProposedContext, ...]
-    maximum_length: int
-    asynchronous: bool
+    user: bool
+    provider: bool
+
+    def __and__(self, other: Roles) -> Roles:
+        return Roles(user=self.user and other.user, provider=self.provider and other.provider)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,47 +82,20 @@ class Acceptance:
     maximum_length: int
 
 
-def read_request(body: bytes) -> Proposal:
-    """Decode the body of an A-ASSOCIATE-RQ.
-
-    Raises
-    ------
-    ProtocolViolation
-        An item reaches beyond its parent, more than 128 contexts, or a context id that is even or used twice.
-    """
-    _check_fixed(body)
-    name = ""
-    contexts: dict[int, ProposedContext] = {}
-    user: dict[int, bytes] = {}
-    for kind, value in _items(body[_FIXED:]):
-        if kind == _APPLICATION_CONTEXT:
-            application = ApplicationContextItem()
-            known = _known_uids([(kind, value)], _APPLICATION_CONTEXT)
-            if known:
-                application.decode(known)
-            name = str(application.application_context_name) if known else ""
-        elif kind == _PROPOSED_CONTEXT:
-            context = _proposed(value)
-            if context.context_id in contexts or not context.context_id & 1 or len(contexts) >= MAXIMUM_CONTEXTS:
-                raise _invalid("presentation context id")
-            contexts[context.context_id] = context
-        elif kind == _USER_INFORMATION:
-            user = dict(_items(value))
-    return Proposal(
-        calling_ae_title=body[20:36].decode("latin-1"),
-        called_ae_title=body[4:20].decode("latin-1"),
-        protocol_version=int.from_bytes(body[:2], "big"),
-        application_context_name=name,
-        contexts=tuple(contexts.values()),
-        maximum_length=_maximum_length(user),
-        asynchronous=_ASYNCHRONOUS_OPERATIONS_WINDOW in user,
-    )
-
-
 def encode_request(
-    calling_ae_title: str, called_ae_title: str, contexts: Sequence[ProposedContext], maximum_length: int
+    calling_ae_title: str,
+    called_ae_title: str,
+    contexts: Sequence[ProposedContext],
+    maximum_length: int,
+    *,
+    provider_of: Iterable[str] = (),
 ) -> bytes:
     """An A-ASSOCIATE-RQ, header included.
+
+    Parameters
+    ----------
+    provider_of : iterable of str
+        SOP classes that the requestor is the provider of, and only that.
 
     Raises
     ------
@@ -139,30 +108,9 @@ def encode_request(
     pdu.variable_items = [
         ApplicationContextItem(),
         *(_proposed_item(context) for context in contexts),
-        _user_information(maximum_length),
+        _user_information(maximum_length, roles=dict.fromkeys(provider_of, Roles(user=False, provider=True))),
     ]
     return bytes(pdu.encode())
-
-
-def encode_acceptance(
-    request_body: bytes, answers: Mapping[int, ContextAnswer], maximum_length: int, *, window: bool
-) -> bytes:
-    """An A-ASSOCIATE-AC, header included; the reserved fields repeat the request's, as PS3.8 Table 9-17 demands.
-
-    Parameters
-    ----------
-    window : bool
-        Answer the asynchronous operations window with (1, 1): one operation at a time (PS3.7 D.3.3.3).
-    """
-    pdu = A_ASSOCIATE_AC()
-    pdu.variable_items = [
-        ApplicationContextItem(),
-        *(_answered_item(context_id, answer) for context_id, answer in answers.items()),
-        _user_information(maximum_length, window=window),
-    ]
-    encoded = bytes(pdu.encode())
-    # The class takes AE titles only as valid text; what is repeated here shall not be tested.
-    return encoded[:10] + request_body[4:_FIXED] + encoded[6 + _FIXED :]
 
 
 def encode_rejection(rejection: Rejection) -> bytes:
@@ -200,15 +148,6 @@ def read_rejection(body: bytes) -> tuple[int, int, int]:
     return (body[1], body[2], body[3]) if len(body) >= 4 else (0, 0, 0)
 
 
-def _proposed(value: bytes) -> ProposedContext:
-    if len(value) < 4:
-        raise _invalid("presentation context item")
-    item = PresentationContextItemRQ()
-    uids = _known_uids(_items(value[4:]), _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX)
-    item.decode(_whole(_PROPOSED_CONTEXT, value[:4] + uids))
-    return ProposedContext(value[0], str(item.abstract_syntax or ""), tuple(str(uid) for uid in item.transfer_syntax))
-
-
 def _proposed_item(context: ProposedContext) -> PresentationContextItemRQ:
     abstract_syntax = AbstractSyntaxSubItem()
     abstract_syntax.abstract_syntax_name = UID(context.abstract_syntax)
@@ -218,22 +157,13 @@ def _proposed_item(context: ProposedContext) -> PresentationContextItemRQ:
     return item
 
 
-def _answered_item(context_id: int, answer: ContextAnswer) -> PresentationContextItemAC:
-    item = PresentationContextItemAC()
-    item.presentation_context_id = context_id
-    item.result_reason = int(answer.result)
-    # A refused context still carries a transfer syntax item, which the requestor shall not test (Table 9-18).
-    item.transfer_syntax_sub_item = [_transfer_syntax(answer.transfer_syntax or IMPLICIT_VR_LITTLE_ENDIAN)]
-    return item
-
-
 def _transfer_syntax(uid: str) -> TransferSyntaxSubItem:
     item = TransferSyntaxSubItem()
     item.transfer_syntax_name = UID(uid)
     return item
 
 
-def _user_information(maximum_length: int, *, window: bool = False) -> UserInformationItem:
+def _user_information(maximum_length: int, *, window: bool = False, roles: Mapping[str, Roles]) -> UserInformationItem:
     length = MaximumLengthSubItem()
     length.maximum_length_received = maximum_length
     implementation = ImplementationClassUIDSubItem()
@@ -247,8 +177,26 @@ def _user_information(maximum_length: int, *, window: bool = False) -> UserInfor
         operations.maximum_number_operations_invoked = 1
         operations.maximum_number_operations_performed = 1
         item.user_data.append(operations)
+    item.user_data.extend(_role_selection(sop_class, taken) for sop_class, taken in roles.items())
     item.user_data.append(version)
     return item
+
+
+def _role_selection(sop_class: str, roles: Roles) -> SCP_SCU_RoleSelectionSubItem:
+    item = SCP_SCU_RoleSelectionSubItem()
+    item.sop_class_uid = UID(sop_class)
+    item.scu_role, item.scp_role = int(roles.user), int(roles.provider)
+    return item
+
+
+def _roles(user_information: bytes) -> dict[str, Roles]:
+    """The role selections (PS3.7 Table D.3-9); one that is cut short, or whose UID is none, is stepped over."""
+    found = {}
+    for kind, value in _items(user_information):
+        uid, roles = value[2:-2].strip(b"\x00 "), value[-2:]
+        if kind == _ROLE_SELECTION and len(value) == 4 + int.from_bytes(value[:2], "big") and _UID.fullmatch(uid):
+            found[uid.decode("ascii")] = Roles(user=roles[0] == 1, provider=roles[1] == 1)
+    return found
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:

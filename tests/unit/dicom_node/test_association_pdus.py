@@ -12,7 +12,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from dicom_node import dimse, negotiation
 from dicom_node.admission import Rejection
 from dicom_node.contexts import ContextAnswer, ContextResult
-from dicom_node.negotiation import ProposedContext
+from dicom_node.negotiation import ProposedContext, Roles
 from dicom_node.upper_layer import ProtocolViolation
 
 CONTEXTS = (
@@ -37,6 +37,29 @@ def test_pynetdicom_reads_our_request():
         (c.context_id, str(c.abstract_syntax), tuple(c.transfer_syntax))
         for c in primitive.presentation_context_definition_list
     ] == [(c.context_id, c.abstract_syntax, c.transfer_syntaxes) for c in CONTEXTS]
+
+
+def test_role_selection_is_read_and_answered_as_pynetdicom_means_it():
+    commitment = "1.2.840.10008.1.20.1"
+    encoded = negotiation.encode_request("FROM", "TO", CONTEXTS, 0, provider_of=[commitment])
+    pdu = A_ASSOCIATE_RQ()
+    pdu.decode(encoded)
+    selection = pdu.user_information.role_selection[commitment]
+    assert (selection.scu_role, selection.scp_role) == (0, 1)
+    proposal = negotiation.read_request(encoded[6:])
+    assert proposal.roles == {commitment: Roles(user=False, provider=True)}
+    accepted = A_ASSOCIATE_AC()
+    accepted.decode(negotiation.encode_acceptance(encoded[6:], {}, 0, window=False, roles=proposal.roles))
+    selection = accepted.user_information.role_selection[commitment]
+    assert (selection.scu_role, selection.scp_role) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\x00", b"\x00\x09" + b"1.2.840.1", b"\x00\x03x.y\x00\x01", b"\xff\xff1.2\x00\x01"]
+)
+def test_a_role_selection_that_is_none_is_stepped_over(value: bytes):
+    request = negotiation.encode_request("FROM", "TO", CONTEXTS, 0)[6:]
+    assert negotiation.read_request(request + _item(0x50, _item(0x54, value))).roles == {}
 
 
 def test_we_read_our_request():
