@@ -38,6 +38,9 @@ class AllowedPeer:
         Compared after stripping padding, case-sensitive (PS3.8 9.3.2).
     network : str
         "" for anywhere, an address ("10.1.2.3") or a network ("10.1.2.0/24", "fd00::/8").
+    certificate : str
+        "" for any, or a :func:`triage.identifiers.certificate_name` that the peer's certificate must bear. The title
+        is then admitted over TLS only: without a certificate, anybody may claim it.
 
     Raises
     ------
@@ -47,13 +50,16 @@ class AllowedPeer:
 
     ae_title: str
     network: str = ""
+    certificate: str = ""
 
     def __post_init__(self) -> None:
         if self.network:
             ipaddress.ip_network(self.network)
 
-    def admits(self, calling_ae_title: str, address: str) -> bool:
+    def admits(self, calling_ae_title: str, address: str, certificate_names: frozenset[str] = frozenset()) -> bool:
         if calling_ae_title != self.ae_title:
+            return False
+        if self.certificate and self.certificate not in certificate_names:
             return False
         return not self.network or _in_network(address, self.network)
 
@@ -76,11 +82,18 @@ class AdmissionPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AssociationRequest:
-    """The part of an A-ASSOCIATE-RQ that decides on admission; titles as on the wire, padding included."""
+    """What decides on admission: of the A-ASSOCIATE-RQ (titles as on the wire, padding included) and its transport.
+
+    Attributes
+    ----------
+    certificate_names : frozenset of str
+        What the certificate of the peer says of it, verified by TLS; empty on a connection without TLS.
+    """
 
     calling_ae_title: str
     called_ae_title: str
     peer_address: str
+    certificate_names: frozenset[str] = frozenset()
     protocol_version: int = 1
     application_context_name: str = APPLICATION_CONTEXT_NAME
 
@@ -102,7 +115,8 @@ def decide(request: AssociationRequest, policy: AdmissionPolicy) -> Rejection | 
         calling = ae_title(request.calling_ae_title)
     except IdentifierError:
         return Rejection.CALLING_AE_TITLE_NOT_RECOGNISED
-    if policy.peers is not None and not any(p.admits(calling, request.peer_address) for p in policy.peers):
+    address, names = request.peer_address, request.certificate_names
+    if policy.peers is not None and not any(peer.admits(calling, address, names) for peer in policy.peers):
         return Rejection.CALLING_AE_TITLE_NOT_RECOGNISED
     return None
 

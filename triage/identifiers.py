@@ -12,6 +12,8 @@ from triage.errors import IdentifierError
 
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _ACCESSION_NUMBER = re.compile(r"[^\x00-\x1f\x7f\\]{0,64}")
 
 OWN_MANUFACTURER = "firstread"
@@ -68,6 +70,46 @@ def accession_number(text: str) -> str:
     if not _ACCESSION_NUMBER.fullmatch(stripped):
         raise IdentifierError("AccessionNumber has control characters, a backslash or more than 64 characters.")
     return stripped
+
+
+def certificate_name(text: str) -> str:
+    """What binds a peer to its certificate, in one spelling: a kind, a colon and a value.
+
+    ``DNS``, ``IP`` and ``URI`` are subject alternative names (RFC 5280 4.2.1.6), compared whole, without wildcards;
+    ``CN`` is the subject's common name, for certificates that have nothing else; ``SHA256`` is the fingerprint.
+
+    Raises
+    ------
+    IdentifierError
+        Another kind, or a value that is none of its kind.
+
+    Example
+    -------
+    >>> certificate_name("dns:CT1.Hospital.example")
+    'DNS:ct1.hospital.example'
+    """
+    kind, _, value = text.strip().partition(":")
+    kind = kind.upper()
+    match kind:
+        case "DNS" if _HOST_NAME.fullmatch(value.lower()):
+            return f"DNS:{value.lower()}"
+        case "IP" if address := _ip_address(value):
+            return f"IP:{address}"
+        case "SHA256" if _SHA256.fullmatch(digest := value.replace(":", "").lower()):
+            return f"SHA256:{digest}"
+        case "CN" | "URI" if value and value.isprintable():
+            return f"{kind}:{value}"
+    raise IdentifierError(
+        f"{text[:80]!r} names no certificate.",
+        next_step="Write DNS:name, IP:address, URI:uri, CN:common name or SHA256:64 hexadecimal digits.",
+    )
+
+
+def _ip_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return ""
 
 
 def derive_uid(*parts: str) -> str:

@@ -87,3 +87,27 @@ def test_codes_are_those_of_the_standard():
 def test_a_network_that_is_none_is_refused_at_once():
     with pytest.raises(ValueError, match="host bits"):
         AllowedPeer("A", "10.1.2.3/8")
+
+
+BOUND = AdmissionPolicy(
+    called_ae_titles=("NODE",),
+    peers=(AllowedPeer("CR1", certificate="DNS:cr1.example"), AllowedPeer("CT1", "10.2.0.0/16", "CN:ct one")),
+)
+
+
+@pytest.mark.parametrize(
+    ("calling", "address", "names", "admitted"),
+    [
+        ("CR1", "10.9.9.9", {"DNS:cr1.example", "SHA256:00"}, True),
+        ("CR1", "10.9.9.9", {"DNS:ct1.example"}, False),
+        ("CR1", "10.9.9.9", {"CN:cr1.example"}, False),
+        ("CR1", "10.9.9.9", set(), False),
+        ("CT1", "10.2.0.1", {"CN:ct one"}, True),
+        ("CT1", "10.3.0.1", {"CN:ct one"}, False),
+    ],
+)
+def test_a_title_bound_to_a_certificate_needs_that_certificate(calling, address, names, admitted):
+    expected = None if admitted else Rejection.CALLING_AE_TITLE_NOT_RECOGNISED
+    asked = request(calling, address=address, certificate_names=frozenset(names))
+    assert decide(asked, BOUND) is expected
+    assert Rejection.CALLING_AE_TITLE_NOT_RECOGNISED.value == (1, 1, 3)

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 from triage import errors
 from triage.errors import FirstreadError, IdentifierError, StateError
 from triage.findings import NotAnalysedReason, Score, ScoreKind, Urgency
-from triage.identifiers import PeerAddress, accession_number, ae_title, derive_uid, dicom_uid
+from triage.identifiers import PeerAddress, accession_number, ae_title, certificate_name, derive_uid, dicom_uid
 from triage.logging import configure, get_logger
 from triage.states import MACHINES, advance
 
@@ -133,3 +133,31 @@ def test_no_library_quotes_an_element_into_the_log(monkeypatch: pytest.MonkeyPat
 
 def raise_with_patient_data() -> None:
     raise ValueError("ZZCANARY^Jane is not a date")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("DNS:CT1.Hospital.example", "DNS:ct1.hospital.example"),
+        ("dns:ct1", "DNS:ct1"),
+        ("IP:10.0.0.5", "IP:10.0.0.5"),
+        ("ip:FD00:0::1", "IP:fd00::1"),
+        ("URI:urn:oid:1.2.3", "URI:urn:oid:1.2.3"),
+        (" CN:CT one ", "CN:CT one"),
+        ("sha256:" + ":".join(["AB"] * 32), "SHA256:" + "ab" * 32),
+        ("SHA256:" + "0" * 64, "SHA256:" + "0" * 64),
+    ],
+)
+def test_a_name_of_a_certificate_has_one_spelling(text: str, name: str) -> None:
+    assert certificate_name(text) == name
+    assert certificate_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ct1.example", "DNS:", "DNS:*.example", "DNS:a b", "IP:10.0.0.0/8", "SHA256:abc", "CN:", "CN:\n", "O:x"],
+)
+def test_what_names_no_certificate_is_refused(text: str) -> None:
+    with pytest.raises(IdentifierError) as caught:
+        certificate_name(text)
+    assert "SHA256:64 hexadecimal digits" in caught.value.next_step
