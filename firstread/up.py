@@ -124,7 +124,7 @@ class Supervisor:
                 log.error("part_died", name=part.name, status=status, restart_in_s=round(part.restart_at - now, 1))
             elif now >= part.restart_at:
                 deaths = part.deaths
-                self.parts[part.name] = fresh = self._launch(part.name)
+                self.parts[part.name] = fresh = self._launch(part.name, again=True)
                 fresh.deaths = deaths
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
@@ -166,11 +166,14 @@ class Supervisor:
         if self._lock is not None:
             self._lock.close()
 
-    def _launch(self, name: str) -> Part:
+    def _launch(self, name: str, *, again: bool = False) -> Part:
+        environment = self.settings.as_environment()
+        if again:  # a crash point is met once, or the part would never get past it
+            environment["FIRSTREAD_CRASH_AT"] = ""
         # A session of its own: Ctrl-C reaches only the supervisor, which then stops the parts in order.
         process = subprocess.Popen(
-            [sys.executable, "-m", "firstread", *PARTS[name]],
-            env={**os.environ, **self.settings.as_environment()},
+            [sys.executable, "-m", "firstread.supervised", str(os.getpid()), *PARTS[name]],
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Collection
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from celery import signals
 
 from dicom_node import results
 from models.inference import findings
-from triage.crash_points import kill_at
+from triage.crash_points import kill_at, nowhere
 from triage.errors import FirstreadError
 from triage.findings import ImageResult
 from triage.logging import configure, get_logger
@@ -33,8 +35,9 @@ log = get_logger(__name__)
 class Staff:
     """Gives each process of a worker its own workbench, made after the fork and never shared across it."""
 
-    def __init__(self, settings: Settings, queues: Collection[Queue]) -> None:
-        self._settings, self._queues = settings, queues
+    def __init__(self, settings: Settings, queues: Collection[Queue], processes: int) -> None:
+        self._settings, self._queues, self._processes = settings, queues, processes
+        self._born = RawValue(ctypes.c_int, 0)  # shared with the processes of the pool
         self._bench: Workbench | None = None
         self._pulse: Pulse | None = None
         self._pid = 0
@@ -48,6 +51,9 @@ class Staff:
     def start(self, **_: Any) -> None:
         """Open, load the networks, report alive. A bundle that cannot be loaded is said, and the rest goes on."""
         bench = self.bench()
+        self._born.value += 1
+        if self._born.value > self._processes:  # its predecessor died: a crash point is met once
+            bench.reached = nowhere
         bury_the_dead(bench.database, bench.settings.completion, bench.clock())
         analyses = Queue.ANALYSIS in self._queues
         if analyses:
@@ -91,10 +97,11 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
     Analyses run in processes of their own (prefork), because a decoder may crash and Python's threads cannot be
     stopped; a worker that only delivers uses threads, because it waits for the network.
     """
-    staff = Staff(settings, queues)
+    processes = Queue.ANALYSIS in queues
+    concurrency = settings.analysis_processes + (len(queues) > 1) if processes else DELIVERY_THREADS
+    staff = Staff(settings, queues, concurrency)
     app = create_celery(settings)
     tasks.register(app, staff.bench)
-    processes = Queue.ANALYSIS in queues
     bell = Bell(app, Workbench.open(settings).database, queues, utc_now, kill_at(settings.crash_at))
 
     def logging_of_this_process(**_: Any) -> None:
@@ -115,7 +122,6 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
         signals.worker_process_shutdown.connect(staff.stop, weak=False)
     else:
         signals.worker_init.connect(staff.start, weak=False)
-    concurrency = settings.analysis_processes + (len(queues) > 1) if processes else DELIVERY_THREADS
     app.worker_main(
         [
             "--quiet",

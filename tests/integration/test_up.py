@@ -90,6 +90,15 @@ def test_a_start_that_is_broken_off_leaves_no_part_behind(tmp_path: Path) -> Non
     assert all(gone(part) for part in parts)
 
 
+def test_a_supervisor_that_is_killed_takes_its_parts_along(up: Up) -> None:
+    parts = up.parts()
+    assert set(parts) == {"listen", "work", "deliver", "serve"}
+    workers = children(parts["work"])
+    up.process.kill()
+    for pid in (*parts.values(), *workers):
+        eventually(lambda pid=pid: gone(pid), f"process {pid} is gone")
+
+
 def test_parts_come_back_when_they_die_and_end_with_their_supervisor(up: Up) -> None:
     before = up.parts()
     assert set(before) == {"listen", "work", "deliver", "serve"}
