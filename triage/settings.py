@@ -27,6 +27,8 @@ from triage.completion import CompletionPolicy
 from triage.errors import FirstreadError, SettingsError
 from triage.identifiers import PeerAddress, ae_title, is_loopback
 from triage.priority import Breaker, Targets
+from triage.retention import Mode, RetentionPolicy
+from triage.states import Proof
 
 PREFIX: Final = "FIRSTREAD_"
 OUTSIDE_SETTINGS: Final = frozenset({"FIRSTREAD_CONFIG", "FIRSTREAD_TEST_DATA"})
@@ -138,7 +140,25 @@ class Settings(BaseSettings):
     delivery_hours: float = Field(default=72.0, gt=0)
     """How long a delivery is retried before it is DEAD."""
     min_free_megabytes: int = Field(default=1024, ge=0)
-    """Below this much free space new instances are refused with 0xA700, so that senders keep and retry them."""
+    """Below this much free space new instances are refused with 0xA700, so that senders keep and retry them; taken
+    again with a quarter more."""
+    min_free_percent: float = Field(default=1.0, ge=0, le=50)
+    """The same as a part of the file system; the greater of the two counts."""
+    min_free_inodes: int = Field(default=10_000, ge=0)
+    """The same for inodes: each file takes one, and a file system can run out of them with space left."""
+    retention: Mode = Mode.ROOM
+    """When files of finished studies are removed (rows stay): `never`; `room`, the oldest while less than
+    `retention_free_percent` is free; `age`, also whatever is older than `retention_days`. Nothing goes that is not
+    analysed, delivered with proof and free of warnings."""
+    retention_free_percent: float = Field(default=10.0, ge=0, le=90)
+    """Room is short below this part of the file system, and until a fifth more is free."""
+    retention_days: float = Field(default=30.0, ge=0, le=36500)
+    """Age, since the last image, from which a case may go although nobody has marked it as read here."""
+    retention_minimum_days: float = Field(default=7.0, ge=0, le=36500)
+    """Nothing younger is removed, however short room is: late images and second looks come in the first days."""
+    retention_needs_proof: Proof = Proof.READ_BACK
+    """What a destination must have shown before our copy of a result may go: `COMMITTED` it took responsibility,
+    `READ_BACK` it listed the object when asked, `ANSWERED` it said Success."""
     max_associations: int = Field(default=100, ge=1, le=10000)
     """Simultaneous DICOM associations; more are rejected as transient."""
     crash_at: str = ""
@@ -252,6 +272,16 @@ class Settings(BaseSettings):
             stat=self.target_minutes_stat,
             urgent=self.target_minutes_urgent,
             routine=self.target_minutes_routine,
+        )
+
+    @property
+    def retention_policy(self) -> RetentionPolicy:
+        return RetentionPolicy(
+            mode=self.retention,
+            days=self.retention_days,
+            minimum_days=self.retention_minimum_days,
+            free_percent=self.retention_free_percent,
+            needs_proof=self.retention_needs_proof,
         )
 
     @property
