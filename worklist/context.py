@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -14,19 +14,21 @@ from triage.database import Database
 from triage.identifiers import dicom_uid
 from triage.settings import Settings
 from worklist.live import Feed
+from worklist.snapshot import Snapshot
 
 Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Settings, rows, time (UTC), the live feed and the crash points of one application."""
+    """Settings, rows, time (UTC), the live feed, the crash points and the last list of one application."""
 
     settings: Settings
     database: Database
     clock: Clock
     feed: Feed
     reached: Reached = nowhere
+    snapshot: Snapshot[Any] = field(default_factory=Snapshot)
 
 
 def _context(request: Request) -> Context:

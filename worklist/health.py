@@ -20,7 +20,7 @@ from triage.repositories import heartbeats
 from triage.repositories.totals import Totals, totals
 from triage.tables import Heartbeat
 from worklist.context import Here
-from worklist.problems import problem
+from worklist.problems import problem, unavailable
 
 NEEDED: Final = ("listen", "work")
 """Parts without which nothing comes in or nothing is analysed."""
@@ -57,7 +57,7 @@ def readyz(request: Request, here: Here) -> Response:
         with here.database.read() as session:
             ages = beat_ages(session, here.clock())
     except DatabaseUnavailableError as error:
-        return problem(request, 503, str(error), parts={"database": None}, next_step=error.next_step)
+        return unavailable(request, error, parts={"database": None})
     missing = missing_parts(ages)
     parts = {"database": 0.0, **{part: ages.get(part) for part in (*NEEDED, *ages)}}
     if missing:

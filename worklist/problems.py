@@ -46,6 +46,12 @@ def problem(
     return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
+def unavailable(request: Request, error: FirstreadError, **more: Any) -> Response:
+    """503 with the time after which to ask again."""
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return problem(request, 503, str(error), headers=headers, next_step=error.next_step, **more)
+
+
 def wants_page(request: Request) -> bool:
     """True for a browser that navigates."""
     return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
@@ -61,8 +67,9 @@ def install(app: FastAPI) -> None:
 async def _firstread(request: Request, error: Exception) -> Response:
     assert isinstance(error, FirstreadError)  # noqa: S101 - what install() registered it for
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None
-    return problem(request, status, str(error), headers=headers, next_step=error.next_step)
+    if status == 503:
+        return unavailable(request, error)
+    return problem(request, status, str(error), next_step=error.next_step)
 
 
 async def _validation(request: Request, error: Exception) -> Response:

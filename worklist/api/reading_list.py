@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from triage.errors import DatabaseUnavailableError
 from triage.findings import Urgency
 from triage.repositories import worklist
 from triage.repositories.worklist import Filters, Place
@@ -22,8 +23,9 @@ from worklist import describe
 from worklist.api import cursor as cursors
 from worklist.context import Context, Here
 from worklist.live import Feed
-from worklist.problems import problem
+from worklist.problems import problem, unavailable
 from worklist.schemas import WorklistPage
+from worklist.snapshot import Kept
 
 HEARTBEAT_SECONDS: Final = 10
 STOP_SECONDS: Final = 1.0
@@ -37,7 +39,7 @@ router = APIRouter(tags=["worklist"])
 class ListQuery(BaseModel):
     """The query of the list, the same for API and page."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     status: str = Field(default="", pattern="^(|OPEN|ALL|UNREAD|CLAIMED|READ|RECEIVING|COMPLETE)$")
     """OPEN (the default): all that are not read. UNREAD, CLAIMED, READ: by reading status. RECEIVING, COMPLETE: open
@@ -72,22 +74,36 @@ class ListQuery(BaseModel):
         return cursors.decode(self.cursor) if self.cursor else None
 
 
-def read_page(here: Context, query: ListQuery) -> WorklistPage:
-    """One page of the list."""
+def read_page(here: Context, query: ListQuery, *, counted: bool = False) -> Kept:
+    """One page of the list, kept for the time when the database is away; with the counts of open cases if asked."""
     with here.database.read() as session:
         page = worklist.list_page(session, query.filters, query.after, query.limit)
         items = [describe.item(case) for case in page.cases]
-    return WorklistPage(items=items, next_cursor=cursors.encode(page.next) if page.next else None)
+        counts = worklist.open_counts(session) if counted else {}
+    next_cursor = cursors.encode(page.next) if page.next else None
+    kept = Kept(WorklistPage(items=items, next_cursor=next_cursor), here.clock(), counts)
+    here.snapshot.keep(query, kept)
+    return kept
 
 
-@router.get("/worklist", summary="The reading list, most urgent first")
-def list_worklist(here: Here, query: Annotated[ListQuery, Query()]) -> WorklistPage:
+@router.get("/worklist", summary="The reading list, most urgent first", response_model=WorklistPage)
+def list_worklist(request: Request, here: Here, query: Annotated[ListQuery, Query()]) -> WorklistPage | Response:
     """STAT first, then by due time (arrival + target of the class), ties by arrival in our tables.
 
     Pages follow the order by keyset: a case that moves up while you page appears again or not at all, none is lost
     between two pages that did not move.
+
+    While the database does not answer: 503, and where this process has read the same page before, the problem document
+    carries it as `items`, with `stale: true` and `as_of`.
     """
-    return read_page(here, query)
+    try:
+        return read_page(here, query).page
+    except DatabaseUnavailableError as error:
+        kept = here.snapshot.last(query)
+        if kept is None:
+            raise
+        old = kept.page.model_dump(mode="json")
+        return unavailable(request, error, stale=True, as_of=kept.at.isoformat().replace("+00:00", "Z"), **old)
 
 
 @router.get("/worklist/events", summary="What changes, live (server-sent events)", response_class=EventSourceResponse)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from triage.errors import DatabaseUnavailableError
 from triage.findings import Urgency
-from triage.repositories import worklist
 from worklist.api.reading_list import ListQuery, read_page
 from worklist.api.studies import read_detail
 from worklist.context import Context, Here, StudyUid
 from worklist.health import beat_ages, missing_parts
 from worklist.page.rendering import render
-from worklist.problems import problem
+from worklist.problems import RETRY_SECONDS, problem
 from worklist.signin import COOKIE, LIFETIME, WINDOW, Patience, Tokens
+from worklist.snapshot import Kept
 from worklist.timeline import condensed
 
 STATUSES: Final = {
@@ -36,13 +38,13 @@ Listing = Annotated[ListQuery, Query()]
 @router.get("/")
 def list_page(request: Request, here: Here, query: Listing) -> HTMLResponse:
     """The reading list."""
-    return render(request, "list.html", _list(here, query))
+    return _listed(request, here, query, "list.html")
 
 
 @router.get("/fragment/worklist")
 def list_fragment(request: Request, here: Here, query: Listing) -> HTMLResponse:
     """The part of the list page that changes."""
-    return render(request, "list_rows.html", _list(here, query))
+    return _listed(request, here, query, "list_rows.html")
 
 
 @router.get("/studies/{study_uid}")
@@ -63,20 +65,35 @@ def docs(request: Request) -> HTMLResponse:
     return render(request, "docs.html", {"api": request.app.openapi()})
 
 
-def _list(here: Context, query: ListQuery) -> dict[str, Any]:
-    page = read_page(here, query)
-    with here.database.read() as session:
-        counts = worklist.open_counts(session)
-        missing = missing_parts(beat_ages(session, here.clock()))
+def _listed(request: Request, here: Context, query: ListQuery, template: str) -> HTMLResponse:
+    """The list, or while the database is away the one last shown, which says so."""
+    try:
+        kept = read_page(here, query, counted=True)
+        with here.database.read() as session:
+            missing = missing_parts(beat_ages(session, here.clock()))
+    except DatabaseUnavailableError as error:
+        old = here.snapshot.last(query)
+        if old is None:
+            raise
+        headers = {"Retry-After": str(RETRY_SECONDS)}
+        context = _list(query, old, now=here.clock(), missing=[], lost=str(error))
+        return render(request, template, context, status=503, headers=headers)
+    return render(request, template, _list(query, kept, now=kept.at, missing=missing))
+
+
+def _list(query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lost: str = "") -> dict[str, Any]:
     chosen = query.model_dump(exclude_defaults=True, exclude={"cursor"}, mode="json")
+    following = kept.page.next_cursor
     return {
-        "items": page.items,
-        "counts": counts,
+        "items": kept.page.items,
+        "counts": kept.counts,
         "missing": missing,
-        "now": here.clock(),
+        "lost": lost,
+        "as_of": kept.at,
+        "now": now,
         "query": query,
         "query_string": urlencode(chosen | ({"cursor": query.cursor} if query.cursor else {})),
-        "next_page": "/?" + urlencode(chosen | {"cursor": page.next_cursor}) if page.next_cursor else None,
+        "next_page": "/?" + urlencode(chosen | {"cursor": following}) if following else None,
         "statuses": STATUSES,
         "urgencies": list(Urgency),
     }
