@@ -88,6 +88,31 @@ class PixelError(DicomError):
     next_step = "Open the image in a viewer; if it shows there, report the transfer syntax to us."
 
 
+class DecoderCrashError(PixelError):
+    """The process that decoded the image was killed by a signal, each time it tried."""
+
+    next_step = "Keep the file from other software until it is understood; report its transfer syntax to us."
+
+
+class DecodeTimeoutError(PixelError):
+    """Decoding took longer than ``decoder_seconds``."""
+
+    next_step = "If the image is sound and very large, raise FIRSTREAD_DECODER_SECONDS."
+
+
+class DecodeMemoryError(PixelError):
+    """Decoding needed more memory than ``decoder_megabytes``, or than the machine had."""
+
+    next_step = "If the image is sound and very large, raise FIRSTREAD_DECODER_MEGABYTES."
+
+
+class DecoderUnavailableError(FirstreadError):
+    """The process that decodes does not start; no image is to blame."""
+
+    next_step = "Check memory and process limits of this account; the installation needs numpy and imagecodecs."
+    retryable = True
+
+
 class BundleError(FirstreadError):
     """A model bundle is incomplete, inconsistent or altered."""
 

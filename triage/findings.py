@@ -57,6 +57,9 @@ class NotAnalysedReason(StrEnum):
     NO_PIXELS = "no_pixels"
     DECODE_ERROR = "decode_error"
     DECODER_CRASH = "decoder_crash"
+    DECODE_TIMEOUT = "decode_timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    BURNED_IN_ANNOTATION = "burned_in_annotation"
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     NO_BUNDLE = "no_bundle"
     OTHER_BUNDLE = "other_bundle"
@@ -84,7 +87,10 @@ _SENTENCES = {
     NotAnalysedReason.UNUSABLE_GEOMETRY: "too small or of an unusable shape",
     NotAnalysedReason.NO_PIXELS: "no pixel data",
     NotAnalysedReason.DECODE_ERROR: "pixel data cannot be decoded",
-    NotAnalysedReason.DECODER_CRASH: "decoding failed repeatedly",
+    NotAnalysedReason.DECODER_CRASH: "the image crashes its decoder",
+    NotAnalysedReason.DECODE_TIMEOUT: "decoding took too long",
+    NotAnalysedReason.OUT_OF_MEMORY: "decoding needs more memory than it may have",
+    NotAnalysedReason.BURNED_IN_ANNOTATION: "annotation is burnt into the image",
     NotAnalysedReason.OUT_OF_DISTRIBUTION: "unlike anything the model was made for",
     NotAnalysedReason.NO_BUNDLE: "no enabled bundle takes this image",
     NotAnalysedReason.OTHER_BUNDLE: "read by another bundle",

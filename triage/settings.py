@@ -135,6 +135,13 @@ class Settings(BaseSettings):
     """Target turnaround of ROUTINE; bounds the longest wait."""
     ai_stat_share: float = Field(default=0.4, gt=0, le=1)
     """Breaker: above this share of STAT by AI among the last cases, AI findings enter as URGENT."""
+    decoder_megabytes: int = Field(default=2048, ge=256, le=65536)
+    """Address space of the process that decodes compressed pixels; an image that needs more is not analysed."""
+    decoder_seconds: float = Field(default=20.0, gt=0, le=40)
+    """How long one image may take to decode; then its decoder is killed and the image is not analysed. Shorter than the
+    lease of an analysis: the largest radiograph takes a tenth of it."""
+    analyse_burned_in: bool = True
+    """Analyse images whose header says that annotation is burnt into the pixels; the case is flagged either way."""
     analysis_attempts: int = Field(default=3, ge=1, le=20)
     """Runs of one analysis before it is given up with its reason."""
     delivery_hours: float = Field(default=72.0, gt=0)
