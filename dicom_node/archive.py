@@ -23,12 +23,15 @@ from typing import Final, Self
 from dicom_node import part10
 from dicom_node.contexts import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from dicom_node.elements import walk
+from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.errors import DicomError, NotFoundError, StorageFullError
 from triage.instances import StoredFile
 
 _NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE))
 _WRITE_BACK: Final = 1024 * 1024
 """Bytes after which a growing file is handed to the disk."""
+FRONT: Final = 64 * 1024
+"""Bytes of a data set that are kept in memory while it arrives: they hold the header of almost every image."""
 _FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 
@@ -43,10 +46,13 @@ class Archive:
         Created with mode 0700 where missing.
     min_free_bytes : int
         Below this much free space :meth:`receive` refuses.
+    reached : callable
+        Told of each step towards durability; see :mod:`triage.crash_points`.
     """
 
     root: Path
     min_free_bytes: int = 0
+    reached: Reached = nowhere
 
     def __post_init__(self) -> None:
         for folder in (self.incoming, self.store, self.quarantined):
@@ -138,6 +144,22 @@ class Archive:
             incoming.write(data)
             return incoming.quarantine(reason, peer=peer)
 
+    def withdraw(self, stored: StoredFile, reason: str, *, peer: str = "") -> Path:
+        """Move a stored file that no row names into quarantine. Returns the path relative to the archive root.
+
+        Raises
+        ------
+        StorageFullError
+            The file could not be moved.
+        """
+        note = _note(reason, peer, stored.transfer_syntax_uid, stored.size, stored.sha256)
+        try:
+            return _set_aside(self, self.root / stored.relative_path, stored.relative_path.stem, note)
+        except FileNotFoundError:  # another association brought the same bytes and withdrew them first
+            return Path("quarantine", stored.relative_path.name)
+        except OSError as error:
+            raise _storage_error(error, "quarantine") from error
+
     def sweep(self, older_than: float) -> int:
         """Remove ``.part`` files that no association can still be writing.
 
@@ -171,9 +193,13 @@ class IncomingFile:
         self._digest = hashlib.sha256()
         self.transfer_syntax_uid = transfer_syntax_uid
         self._handed_over = 0
-        self._head_digest = ""
+        self._head = b""
+        self._unwritten = b""
+        self.front = bytearray()
+        """The first :data:`FRONT` bytes of the data set."""
         self.head_size = 0
         self.data_set_size = 0
+        self._kept = False
 
     @classmethod
     def create(cls, archive: Archive, head: bytes, transfer_syntax_uid: str) -> Self:
@@ -184,12 +210,8 @@ class IncomingFile:
         except OSError as error:
             raise _storage_error(error, "create") from error
         incoming = cls(archive, path, descriptor, transfer_syntax_uid)
-        try:
-            incoming._write(memoryview(head))
-        except BaseException:
-            incoming.discard()
-            raise
-        incoming._head_digest = hashlib.sha256(head).hexdigest()[:16]
+        # Written together with the first bytes of the data set.
+        incoming._head = incoming._unwritten = head
         incoming.head_size = len(head)
         return incoming
 
@@ -222,7 +244,13 @@ class IncomingFile:
         StorageFullError
             They could not be written.
         """
-        self._write(memoryview(data))
+        if self.data_set_size < FRONT:
+            self.front += data[: FRONT - self.data_set_size]
+        if self._unwritten:
+            self._write_both(self._unwritten, data)
+            self._unwritten = b""
+        else:
+            self._write(data)
         self._digest.update(data)
         self.data_set_size += len(data)
         if self.head_size + self.data_set_size - self._handed_over >= _WRITE_BACK:
@@ -251,13 +279,19 @@ class IncomingFile:
         relative = Path("store", name[:2], name)
         target = self._archive.root / relative
         size = self.head_size + self.data_set_size
+        reached = self._archive.reached
+        reached(CrashPoint.WRITTEN)
         try:
             self._flush()
+            reached(CrashPoint.FILE_SYNCED)
             if self._is_kept(target, digest):
                 self._path.unlink()
             else:
                 self._path.rename(target)
+            self._kept = True
+            reached(CrashPoint.RENAMED)
             _sync_folder(target.parent)
+            reached(CrashPoint.FOLDER_SYNCED)
         except OSError as error:
             self.discard()
             raise _storage_error(error, "commit") from error
@@ -278,39 +312,55 @@ class IncomingFile:
         StorageFullError
             A step failed; the bytes are gone.
         """
-        target = self._archive.quarantined / f"{self.sha256}.{self._head_digest}.dcm"
-        note = {
-            "reason": reason,
-            "peer": peer,
-            "transfer_syntax_uid": self.transfer_syntax_uid,
-            "size": self.size,
-            "sha256": self.sha256,
-        }
+        name = f"{self.sha256}.{hashlib.sha256(self._head).hexdigest()[:16]}"
+        note = _note(reason, peer, self.transfer_syntax_uid, self.size, self.sha256)
         try:
             self._flush()
-            target.with_suffix(".json").write_text(json.dumps(note, indent=1), encoding="utf-8")
-            self._path.rename(target)
-            _sync_folder(target.parent)
+            return _set_aside(self._archive, self._path, name, note)
         except OSError as error:
             self.discard()
             raise _storage_error(error, "quarantine") from error
-        return target.relative_to(self._archive.root)
+
+    def settle(self) -> None:
+        """Bring everything received so far into the file, for who wants to read it there.
+
+        Raises
+        ------
+        StorageFullError
+            It could not be written.
+        """
+        self._write(self._unwritten)
+        self._unwritten = b""
 
     def discard(self) -> None:
         """Forget the bytes; harmless after a commit."""
         self._close()
-        self._path.unlink(missing_ok=True)
+        if not self._kept:
+            self._path.unlink(missing_ok=True)
 
-    def _write(self, data: memoryview) -> None:
+    def _write_both(self, head: bytes, data: bytes | memoryview) -> None:
+        try:
+            written = os.writev(self._descriptor, (head, data))
+        except OSError as error:
+            raise _storage_error(error, "write") from error
+        if written < len(head):
+            self._write(head[written:])
+            written = len(head)
+        self._write(data[written - len(head) :])
+
+    def _write(self, data: bytes | memoryview) -> None:
         while data:
             try:
                 written = os.write(self._descriptor, data)
             except OSError as error:
                 raise _storage_error(error, "write") from error
+            if written == len(data):
+                return
             data = data[written:]
 
     def _flush(self) -> None:
         try:
+            self.settle()
             os.fsync(self._descriptor)
         finally:
             self._close()
@@ -359,6 +409,25 @@ def _data_set_digest(path: Path) -> str:
         head = part10.read_head(file.read(64 * 1024))
         file.seek(head.offset)
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _note(reason: str, peer: str, transfer_syntax_uid: str, size: int, sha256: str) -> dict[str, str | int]:
+    return {
+        "reason": reason,
+        "peer": peer,
+        "transfer_syntax_uid": transfer_syntax_uid,
+        "size": size,
+        "sha256": sha256,
+    }
+
+
+def _set_aside(archive: Archive, path: Path, name: str, note: dict[str, str | int]) -> Path:
+    """Into quarantine, with a note beside it."""
+    target = archive.quarantined / f"{name}.dcm"
+    target.with_suffix(".json").write_text(json.dumps(note, indent=1), encoding="utf-8")
+    path.rename(target)
+    _sync_folder(target.parent)
+    return target.relative_to(archive.root)
 
 
 def _sync_folder(folder: Path) -> None:

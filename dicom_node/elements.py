@@ -66,7 +66,13 @@ class Walk:
     pixels: PixelValue | None
 
 
-def walk(data: Buffer, transfer_syntax_uid: str, wanted: Collection[int], *, start: int = 0) -> Walk:
+class FrontExceededError(Exception):
+    """The walk came to bytes behind the front that it was given. Never leaves this package."""
+
+
+def walk(
+    data: Buffer, transfer_syntax_uid: str, wanted: Collection[int], *, start: int = 0, size: int | None = None
+) -> Walk:
     """Walk the top level of a data set up to and including the header of Pixel Data.
 
     Parameters
@@ -75,20 +81,27 @@ def walk(data: Buffer, transfer_syntax_uid: str, wanted: Collection[int], *, sta
         The encoded data set from ``start`` on; a memory map for files.
     wanted : collection of int
         Tags as 0xGGGGEEEE.
+    size : int, optional
+        Length of the whole when ``data`` is only its front; lengths are checked against the whole.
 
     Raises
     ------
+    FrontExceededError
+        The front does not reach to Pixel Data.
     DicomError
         A length reaches beyond the end, the encoding is not that of the transfer syntax, group 0002 or lower inside
         the data set, or one of the bounds of this module is passed. Names the tag, never a value.
     """
     truncated = False
+    if size is not None and size > len(data) and transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        raise FrontExceededError
     if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         with memoryview(data) as whole, whole[start:] as deflated:
             data, truncated = inflate(deflated, INFLATE_LIMIT)
-        start = 0
+        start, size = 0, None
     walker = _Walker(
         data,
+        size=size,
         implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
         big_endian=transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN,
         truncated=truncated,
@@ -113,10 +126,12 @@ def inflate(data: Buffer, limit: int) -> tuple[bytes, bool]:
 
 
 class _Walker:
-    def __init__(self, data: Buffer, *, implicit: bool, big_endian: bool, truncated: bool) -> None:
+    def __init__(self, data: Buffer, *, size: int | None, implicit: bool, big_endian: bool, truncated: bool) -> None:
         order = ">" if big_endian else "<"
         self._data = data
-        self._end = len(data)
+        self._end = len(data) if size is None else size
+        # Where the bytes at hand end, if that is before the end: a header of 12 bytes must begin before.
+        self._front = len(data) - 12 if len(data) < self._end else self._end
         self._implicit = implicit
         self._truncated = truncated
         self._tag = struct.Struct(order + "HH").unpack_from
@@ -129,6 +144,8 @@ class _Walker:
         repeated: set[int] = set()
         while position < self._end:
             if self._end - position < 8:
+                if position > self._front:
+                    raise FrontExceededError
                 if self._truncated or not any(self._data[position : self._end]):
                     break
                 raise DicomError("The data set ends inside an element.")
@@ -146,6 +163,8 @@ class _Walker:
                 break
             self._check(tag, value, length)
             if tag in wanted:
+                if value + min(length, MAXIMUM_VALUE) > len(self._data):
+                    raise FrontExceededError
                 found = bytes(self._data[value : value + min(length, MAXIMUM_VALUE)])
                 if values.setdefault(tag, found) != found:
                     repeated.add(tag)
@@ -159,6 +178,8 @@ class _Walker:
             raise DicomError(f"The data set has more than {MAXIMUM_ELEMENTS} elements and items.")
         if self._end - position < 8:
             raise DicomError("The data set ends inside an element.")
+        if position > self._front:
+            raise FrontExceededError
         group, element = self._tag(self._data, position)
         tag = group << 16 | element
         vr = bytes(self._data[position + 4 : position + 6])
@@ -196,7 +217,7 @@ class _Walker:
                     self._check(owner, position, length)
                     position += length
                 continue
-            if self._end - position >= 8 and self._is_item_end(position):
+            if self._end - position >= 8 and self._front >= position and self._is_item_end(position):
                 levels.pop()
                 position += 8
                 continue

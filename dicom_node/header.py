@@ -98,9 +98,12 @@ def read_header(source: Path | bytes, transfer_syntax_uid: str = "") -> Instance
             return parse(data, transfer_syntax_uid or head.transfer_syntax_uid, start=head.offset)
 
 
-def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0) -> InstanceHeader:
-    """:func:`read_header` for a data set that begins at ``start`` of a buffer."""
-    found = walk(data, transfer_syntax_uid, _WANTED, start=start)
+def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0, size: int | None = None) -> InstanceHeader:
+    """:func:`read_header` for a data set that begins at ``start`` of a buffer.
+
+    With ``size``, the buffer is only the front of a data set of so many bytes; see :func:`dicom_node.elements.walk`.
+    """
+    found = walk(data, transfer_syntax_uid, _WANTED, start=start, size=size)
     fields: dict[str, str] = {}
     for tag, (name, attribute) in _IDENTITY.items():
         fields[name] = _uid(found, tag, attribute)

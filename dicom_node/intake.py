@@ -5,10 +5,13 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, Self
 
 from dicom_node import header as headers
 from dicom_node.archive import Archive, IncomingFile
+from dicom_node.elements import FrontExceededError
+from triage.crash_points import CrashPoint
 from triage.errors import DicomError, FirstreadError, IdentifierError
 from triage.identifiers import dicom_uid
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, StoredFile
@@ -192,7 +195,10 @@ class Reception:
         except FirstreadError as error:
             log.error("instance_not_recorded", association=arrival.association_uid, error=type(error).__name__)
             raise
-        log.info(
+        self._intake.archive.reached(CrashPoint.COMMITTED)
+        if outcome is IntakeOutcome.MISPLACED:
+            self._withdraw(stored, arrival)
+        log.debug(
             "instance_received",
             association=arrival.association_uid,
             sop_instance_uid=header.sop_instance_uid,
@@ -201,9 +207,18 @@ class Reception:
         )
         return outcome
 
+    def _withdraw(self, stored: StoredFile, arrival: Arrival) -> None:
+        """A data set whose series belongs to another study: from the store into quarantine."""
+        error = IdentityMismatchError("SeriesInstanceUID (0020,000E) belongs to another study.")
+        kept = self._intake.archive.withdraw(stored, str(error), peer=_peer(arrival))
+        self._tell(error, kept, arrival)
+        raise error
+
     def _set_aside(self, error: DicomError, arrival: Arrival) -> None:
         """Keep the bytes in quarantine and have that recorded."""
-        kept = self._file.quarantine(str(error), peer=f"{arrival.calling_ae_title}@{arrival.peer_address}")
+        self._tell(error, self._file.quarantine(str(error), peer=_peer(arrival)), arrival)
+
+    def _tell(self, error: DicomError, kept: Path, arrival: Arrival) -> None:
         log.warning("instance_quarantined", association=arrival.association_uid, file=kept.name, reason=str(error))
         self._intake.tell_quarantined(
             QuarantinedObject(
@@ -223,18 +238,23 @@ class Reception:
         """The header, checked against what was announced."""
         if not self.size:
             raise DicomError("The data set is empty.")
-        self._file.hand_over()  # the disk writes while the processor reads
-        syntax, start = self._file.transfer_syntax_uid, self._file.head_size
-        with (
-            self._file.path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            header = headers.parse(data, syntax, start=start)
+        file = self._file
+        file.hand_over()  # the disk writes while the processor reads
+        try:
+            header = headers.parse(file.front, file.transfer_syntax_uid, size=file.data_set_size)
+        except FrontExceededError:
+            file.settle()
+            with file.path.open("rb") as whole, mmap.mmap(whole.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                header = headers.parse(data, file.transfer_syntax_uid, start=file.head_size)
         if header.sop_instance_uid != self._sop_instance_uid:
             raise IdentityMismatchError("SOPInstanceUID (0008,0018) is not the one in the command set.")
         if header.sop_class_uid != self._sop_class_uid:
             raise IdentityMismatchError("SOPClassUID (0008,0016) is not the one in the command set.")
         return header
+
+
+def _peer(arrival: Arrival) -> str:
+    return f"{arrival.calling_ae_title}@{arrival.peer_address}"
 
 
 def _utc_now() -> datetime:

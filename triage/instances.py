@@ -19,6 +19,8 @@ class IntakeOutcome(StrEnum):
     """Known UID, other header, same pixels: kept as the next version (a PACS re-sends after a name correction)."""
     CONFLICT = "CONFLICT"
     """Known UID, other pixels, study, series or class: both files kept, the first stays current, answered 0xA900."""
+    MISPLACED = "MISPLACED"
+    """New UID in a series that belongs to another study: no row; bytes in quarantine, answered 0xA900."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

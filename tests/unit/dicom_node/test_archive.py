@@ -107,7 +107,7 @@ def test_a_failed_write_leaves_nothing(archive, monkeypatch):
         raise OSError(errno.ENOSPC, "injected")
 
     with incoming:
-        monkeypatch.setattr(os, "write", fail)
+        monkeypatch.setattr(os, "writev", fail)
         with pytest.raises(StorageFullError, match="ENOSPC"):
             incoming.write(b"abc")
         monkeypatch.undo()
