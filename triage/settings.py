@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -49,6 +49,9 @@ class Destination(BaseModel):
     heat_map: bool = True
     """Send the Secondary Capture with the heat map. Marking an image is a regulatory question (a device that marks
     regions is not a triage-only device under 21 CFR 892.2080), so a site can switch it off per destination."""
+    commitment: Literal["auto", "off", "required"] = "auto"
+    """What counts as proof that a result arrived: ``auto`` asks for storage commitment, or for the object by C-FIND
+    where the destination has no commitment; ``required`` takes nothing but commitment; ``off`` asks for nothing."""
 
     @field_validator("address")
     @classmethod
@@ -146,6 +149,8 @@ class Settings(BaseSettings):
     """Runs of one analysis before it is given up with its reason."""
     delivery_hours: float = Field(default=72.0, gt=0)
     """How long a delivery is retried before it is DEAD."""
+    commitment_hours: float = Field(default=24.0, gt=0)
+    """How long a destination may take to prove that it holds a result; after that the result is sent again."""
     min_free_megabytes: int = Field(default=1024, ge=0)
     """Below this much free space new instances are refused with 0xA700, so that senders keep and retry them; taken
     again with a quarter more."""

@@ -57,7 +57,7 @@ class CommitmentStatus(StrEnum):
     """A request for storage commitment (PS3.4 annex J)."""
 
     REQUESTED = "REQUESTED"
-    """N-ACTION answered with Success; the N-EVENT-REPORT is awaited."""
+    """The destination is to be asked (the row's reason says why it was not yet), or was, and its report is awaited."""
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     """The report lists objects that the destination does not hold; these are sent again."""
@@ -95,11 +95,17 @@ ANALYSIS: Final[Transitions] = {
     AnalysisStatus.FAILED: frozenset({AnalysisStatus.QUEUED}),
 }
 DELIVERY: Final[Transitions] = {
-    DeliveryStatus.PENDING: frozenset({DeliveryStatus.SENDING, DeliveryStatus.DEAD}),
+    DeliveryStatus.PENDING: frozenset(
+        {
+            DeliveryStatus.SENDING,
+            DeliveryStatus.DEAD,
+            DeliveryStatus.COMMITTED,  # a late report made the resend needless
+        }
+    ),
     DeliveryStatus.SENDING: frozenset({DeliveryStatus.PENDING, DeliveryStatus.SENT, DeliveryStatus.DEAD}),
     DeliveryStatus.SENT: frozenset({DeliveryStatus.COMMITTED, DeliveryStatus.PENDING}),
-    DeliveryStatus.COMMITTED: frozenset(),
-    DeliveryStatus.DEAD: frozenset({DeliveryStatus.PENDING}),  # by a person
+    DeliveryStatus.COMMITTED: frozenset({DeliveryStatus.PENDING}),  # by a person: the archive lost what it held
+    DeliveryStatus.DEAD: frozenset({DeliveryStatus.PENDING, DeliveryStatus.COMMITTED}),  # by a person; a late report
 }
 COMMITMENT: Final[Transitions] = {
     CommitmentStatus.REQUESTED: frozenset(
