@@ -35,6 +35,7 @@ def serve(settings: Settings) -> None:
     import uvicorn  # noqa: PLC0415 - half a second that the other parts need not wait
 
     from worklist.app import create_app  # noqa: PLC0415
+    from worklist.connections import BoundedProtocol  # noqa: PLC0415
 
     configure(part="serve", as_json=settings.log_json)
     database = Database(settings.database)
@@ -46,6 +47,7 @@ def serve(settings: Settings) -> None:
             create_app(settings, database),
             host=settings.bind,
             port=settings.http_port,
+            http=BoundedProtocol,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -22,8 +22,8 @@ from triage.logging import get_logger
 from triage.settings import Settings
 from worklist.bodies import BodyRefusedError, read_body, replay, require_plain_json
 from worklist.context import Clock
-from worklist.problems import problem, wants_page
-from worklist.signin import NOBODY_SIGNS_IN, Tokens, cookie_value, sign_in_needed
+from worklist.problems import problem, too_many, wants_page
+from worklist.signin import NOBODY_SIGNS_IN, Patience, Tokens, cookie_value, sign_in_needed
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/sign-in"})
 OPEN_PREFIX: Final = "/static/"
@@ -57,6 +57,7 @@ class Guard:
         self._clock = clock
         self._sign_in_needed = sign_in_needed(settings)
         self._hosts = LOOPBACK_NAMES | {settings.bind.lower(), *extra_hosts}
+        self._failures = Patience()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,19 +66,23 @@ class Guard:
         request = Request(scope, receive)
         asked = request.headers.get("x-request-id", "")
         request.state.request_id = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
-        started = False
+        started, unread = False, _has_body(request)
 
         async def send_guarded(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                _seal(MutableHeaders(scope=message), request)
+                headers = MutableHeaders(scope=message)
+                _seal(headers, request)
+                if unread:  # or the server would go on reading what nobody wants, for as long as it comes
+                    headers["Connection"] = "close"
             await send(message)
 
         try:
             answer = self._refuse(request) or self._app
             if answer is self._app and request.method not in _SAFE_METHODS:
                 body = await read_body(request)
+                unread = False
                 if body and request.url.path not in FORM_PATHS:
                     require_plain_json(body)
                 receive = replay(body, receive)
@@ -93,23 +98,25 @@ class Guard:
                 await answer(scope, receive, send_guarded)
 
     def _refuse(self, request: Request) -> Response | None:
-        path = request.url.path
         if not self._sign_in_needed and _host_name(request) not in self._hosts:
             return problem(
                 request, 400, "The Host header names another machine; this node answers only to its own names."
             )
-        changes = request.method not in _SAFE_METHODS
-        if changes and not _from_own_origin(request):
-            return problem(request, 403, "Requests that change something are taken from this origin only.")
-        if changes and path not in FORM_PATHS and not _carries_json(request):
-            return problem(request, 415, "Send application/json.")
+        if request.method not in _SAFE_METHODS:
+            return _refuse_change(request) or self._refuse_caller(request)
+        return self._refuse_caller(request)
+
+    def _refuse_caller(self, request: Request) -> Response | None:
+        path = request.url.path
         who = self._who(request)
-        if who is None and path not in OPEN_PATHS and not path.startswith(OPEN_PREFIX):
-            if wants_page(request) and not changes and not path.startswith("/fragment/"):
-                return RedirectResponse(f"/sign-in?next={quote(path)}", status_code=303)
-            return problem(request, 401, "Sign in, or send a Bearer token.", headers={"WWW-Authenticate": "Bearer"})
-        request.state.who = who or ""
-        return None
+        if who is not None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
+            request.state.who = who or ""
+            return None
+        if wants_page(request) and request.method in _SAFE_METHODS and not path.startswith("/fragment/"):
+            return RedirectResponse(f"/sign-in?next={quote(path)}", status_code=303)
+        if "authorization" in request.headers and self._guesses(request):
+            return too_many(request)
+        return problem(request, 401, "Sign in, or send a Bearer token.", headers={"WWW-Authenticate": "Bearer"})
 
     def _who(self, request: Request) -> str | None:
         if not self._sign_in_needed:
@@ -119,6 +126,17 @@ class Guard:
             return self._tokens.owner(token.strip())
         return self._tokens.cookie_owner(cookie_value(request.headers.get("cookie", "")), self._clock())
 
+    def _guesses(self, request: Request) -> bool:
+        """Count a wrong token; True for an address that has sent too many.
+
+        Right tokens pass all the same: whoever guesses at 24 random characters gets nowhere, and one forgotten script
+        must not shut out everybody behind the same proxy.
+        """
+        address, now = request.client.host if request.client else "", self._clock()
+        tired = self._failures.exhausted(address, now)
+        self._failures.count(address, now)
+        return tired
+
 
 def _seal(headers: MutableHeaders, request: Request) -> None:
     for name, value in _HEADERS.items():
@@ -126,6 +144,20 @@ def _seal(headers: MutableHeaders, request: Request) -> None:
     headers["X-Request-ID"] = request.state.request_id
     if not request.url.path.startswith(OPEN_PREFIX):
         headers["Cache-Control"] = "no-store"  # patient data stays out of every cache
+
+
+def _refuse_change(request: Request) -> Response | None:
+    if not _from_own_origin(request):
+        return problem(request, 403, "Requests that change something are taken from this origin only.")
+    if request.url.path not in FORM_PATHS and not _carries_json(request):
+        return problem(request, 415, "Send application/json.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        return problem(request, 415, "Send the body uncompressed.", headers={"Accept-Encoding": "identity"})
+    return None
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 def _host_name(request: Request) -> str:
@@ -146,7 +178,7 @@ def _from_own_origin(request: Request) -> bool:
 def _carries_json(request: Request) -> bool:
     kind = request.headers.get("content-type")
     if kind is None:  # an empty body needs no type
-        return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+        return not _has_body(request)
     return kind.partition(";")[0].strip().lower() == "application/json"
 
 

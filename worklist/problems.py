@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from triage.errors import DatabaseUnavailableError, FirstreadError, IdentifierError, NotFoundError, StateError
 from worklist.page.rendering import render
+from worklist.signin import WINDOW
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
@@ -50,6 +51,12 @@ def unavailable(request: Request, error: FirstreadError, **more: Any) -> Respons
     """503 with the time after which to ask again."""
     headers = {"Retry-After": str(RETRY_SECONDS)}
     return problem(request, 503, str(error), headers=headers, next_step=error.next_step, **more)
+
+
+def too_many(request: Request) -> Response:
+    """429 for an address that signs in, or fails to, too often."""
+    headers = {"Retry-After": str(int(WINDOW.total_seconds()))}
+    return problem(request, 429, "Too many sign-ins from this address; wait a minute.", headers=headers)
 
 
 def wants_page(request: Request) -> bool:

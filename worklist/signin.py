@@ -24,6 +24,9 @@ NOBODY_SIGNS_IN: Final = "local"
 """Name in the audit trail on a node that only this machine reaches."""
 
 FAILURES: Final = 10
+"""Wrong tokens of one address within :data:`WINDOW`."""
+SIGN_INS: Final = 60
+"""Sign-ins of one address within :data:`WINDOW`, also right ones: a reading room behind one proxy stays below."""
 WINDOW: Final = timedelta(minutes=1)
 _ADDRESSES: Final = 1000
 
@@ -84,22 +87,23 @@ def cookie_value(header: str) -> str:
 
 
 class Patience:
-    """Counts failed sign-ins per address: after :data:`FAILURES` within :data:`WINDOW` an address has to wait."""
+    """Counts something per address: after ``limit`` times within :data:`WINDOW` an address has to wait."""
 
-    def __init__(self) -> None:
-        self._failures: OrderedDict[str, deque[datetime]] = OrderedDict()
+    def __init__(self, limit: int = FAILURES) -> None:
+        self._limit = limit
+        self._times: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def exhausted(self, address: str, now: datetime) -> bool:
-        recent = self._failures.get(address, deque())
+        recent = self._times.get(address, deque())
         while recent and recent[0] <= now - WINDOW:
             recent.popleft()
-        return len(recent) >= FAILURES
+        return len(recent) >= self._limit
 
-    def failed(self, address: str, now: datetime) -> None:
-        self._failures.setdefault(address, deque(maxlen=FAILURES)).append(now)
-        self._failures.move_to_end(address)
-        while len(self._failures) > _ADDRESSES:
-            self._failures.popitem(last=False)
+    def count(self, address: str, now: datetime) -> None:
+        self._times.setdefault(address, deque(maxlen=self._limit)).append(now)
+        self._times.move_to_end(address)
+        while len(self._times) > _ADDRESSES:
+            self._times.popitem(last=False)
 
 
 def _digest(text: str) -> bytes:

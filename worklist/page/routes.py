@@ -16,8 +16,8 @@ from worklist.api.studies import read_detail
 from worklist.context import Context, Here, StudyUid
 from worklist.health import beat_ages, missing_parts
 from worklist.page.rendering import render
-from worklist.problems import RETRY_SECONDS, problem
-from worklist.signin import COOKIE, LIFETIME, WINDOW, Patience, Tokens
+from worklist.problems import RETRY_SECONDS, too_many
+from worklist.signin import COOKIE, FAILURES, LIFETIME, SIGN_INS, Patience, Tokens
 from worklist.snapshot import Kept
 from worklist.timeline import condensed
 
@@ -114,7 +114,7 @@ def _case(here: Context, study_uid: str) -> dict[str, Any]:
 def sign_in_routes(tokens: Tokens) -> APIRouter:
     """``/sign-in`` and ``/sign-out``, the only routes that take a form."""
     doors = APIRouter(include_in_schema=False)
-    patience = Patience()
+    failures, sign_ins = Patience(FAILURES), Patience(SIGN_INS)
 
     @doors.get("/sign-in")
     def form(request: Request, next: str = "/") -> HTMLResponse:  # noqa: A002 - the name in the query
@@ -124,14 +124,14 @@ def sign_in_routes(tokens: Tokens) -> APIRouter:
     async def sign_in(request: Request, here: Here) -> Response:
         now = here.clock()
         address = request.client.host if request.client else ""
-        if patience.exhausted(address, now):
-            wait = {"Retry-After": str(int(WINDOW.total_seconds()))}
-            return problem(request, 429, "Too many failed sign-ins; wait a minute.", headers=wait)
+        if failures.exhausted(address, now) or sign_ins.exhausted(address, now):
+            return too_many(request)
+        sign_ins.count(address, now)
         fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
         target = _local(fields.get("next", ["/"])[0])
         owner = tokens.owner(fields.get("token", [""])[0].strip())
         if owner is None:
-            patience.failed(address, now)
+            failures.count(address, now)
             return render(request, "sign_in.html", {"next": target, "failed": True}, status=401)
         answer = RedirectResponse(target, status_code=303)
         answer.set_cookie(

@@ -237,8 +237,8 @@ def test_guessing_tokens_is_slowed_down(house: Any, outside: TestClient) -> None
 def test_patience_forgets_addresses_in_the_end() -> None:
     patience = Patience()
     for number in range(5000):
-        patience.failed(str(number), NOON)
-    assert len(patience._failures) == 1000
+        patience.count(str(number), NOON)
+    assert len(patience._times) == 1000
     assert not patience.exhausted("4999", NOON + timedelta(seconds=1))
 
 
