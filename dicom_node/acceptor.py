@@ -20,6 +20,7 @@ from dicom_node.association import AssociationEnd, AssociationSummary
 from dicom_node.contexts import ContextAnswer, ContextResult, answer
 from dicom_node.dimse import CommandField, CommandSet, CommandSetError
 from dicom_node.intake import Intake
+from dicom_node.proposal import Proposal, encode_acceptance, read_proposal
 from dicom_node.store_scp import Answer, Operation, RefusedOperation
 from dicom_node.upper_layer import (
     AbortReason,
@@ -113,7 +114,7 @@ class Acceptor:
             if pdu.type is not PduType.ASSOCIATE_RQ:
                 raise ProtocolViolation(f"{pdu.type.name} before A-ASSOCIATE", AbortReason.UNEXPECTED_PDU)
             body = self._connection.body(pdu)
-            proposal = negotiation.read_request(body)
+            proposal = read_proposal(body)
             request = AssociationRequest(
                 calling_ae_title=proposal.calling_ae_title,
                 called_ae_title=proposal.called_ae_title,
@@ -181,15 +182,15 @@ class Acceptor:
         self._connection.send_abort(reason)
         self._linger = _LINGER_SECONDS
 
-    def _accept(self, body: bytes, proposal: negotiation.Proposal) -> None:
+    def _accept(self, body: bytes, proposal: Proposal) -> None:
         answers: dict[int, ContextAnswer] = {}
-        for context in proposal.contexts:
+        for context in proposal.contexts():
             reply = answers[context.context_id] = answer(
                 context.abstract_syntax, context.transfer_syntaxes, services=self._services
             )
             if reply.result is ContextResult.ACCEPTANCE:
                 self._contexts[context.context_id] = (context.abstract_syntax, reply.transfer_syntax)
-        acceptance = negotiation.encode_acceptance(
+        acceptance = encode_acceptance(
             body,
             answers,
             self._limits.maximum_pdu,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from pydicom.uid import UID
@@ -30,7 +30,7 @@ from pynetdicom.pdu_items import (
 )
 
 from dicom_node.admission import Rejection
-from dicom_node.contexts import IMPLICIT_VR_LITTLE_ENDIAN, ContextAnswer, ContextResult
+from dicom_node.contexts import ContextAnswer, ContextResult
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.upper_layer import AbortReason, ProtocolViolation
 
@@ -49,7 +49,6 @@ _ANSWERED_CONTEXT: Final = 0x21
 _TRANSFER_SYNTAX: Final = 0x40
 _USER_INFORMATION: Final = 0x50
 _MAXIMUM_LENGTH: Final = 0x51
-_ROLE_SELECTION: Final = 0x54
 
 _UID: Final = re.compile(rb"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 
@@ -108,7 +107,7 @@ def encode_request(
     pdu.variable_items = [
         ApplicationContextItem(),
         *(_proposed_item(context) for context in contexts),
-        _user_information(maximum_length, roles=dict.fromkeys(provider_of, Roles(user=False, provider=True))),
+        user_information(maximum_length, roles=dict.fromkeys(provider_of, Roles(user=False, provider=True))),
     ]
     return bytes(pdu.encode())
 
@@ -163,7 +162,8 @@ def _transfer_syntax(uid: str) -> TransferSyntaxSubItem:
     return item
 
 
-def _user_information(maximum_length: int, *, window: bool = False, roles: Mapping[str, Roles]) -> UserInformationItem:
+def user_information(maximum_length: int, *, window: bool = False, roles: Mapping[str, Roles]) -> UserInformationItem:
+    """Who we are, the longest P-DATA-TF we take, our roles; ``window``: one operation at a time (PS3.7 D.3.3.3)."""
     length = MaximumLengthSubItem()
     length.maximum_length_received = maximum_length
     implementation = ImplementationClassUIDSubItem()
@@ -187,16 +187,6 @@ def _role_selection(sop_class: str, roles: Roles) -> SCP_SCU_RoleSelectionSubIte
     item.sop_class_uid = UID(sop_class)
     item.scu_role, item.scp_role = int(roles.user), int(roles.provider)
     return item
-
-
-def _roles(user_information: bytes) -> dict[str, Roles]:
-    """The role selections (PS3.7 Table D.3-9); one that is cut short, or whose UID is none, is stepped over."""
-    found = {}
-    for kind, value in _items(user_information):
-        uid, roles = value[2:-2].strip(b"\x00 "), value[-2:]
-        if kind == _ROLE_SELECTION and len(value) == 4 + int.from_bytes(value[:2], "big") and _UID.fullmatch(uid):
-            found[uid.decode("ascii")] = Roles(user=roles[0] == 1, provider=roles[1] == 1)
-    return found
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -13,6 +13,7 @@ from dicom_node import dimse, negotiation
 from dicom_node.admission import Rejection
 from dicom_node.contexts import ContextAnswer, ContextResult
 from dicom_node.negotiation import ProposedContext, Roles
+from dicom_node.proposal import MAXIMUM_ITEMS, encode_acceptance, read_proposal
 from dicom_node.upper_layer import ProtocolViolation
 
 CONTEXTS = (
@@ -46,10 +47,10 @@ def test_role_selection_is_read_and_answered_as_pynetdicom_means_it():
     pdu.decode(encoded)
     selection = pdu.user_information.role_selection[commitment]
     assert (selection.scu_role, selection.scp_role) == (0, 1)
-    proposal = negotiation.read_request(encoded[6:])
+    proposal = read_proposal(encoded[6:])
     assert proposal.roles == {commitment: Roles(user=False, provider=True)}
     accepted = A_ASSOCIATE_AC()
-    accepted.decode(negotiation.encode_acceptance(encoded[6:], {}, 0, window=False, roles=proposal.roles))
+    accepted.decode(encode_acceptance(encoded[6:], {}, 0, window=False, roles=proposal.roles))
     selection = accepted.user_information.role_selection[commitment]
     assert (selection.scu_role, selection.scp_role) == (0, 1)
 
@@ -59,12 +60,12 @@ def test_role_selection_is_read_and_answered_as_pynetdicom_means_it():
 )
 def test_a_role_selection_that_is_none_is_stepped_over(value: bytes):
     request = negotiation.encode_request("FROM", "TO", CONTEXTS, 0)[6:]
-    assert negotiation.read_request(request + _item(0x50, _item(0x54, value))).roles == {}
+    assert read_proposal(request + _item(0x50, _item(0x54, value))).roles == {}
 
 
 def test_we_read_our_request():
-    proposal = negotiation.read_request(negotiation.encode_request("FROM", "TO", CONTEXTS, 0)[6:])
-    assert proposal.contexts == CONTEXTS
+    proposal = read_proposal(negotiation.encode_request("FROM", "TO", CONTEXTS, 0)[6:])
+    assert proposal.contexts() == CONTEXTS
     assert proposal.calling_ae_title.strip() == "FROM"
     assert proposal.maximum_length == 0
 
@@ -75,7 +76,7 @@ def test_pynetdicom_reads_our_acceptance_and_rejection():
         1: ContextAnswer(ContextResult.ACCEPTANCE, "1.2.840.10008.1.2"),
         3: ContextAnswer(ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED),
     }
-    encoded = negotiation.encode_acceptance(request, answers, 1048576, window=True)
+    encoded = encode_acceptance(request, answers, 1048576, window=True)
     accepted = A_ASSOCIATE_AC()
     accepted.decode(encoded)
     primitive = accepted.to_primitive()
@@ -94,51 +95,101 @@ def test_pynetdicom_reads_our_acceptance_and_rejection():
 
 def test_unknown_items_are_stepped_over():
     request = negotiation.encode_request("FROM", "TO", CONTEXTS, 0)[6:] + b"\x77\x00\x00\x02hi"
-    assert negotiation.read_request(request).contexts == CONTEXTS
+    assert read_proposal(request).contexts() == CONTEXTS
 
 
 def test_unknown_sub_items_are_stepped_over():
     unknown = b"\x77\x00\x00\x02hi"
     context = b"\x03\x00\x00\x00" + _item(0x30, b"1.2.840.10008.1.1") + unknown + _item(0x40, b"1.2.840.10008.1.2")
     user = unknown + _item(0x51, b"\x00\x00\x40\x00") + _item(0x58, b"\xff\xff")
-    proposal = negotiation.read_request(_FIXED + _item(0x20, context) + _item(0x50, user))
-    assert proposal.contexts == (ProposedContext(3, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
+    proposal = read_proposal(_FIXED + _item(0x20, context) + _item(0x50, user))
+    assert proposal.contexts() == (ProposedContext(3, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
     assert proposal.maximum_length == 0x4000
 
 
 @pytest.mark.parametrize("uid", [b"", b"\xff\xfe", b"1." * 40 + b"1", b"1.02.3", b"one"])
 def test_a_context_of_something_that_is_no_uid_is_there_but_names_nothing(uid):
     context = b"\x01\x00\x00\x00" + _item(0x30, uid) + _item(0x40, uid) + _item(0x40, b"1.2.840.10008.1.2")
-    proposal = negotiation.read_request(_FIXED + _item(0x10, uid) + _item(0x20, context))
-    assert proposal.contexts == (ProposedContext(1, "", ("1.2.840.10008.1.2",)),)
+    proposal = read_proposal(_FIXED + _item(0x10, uid) + _item(0x20, context))
+    assert proposal.contexts() == (ProposedContext(1, "", ("1.2.840.10008.1.2",)),)
     assert proposal.application_context_name == ""
 
 
 def test_padded_uids_are_read():
     context = b"\x01\x00\x00\x00" + _item(0x30, b"1.2.840.10008.1.1\x00") + _item(0x40, b"1.2.840.10008.1.2 ")
-    proposal = negotiation.read_request(_FIXED + _item(0x20, context))
-    assert proposal.contexts == (ProposedContext(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
+    proposal = read_proposal(_FIXED + _item(0x20, context))
+    assert proposal.contexts() == (ProposedContext(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
 
 
 @pytest.mark.parametrize("title", [b" " * 16, b"\xff" * 16, b"A\\B".ljust(16), bytes(16)])
 def test_odd_ae_titles_are_read_for_admission_and_repeated_in_an_acceptance(title):
     body = b"\x00\x01\x00\x00" + title + title + bytes(32)
-    proposal = negotiation.read_request(body)
+    proposal = read_proposal(body)
     assert proposal.calling_ae_title.encode("latin-1") == title
-    assert negotiation.encode_acceptance(body, {}, 0, window=False)[10:42] == title * 2
+    assert encode_acceptance(body, {}, 0, window=False)[10:42] == title * 2
 
 
 @pytest.mark.parametrize("ids", [(1, 1), (2, 3)])
 def test_context_ids_must_be_odd_and_unique(ids):
     contexts = [ProposedContext(i, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)) for i in ids]
     with pytest.raises(ProtocolViolation):
-        negotiation.read_request(negotiation.encode_request("A", "B", contexts, 0)[6:])
+        read_proposal(negotiation.encode_request("A", "B", contexts, 0)[6:]).contexts()
+
+
+def _unknown_items(count: int) -> bytes:
+    return b"\x77\x00\x00\x00" * count
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        _unknown_items(MAXIMUM_ITEMS + 1),
+        _item(0x50, _unknown_items(MAXIMUM_ITEMS + 1)),
+        _item(0x20, b"\x01\x00\x00\x00" + _unknown_items(MAXIMUM_ITEMS + 1)),
+        b"".join(_item(0x20, bytes([(2 * n + 1) & 255, 0, 0, 0])) for n in range(129)),
+    ],
+    ids=["items", "user items", "syntaxes", "contexts"],
+)
+def test_a_request_with_too_many_of_anything_is_a_violation(items):
+    with pytest.raises(ProtocolViolation, match="number of"):
+        read_proposal(_FIXED + items).contexts()
+    fewer = _unknown_items(MAXIMUM_ITEMS - 1) + _item(0x50, _unknown_items(MAXIMUM_ITEMS))
+    assert read_proposal(_FIXED + fewer).contexts() == ()
+
+
+def test_who_calls_is_known_before_any_context_is_looked_into():
+    proposal = read_proposal(_FIXED + _item(0x10, b"1.2.840.10008.3.1.1.1") + _item(0x20, b"\x02no context"))
+    assert (proposal.calling_ae_title.strip(), proposal.application_context_name) == ("FROM", "1.2.840.10008.3.1.1.1")
+    with pytest.raises(ProtocolViolation):
+        proposal.contexts()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(ContextResult),
+            st.sampled_from(["1.2.840.10008.1.2", "1.2.840.10008.1.2.4.90"]),
+        ),
+        max_size=128,
+    ),
+    st.booleans(),
+)
+def test_pynetdicom_reads_every_acceptance(results, window):
+    answers = {
+        2 * n + 1: ContextAnswer(result, syntax if result is ContextResult.ACCEPTANCE else "")
+        for n, (result, syntax) in enumerate(results)
+    }
+    encoded = encode_acceptance(_FIXED, answers, 16384, window=window)
+    accepted = A_ASSOCIATE_AC()
+    accepted.decode(encoded)
+    assert accepted.encode() == encoded
+    assert negotiation.read_acceptance(encoded[6:]).answers == answers
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_request_or_a_violation(tail):
     body = negotiation.encode_request("A", "B", CONTEXTS, 0)[6:74] + tail
-    for decode in (negotiation.read_request, negotiation.read_acceptance):
+    for decode in (lambda data: read_proposal(data).contexts(), negotiation.read_acceptance):
         try:
             decode(body)
         except ProtocolViolation as error:
@@ -151,10 +202,10 @@ def test_a_damaged_request_is_a_request_or_a_violation(data):
     for _ in range(data.draw(st.integers(1, 6))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:
-        proposal = negotiation.read_request(bytes(body))
+        contexts = read_proposal(bytes(body)).contexts()
     except ProtocolViolation:
         return
-    assert all(context.context_id & 1 for context in proposal.contexts)
+    assert all(context.context_id & 1 for context in contexts)
 
 
 def test_pynetdicom_reads_our_store_request_and_response():

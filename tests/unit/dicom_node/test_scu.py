@@ -23,6 +23,7 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 from dicom_node import dimse, negotiation, outgoing, scu
 from dicom_node.admission import Rejection
 from dicom_node.contexts import ContextAnswer, ContextResult
+from dicom_node.proposal import encode_acceptance, read_proposal
 from dicom_node.requestor import Timeouts
 from dicom_node.scu import SendOutcome, StatusClass, StoreSession, classify, echo, send
 from dicom_node.stand_in_pacs import StandInPacs
@@ -94,9 +95,9 @@ def accept(sock: socket.socket) -> None:
     _, body = read_pdu(sock)
     answers = {
         context.context_id: ContextAnswer(ContextResult.ACCEPTANCE, context.transfer_syntaxes[0])
-        for context in negotiation.read_request(body).contexts
+        for context in read_proposal(body).contexts()
     }
-    sock.sendall(negotiation.encode_acceptance(body, answers, 16384, window=False))
+    sock.sendall(encode_acceptance(body, answers, 16384, window=False))
 
 
 def read_store(sock: socket.socket) -> dimse.CommandSet:
