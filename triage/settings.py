@@ -28,6 +28,7 @@ from triage.errors import FirstreadError, SettingsError
 from triage.identifiers import PeerAddress, ae_title, is_loopback
 from triage.priority import Breaker, Targets
 from triage.retention import Mode, RetentionPolicy
+from triage.setting_rules import check_destination, check_file, check_token, check_url
 from triage.states import Proof
 
 PREFIX: Final = "FIRSTREAD_"
@@ -124,7 +125,7 @@ class Settings(BaseSettings):
     """Threads of one inference on CPU; 0 for one per core."""
     analysis_processes: int = Field(default=1, ge=1, le=64)
     """Processes that analyse in parallel; one inference already uses all cores."""
-    quiet_seconds: float = Field(default=60.0, ge=0, le=3600)
+    quiet_seconds: float = Field(default=60.0, gt=0, le=3600)
     """A study is complete after this long without a new instance (all but radiographs)."""
     quiet_seconds_radiograph: float = Field(default=0.0, ge=0, le=3600)
     """The same for CR and DX, counted from the end of the sending association."""
@@ -218,9 +219,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _safe(self) -> Self:
         for token in self.http_tokens:
-            name, colon, secret = token.partition(":")
-            if not (name and colon) or len(secret) < 24:
-                raise ValueError("http_tokens: each is name:token with a token of at least 24 characters")
+            check_token(token)
         if not self.on_loopback:
             if not self.calling_ae_titles:
                 raise ValueError(
@@ -231,14 +230,11 @@ class Settings(BaseSettings):
                     f"bind {self.bind} is reachable from other machines: http_tokens must list who may sign in"
                 )
         for destination in self.destinations:
-            peer = destination.peer
-            own = peer.ae_title == self.ae_title and peer.port == self.dicom_port
-            if own and peer.host in (self.bind, "localhost", "127.0.0.1", "::1"):
-                raise ValueError(
-                    f"destination {destination.address} is this node itself: results would come back for ever"
-                )
+            check_destination(destination.peer, own_title=self.ae_title, own_port=self.dicom_port, bind=self.bind)
         if bool(self.broker_url) and self.database_url.startswith("sqlite"):
             raise ValueError("broker_url is for several hosts and needs a PostgreSQL database_url")
+        check_url("database_url", self.database_url, may_lack_password=True)  # ~/.pgpass, a certificate
+        check_url("broker_url", self.broker_url)
         return self
 
     @property
@@ -345,6 +341,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     config = os.environ.get("FIRSTREAD_CONFIG")
     if config and not Path(config).is_file():
         raise SettingsError(f"FIRSTREAD_CONFIG names {config}, which is not a file.")
+    check_file(Path(config or "firstread.toml"))
     try:
         return Settings(**{k: v for k, v in (overrides or {}).items() if v is not None})
     except ValidationError as error:

@@ -1,0 +1,123 @@
+"""What a site must not set: secrets that are none, destinations that are no PACS. Each rule says why and what to do."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from triage.errors import SettingsError
+from triage.identifiers import PeerAddress, is_loopback
+
+TOKEN_LENGTH: Final = 24
+PLACEHOLDERS: Final = re.compile(
+    r"change.?me|placeholder|password|secret|default|example|random characters|your.?token|[<>]", re.IGNORECASE
+)
+"""Text that is meant to be replaced; in 24 random characters it does not occur."""
+WEAK_PASSWORDS: Final = frozenset({"", "postgres", "redis", "firstread", "admin", "root", "1234", "12345678"})
+METADATA_HOSTS: Final = frozenset({"metadata", "metadata.google.internal", "instance-data"})
+METADATA_ADDRESSES: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
+"""Of clouds; most use a link-local one."""
+SECRETS: Final = frozenset({"http_tokens", "database_url", "broker_url"})
+_NUMERIC: Final = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
+
+
+def check_token(token: str) -> None:
+    """``name:token`` that nobody guesses.
+
+    Raises
+    ------
+    ValueError
+        Too short, or still the text of an example. The message does not repeat it.
+    """
+    name, colon, secret = token.partition(":")
+    if not (name and colon) or len(secret) < TOKEN_LENGTH:
+        raise ValueError(f"http_tokens: each is name:token with a token of at least {TOKEN_LENGTH} characters")
+    if PLACEHOLDERS.search(secret):
+        raise ValueError(
+            "http_tokens: a token is still the placeholder of an example; make one with `openssl rand -hex 24`"
+        )
+
+
+def check_url(name: str, url: str, *, may_lack_password: bool = False) -> None:
+    """A URL whose password, where the host is another machine, is not empty, a product's default or a placeholder.
+
+    Raises
+    ------
+    ValueError
+        The message does not repeat it.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname or is_loopback(parts.hostname):
+        return
+    if parts.password is None and may_lack_password:
+        return
+    password = parts.password or ""
+    if password.lower() in WEAK_PASSWORDS or PLACEHOLDERS.search(password):
+        raise ValueError(f"{name}: no password, or a default one, for {parts.hostname}; give that account a random one")
+
+
+def check_destination(peer: PeerAddress, *, own_title: str, own_port: int, bind: str) -> None:
+    """An address that a PACS can have.
+
+    Raises
+    ------
+    ValueError
+        This node itself, an address of the cloud's metadata service, or none that takes a connection.
+    """
+    if peer.ae_title == own_title and peer.port == own_port and peer.host in (bind, "localhost", "127.0.0.1", "::1"):
+        raise ValueError(f"destination {peer} is this node itself: results would come back for ever")
+    host = peer.host.lower().rstrip(".")
+    address = _address(host)
+    if host in METADATA_HOSTS or address in METADATA_ADDRESSES or (address is not None and address.is_link_local):
+        raise ValueError(f"destination {peer} is a link-local or metadata address, which is no PACS")
+    if address is not None and (address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF):
+        raise ValueError(f"destination {peer} is no address of one machine")
+    loopback = host == "localhost" or (address is not None and address.is_loopback)
+    if loopback and not is_loopback(bind):
+        raise ValueError(
+            f"destination {peer} is on loopback, but bind {bind} opens this node to the network: "
+            "name the PACS by its network address"
+        )
+
+
+def check_file(path: Path) -> None:
+    """A configuration file that holds secrets is closed to other users.
+
+    Raises
+    ------
+    SettingsError
+        Everybody on this machine can read the secrets in it.
+    """
+    try:
+        values: Mapping[str, Any] = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # TOML's own, and text that is no UTF-8
+        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8 text"
+        raise SettingsError(f"{path} is not TOML: {where}.") from None
+    if path.stat().st_mode & 0o004 and SECRETS & values.keys():
+        held = ", ".join(sorted(SECRETS & values.keys()))
+        raise SettingsError(f"{path} holds {held} and everybody can read it.", next_step=f"Run `chmod 600 {path}`.")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that the resolver would take ``host`` for without asking anybody ("127.1", "0xa9fea9fe"), if any."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        if not _NUMERIC.fullmatch(host):
+            return None
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
