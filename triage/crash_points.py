@@ -48,6 +48,10 @@ class CrashPoint(StrEnum):
     """The destination has answered, no row says so."""
     PRIORITY_SET = "priority_set"
     """A person's class is on the row and in the audit trail, in an open transaction."""
+    GIVEN_UP = "given_up"
+    """Rows say that files are removed; the files are still there."""
+    UNLINKED = "unlinked"
+    """The files are unlinked, no row says so."""
 
 
 Reached = Callable[[CrashPoint], None]

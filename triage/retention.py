@@ -16,6 +16,9 @@ from triage.states import AnalysisStatus, DeliveryStatus, Proof, terminal
 
 NEED_A_PERSON: Final = frozenset({"identity_changed", "no_identity"})
 """Flags that a person settles by reading the case. Any other flag keeps the files: nobody may have the other copy."""
+EARLIER: Final = 1.25
+ENOUGH: Final = 1.2
+"""So much more than the mark is made free before removing stops."""
 _ARRIVED: Final = frozenset({DeliveryStatus.SENT, DeliveryStatus.COMMITTED})
 _STRENGTH: Final = {proof: strength for strength, proof in enumerate(Proof, start=1)}
 
@@ -83,6 +86,14 @@ class RetentionPolicy:
     def proofs(self) -> frozenset[Proof]:
         """Proofs that suffice."""
         return frozenset(proof for proof in Proof if _STRENGTH[proof] >= _STRENGTH[self.needs_proof])
+
+    def marks(self, total: int, refused_below: int) -> tuple[int, int]:
+        """(room is short below, and until) in the unit of the arguments: bytes, or inodes.
+
+        At the latest a quarter above the mark below which new data is refused: room is made before that.
+        """
+        begin = max(int(total * self.free_percent / 100), int(refused_below * EARLIER))
+        return begin, int(begin * ENOUGH)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

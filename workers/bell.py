@@ -23,6 +23,7 @@ LOOK_SERVER: Final = 0.05  # seconds; one small query
 LOOK_ANYWAY: Final = 0.5  # seconds; rows become due by time alone
 RING_AGAIN: Final = 0.1  # seconds between two rings of the same task while rows stay due
 SWEEP_EVERY: Final = 30.0  # seconds
+RETAIN_EVERY: Final = 60.0  # seconds
 STALE: Final = 10.0  # seconds after which an unheard ring is dropped
 
 log = get_logger(__name__)
@@ -89,6 +90,8 @@ class Bell(threading.Thread):
                     self._ring(Task.COMPLETE)
                 if self._last(Task.SWEEP) + SWEEP_EVERY <= time.monotonic():
                     self._ring(Task.SWEEP)
+                if self._last(Task.RETAIN) + RETAIN_EVERY <= time.monotonic():
+                    self._ring(Task.RETAIN)
 
     def _ring(self, task: Task, argument: str = "") -> None:
         if time.monotonic() - self._last(task, argument) < RING_AGAIN:

@@ -18,3 +18,4 @@ class Task(StrEnum):
     DELIVER = "firstread.deliver"
     COMPLETE = "firstread.complete"
     SWEEP = "firstread.sweep"
+    RETAIN = "firstread.retain"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers import analysis, delivery, housekeeping
+from workers import analysis, delivery, housekeeping, retention
 from workers.names import Task
 from workers.workbench import Workbench
 
@@ -34,10 +34,14 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         housekeeping.bury_the_dead(here.database, here.settings.completion, here.clock())
         housekeeping.sweep_incoming(here)
 
+    def retain() -> None:
+        retention.make_room(bench())
+
     for name, body in (
         (Task.ANALYSE, analyse),
         (Task.DELIVER, deliver),
         (Task.COMPLETE, complete),
         (Task.SWEEP, sweep),
+        (Task.RETAIN, retain),
     ):
         app.task(body, name=name)
