@@ -14,6 +14,8 @@ class AssociationEnd(StrEnum):
     """By the peer, in order."""
     STOPPED = "STOPPED"
     """By this node, which is shutting down."""
+    LIMIT_REACHED = "LIMIT_REACHED"
+    """By this node: it went on for too long, sent too much, or held its place without storing anything."""
     ABORTED = "ABORTED"
     """A-ABORT by the peer."""
     LOST = "LOST"
