@@ -30,6 +30,7 @@ STUDY_ROOT_FIND: Final = str(StudyRootQueryRetrieveInformationModelFind)
 STORAGE_SOP_CLASSES: Final[tuple[str, ...]] = tuple(str(c.abstract_syntax) for c in AllStoragePresentationContexts)
 """The storage classes that the conformance statement lists by name (PS3.4 Table B.5-1 and retired ones)."""
 
+_KNOWN_STORAGE: Final = frozenset(STORAGE_SOP_CLASSES)
 STANDARD_ROOT: Final = "1.2.840.10008."
 _STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
 
@@ -119,7 +120,7 @@ def is_storage(sop_class_uid: str) -> bool:
     Known storage classes; unknown ones below the standard's storage root (newer than this software, or retired);
     private ones, which can be nothing else on a storage port. Other services of the standard are not.
     """
-    if sop_class_uid in STORAGE_SOP_CLASSES:
+    if sop_class_uid in _KNOWN_STORAGE:
         return True
     uid = UID(sop_class_uid, validation_mode=IGNORE)  # what a peer proposes is not for the log
     if not uid.startswith(STANDARD_ROOT):
