@@ -229,14 +229,26 @@ def settings() -> None:
 
 
 @database_commands.command()
-def upgrade(data: Data = None) -> None:
-    """Bring the database to this version's schema; makes it when there is none.
+def upgrade(
+    data: Data = None,
+    backed_up: Annotated[
+        bool, typer.Option("--backed-up", help="There is a backup; needed on PostgreSQL, SQLite is copied first.")
+    ] = False,
+) -> None:
+    """Bring the database to this version's schema; makes it when there is none. Stop the node before.
 
     Example: `firstread db upgrade`
     """
-    from firstread.up import prepare  # noqa: PLC0415
+    from datetime import UTC, datetime  # noqa: PLC0415
 
-    prepare(settings_of(data=data))
+    from firstread import ground, schema  # noqa: PLC0415
+
+    chosen, now = settings_of(data=data), datetime.now(UTC)
+    ground.require_sane_clock(now)
+    ground.make_folders(chosen)
+    copy = schema.upgrade(chosen, now=now, backed_up=backed_up)
+    if copy is not None:
+        Console().print(f"The database as it was: {copy}", highlight=False, soft_wrap=True)
 
 
 @database_commands.command()

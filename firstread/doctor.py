@@ -12,6 +12,7 @@ from enum import StrEnum
 from rich.console import Console
 
 from dicom_node.scu import echo
+from firstread import ground
 from models.registry import Registry
 from triage.database import Database
 from triage.errors import FirstreadError
@@ -43,6 +44,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything; a failing check is a finding, never an exception."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _exposure,
+        _clock,
+        _ground,
         _disk,
         _database,
         _ports,
@@ -76,6 +79,19 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
     else:
         listed = f"{len(settings.calling_ae_titles)} peers may send, {len(settings.http_tokens)} tokens may sign in"
         yield Finding("access", Grade.GOOD, listed)
+
+
+def _clock(_settings: Settings) -> Iterator[Finding]:
+    now = utc_now()
+    ground.require_sane_clock(now)
+    yield Finding("clock", Grade.GOOD, f"{now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _ground(settings: Settings) -> Iterator[Finding]:
+    if settings.archive.is_dir():
+        ground.require_one_device(settings.archive)
+    for doubt, advice in ground.doubts(settings):
+        yield Finding("data directory", Grade.WARNING, doubt, advice)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

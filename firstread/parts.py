@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 
+from firstread.ground import require_sane_clock
 from triage.database import Database
 from triage.errors import SettingsError
 from triage.logging import configure
@@ -20,6 +21,7 @@ from workers.workbench import utc_now
 def work(settings: Settings, queues: frozenset[Queue]) -> None:
     """Run a Celery worker for some or all queues."""
     configure(part="work", as_json=settings.log_json)
+    require_sane_clock(utc_now())
     Database(settings.database).require_current()
     run_worker(settings, queues)
 
@@ -38,6 +40,7 @@ def serve(settings: Settings) -> None:
     from worklist.connections import BoundedProtocol  # noqa: PLC0415
 
     configure(part="serve", as_json=settings.log_json)
+    require_sane_clock(utc_now())
     database = Database(settings.database)
     database.require_current()
     pulse = Pulse(database, "serve", utc_now, {"port": settings.http_port})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, Final
 
+from firstread.ground import hold, make_folders, require_sane_clock
+from firstread.schema import make_or_require
 from triage.database import Database
 from triage.errors import FirstreadError, SettingsError
 from triage.logging import get_logger
@@ -68,11 +69,14 @@ class Supervisor:
         Raises
         ------
         SettingsError
-            The data directory cannot be used, or another ``up`` already runs on it.
+            The clock or the data directory cannot be used, another ``up`` already runs on it, or the database has
+            another schema.
         """
         signal.signal(signal.SIGTERM, self._request_stop)
-        prepare(self.settings)
-        self._lock = lock(self.settings)
+        require_sane_clock(utc_now())
+        make_folders(self.settings)
+        self._lock = hold(self.settings.data / "up.lock", "`firstread up`")
+        make_or_require(self.settings)
         for name in PARTS:
             self.parts[name] = self._launch(name)
 
@@ -180,40 +184,3 @@ class Supervisor:
             start_new_session=True,
         )
         return Part(name, process, time.monotonic())
-
-
-def lock(settings: Settings) -> IO[str]:
-    """Hold the data directory for this ``up``; the lock goes with the process, however it ends.
-
-    Raises
-    ------
-    SettingsError
-        Another ``firstread up`` runs on the same directory.
-    """
-    file = (settings.data / "up.lock").open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise SettingsError(
-            f"Another `firstread up` runs on {settings.data}.", next_step="Stop it, or give this one its own --data."
-        ) from None
-    return file
-
-
-def prepare(settings: Settings) -> None:
-    """Make the data directory and bring the database to this version's schema.
-
-    Raises
-    ------
-    SettingsError
-        The directory cannot be written.
-    """
-    try:
-        for folder in (settings.data, settings.archive, settings.results):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise SettingsError(f"The data directory {settings.data} cannot be used: {error.strerror}.") from error
-    database = Database(settings.database)
-    database.migrate()
-    database.dispose()
