@@ -1,8 +1,9 @@
-"""The DICOM port: accepts connections, gives each a thread, and ends them all in order.
+"""The DICOM ports: accepts connections, gives each a thread, and ends them all in order.
 
 A connection is first *silent*: it has sent no association request yet. Silent ones live in a small waiting room
 and never count as associations; when the room is full its oldest goes, so that a peer which speaks at once always
-gets in, however many sockets somebody else holds open.
+gets in, however many sockets somebody else holds open. A TLS handshake is part of the silence: the connection's own
+thread takes it, within the same time.
 """
 
 from __future__ import annotations
@@ -10,37 +11,45 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from dicom_node.acceptor import Acceptor, Limits, Service
 from dicom_node.admission import AdmissionPolicy, AllowedPeer, Rejection
 from dicom_node.association import AssociationSummary
+from dicom_node.association_table import AssociationTable
 from dicom_node.intake import Intake
-from dicom_node.upper_layer import Connection
+from dicom_node.ports import OpenPort, open_port
+from dicom_node.secured import TlsConnection, TlsFailed
+from dicom_node.tls import TlsFiles, acceptor_context
+from dicom_node.upper_layer import Connection, UpperLayerError
 from triage.errors import SettingsError
 from triage.identifiers import is_loopback
 from triage.logging import get_logger
 
-_BACKLOG: Final = 512
+_ALERT_SECONDS: Final = 1.0
+"""For a peer to read why its handshake was refused."""
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListenerConfig:
-    """Everything a site can set about the DICOM port.
+    """Everything a site can set about the DICOM ports.
 
     Attributes
     ----------
     ae_title : str
         Our AE title; requests that call another one are rejected unless ``any_called_ae_title``.
     bind, port
-        Address and port to listen on; port 0 takes a free one.
+        Address and port to listen on without TLS; port 0 takes a free one, None opens none.
+    tls_port, tls
+        Port to listen on with TLS, and what to present and trust there; both or neither.
     peers : tuple of AllowedPeer
         Who may send. Empty: everybody, which is refused unless ``bind`` is loopback.
     maximum_associations, maximum_associations_per_address : int
@@ -61,7 +70,9 @@ class ListenerConfig:
 
     ae_title: str
     bind: str = "127.0.0.1"
-    port: int = 11112
+    port: int | None = 11112
+    tls_port: int | None = None
+    tls: TlsFiles | None = None
     any_called_ae_title: bool = False
     peers: tuple[AllowedPeer, ...] = ()
     maximum_associations: int = 100
@@ -104,17 +115,43 @@ class ListenerConfig:
             maximum_data_set=self.maximum_data_set,
         )
 
+    def open_ports(self, now: datetime) -> tuple[OpenPort, ...]:
+        """Listen on every port; nobody accepts yet.
+
+        Raises
+        ------
+        SettingsError
+            A port or a certificate cannot be used, or no port is set.
+        """
+        if self.port is None and self.tls_port is None:
+            raise SettingsError("Neither a plain nor a TLS port is set: nobody could send.")
+        context = None
+        if self.tls_port is not None:
+            if self.tls is None:
+                raise SettingsError(f"The TLS port {self.tls_port} needs a certificate.")
+            context = acceptor_context(self.tls, now)
+        wanted = ((self.port, None), (self.tls_port, context))
+        return tuple(open_port(self.bind, number, tls) for number, tls in wanted if number is not None)
+
+    def table(self, *, shared: bool = False) -> AssociationTable:
+        """Places for the associations of all processes that listen on these ports."""
+        return AssociationTable(self.maximum_associations, self.maximum_associations_per_address, shared=shared)
+
 
 Opened = Callable[[AssociationSummary], None]
 
 
 class Listener:
-    """Storage and Verification provider on one port.
+    """Storage and Verification provider on the ports of one node.
 
     Parameters
     ----------
     intake : Intake
         Takes custody of every instance.
+    ports : sequence of OpenPort, optional
+        Already open, shared with other processes; opened by :meth:`start` otherwise.
+    table : AssociationTable, optional
+        Shared with them too.
     on_association_open, on_association_closed : callable, optional
         Told of each association that was accepted, in its thread. A failure in one is logged and harms nobody.
     services : mapping, optional
@@ -129,6 +166,8 @@ class Listener:
         on_association_open: Opened | None = None,
         on_association_closed: Opened | None = None,
         services: Mapping[str, Service] | None = None,
+        ports: Sequence[OpenPort] = (),
+        table: AssociationTable | None = None,
     ) -> None:
         self._config = config
         self._policy = config.policy
@@ -139,21 +178,25 @@ class Listener:
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, tuple[Connection, str]] = {}
         self._silent: dict[threading.Thread, float] = {}
-        self._associations: Counter[str] = Counter()
-        self._port = config.port
-        self._server: socket.socket | None = None
+        self._table = table or config.table()
+        self._ports = tuple(ports)
         self._accepting: threading.Thread | None = None
         self._wake, self._waker = socket.socketpair()
 
     @property
     def port(self) -> int:
-        """The port in use, also when 0 was asked for."""
-        return self._port
+        """The plain port in use, also when 0 was asked for; 0 when there is none."""
+        return next((port.number for port in self._ports if port.tls is None), 0)
+
+    @property
+    def tls_port(self) -> int:
+        """The same of the TLS port."""
+        return next((port.number for port in self._ports if port.tls is not None), 0)
 
     @property
     def open_associations(self) -> int:
-        with self._lock:
-            return self._associations.total()
+        """Of all processes that share the table."""
+        return self._table.taken
 
     def start(self) -> None:
         """Listen; returns when connections are accepted.
@@ -161,25 +204,13 @@ class Listener:
         Raises
         ------
         SettingsError
-            Address or port cannot be used. Names both.
+            A port or a certificate cannot be used; says which.
         """
-        family = socket.AF_INET6 if ":" in self._config.bind else socket.AF_INET
-        server = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind((self._config.bind, self._config.port))
-            server.listen(_BACKLOG)
-        except OSError as error:
-            server.close()
-            raise SettingsError(
-                f"The DICOM port {self._config.bind}:{self._config.port} cannot be opened ({error.strerror})."
-            ) from error
-        server.setblocking(False)
-        self._server = server
-        self._port = int(server.getsockname()[1])
+        self._ports = self._ports or self._config.open_ports(datetime.now(UTC))
         self._accepting = threading.Thread(target=self._accept_all, name="dicom-accept", daemon=True)
         self._accepting.start()
-        log.info("listener_started", ae_title=self._config.ae_title, bind=self._config.bind, port=self.port)
+        config = self._config
+        log.info("listener_started", ae_title=config.ae_title, bind=config.bind, port=self.port, tls_port=self.tls_port)
 
     def stop(self, timeout: float = 30.0) -> None:
         """Stop listening, let running C-STOREs finish, release their associations; after ``timeout`` s cut the rest."""
@@ -194,8 +225,8 @@ class Listener:
         for connection in rest:
             connection.drop()
         self._join_all(time.monotonic() + 5.0)
-        if self._server is not None:
-            self._server.close()
+        for port in self._ports:
+            port.sock.close()
         self._wake.close()
         self._waker.close()
         log.info("listener_stopped", cut=len(rest))
@@ -214,33 +245,37 @@ class Listener:
             thread.join(max(0.0, end - time.monotonic()))
 
     def _accept_all(self) -> None:
-        assert self._server is not None  # noqa: S101
         poll = select.poll()
-        poll.register(self._server, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
+        by_number = {port.sock.fileno(): port for port in self._ports}
+        for number in (*by_number, self._wake.fileno()):
+            poll.register(number, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if self._wake.fileno() in ready:
-                self._server.close()
-                return
-            try:
-                sock, address = self._server.accept()
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                # Out of descriptors: the connection stays in the backlog; give running associations time to end.
-                log.error("accept_failed", error=type(error).__name__, number=error.errno)
-                time.sleep(0.1)
-                continue
-            self._admit(sock, str(address[0]))
+            for number, _ in poll.poll():
+                if number == self._wake.fileno():
+                    for port in self._ports:
+                        port.sock.close()
+                    return
+                self._accept(by_number[number])
 
-    def _admit(self, sock: socket.socket, address: str) -> None:
+    def _accept(self, port: OpenPort) -> None:
         try:
-            connection = Connection(
-                sock,
-                stall_seconds=self._config.stall_seconds,
-                maximum_length=self._config.maximum_pdu,
-                wake=self._wake,
+            sock, address = port.sock.accept()
+        except BlockingIOError:  # another process was quicker
+            return
+        except OSError as error:
+            # Out of descriptors: the connection stays in the backlog; give running associations time to end.
+            log.error("accept_failed", error=type(error).__name__, number=error.errno)
+            time.sleep(0.1)
+            return
+        self._admit(sock, str(address[0]), port.tls)
+
+    def _admit(self, sock: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
+        stall, maximum = self._config.stall_seconds, self._config.maximum_pdu
+        try:
+            connection = (
+                Connection(sock, stall_seconds=stall, maximum_length=maximum, wake=self._wake)
+                if tls is None
+                else TlsConnection(sock, tls, stall_seconds=stall, maximum_length=maximum, wake=self._wake)
             )
         except OSError:
             sock.close()
@@ -272,18 +307,14 @@ class Listener:
 
     def _run(self, connection: Connection, address: str) -> None:
         thread = threading.current_thread()
-        taken = False
+        place: int | None = None
 
         def take_slot() -> Rejection | None:
-            nonlocal taken
+            nonlocal place
             with self._lock:
                 self._silent.pop(thread, None)
-                full = self._associations.total() >= self._config.maximum_associations
-                if full or self._associations[address] >= self._config.maximum_associations_per_address:
-                    return Rejection.LOCAL_LIMIT_EXCEEDED
-                self._associations[address] += 1
-                taken = True
-                return None
+            place = self._table.take(address)
+            return Rejection.LOCAL_LIMIT_EXCEEDED if place is None else None
 
         acceptor = Acceptor(
             connection,
@@ -295,7 +326,7 @@ class Listener:
             services=self._services,
         )
         try:
-            if acceptor.establish():
+            if self._secure(connection, address) and acceptor.establish():
                 self._tell(self._on_open, acceptor)
                 summary = acceptor.serve()
                 log.info(
@@ -310,14 +341,27 @@ class Listener:
         except Exception as error:  # the boundary of the thread
             log.error("association_failed", peer=address, error=type(error).__name__, exc_info=error)
         finally:
-            with self._lock:
-                if taken:
-                    self._associations[address] -= 1
-                    self._associations += Counter()
+            if place is not None:
+                self._table.give_back(place)
             if acceptor.summary is not None:
                 self._tell(self._on_closed, acceptor)
             acceptor.close()
             self._forget(thread)
+
+    def _secure(self, connection: Connection, address: str) -> bool:
+        """Take the TLS handshake where there is one to take. False: refused, gone or stopping."""
+        if not isinstance(connection, TlsConnection):
+            return True
+        try:
+            connection.handshake(self._config.artim_seconds)
+        except TlsFailed as error:
+            log.warning("tls_refused", peer=address, reason=str(error))
+            connection.close(linger=_ALERT_SECONDS)
+            return False
+        except UpperLayerError as error:
+            log.info("connection_unused", peer=address, problem=type(error).__name__)
+            return False
+        return True
 
     def _tell(self, listener: Opened | None, acceptor: Acceptor) -> None:
         if listener is None or acceptor.summary is None:

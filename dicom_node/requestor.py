@@ -8,12 +8,14 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from dicom_node import dimse, negotiation
 from dicom_node.contexts import ContextResult
 from dicom_node.dimse import CommandSet, CommandSetError
 from dicom_node.negotiation import ProposedContext
+from dicom_node.secured import TlsConnection, TlsFailed
+from dicom_node.tls import PeerTls
 from dicom_node.upper_layer import (
     AbortReason,
     Connection,
@@ -66,12 +68,24 @@ class AssociationRejectedError(DeliveryError):
         self.permanent = permanent
 
 
+class TlsRefusedError(DeliveryError):
+    """No secure connection: a certificate or a setting at one end has to change. Nothing was sent in the clear."""
+
+    next_step = (
+        "Check with `firstread doctor` that our certificate is valid and that each side trusts the authority of the "
+        "other's; it is tried again."
+    )
+
+
 class PeerSilentError(DeliveryError):
     """The peer did not answer or read in time: asking it for more now would only wait again."""
 
 
 class Requestor:
     """An established association to a peer; made by :meth:`open`."""
+
+    provider_of: ClassVar[tuple[str, ...]] = ()
+    """SOP classes of which this side is the provider, and not the user as a requestor usually is."""
 
     def __init__(self, connection: Connection, peer: PeerAddress, timeouts: Timeouts) -> None:
         self._connection = connection
@@ -90,8 +104,9 @@ class Requestor:
         calling_ae_title: str,
         contexts: Sequence[tuple[str, tuple[str, ...]]],
         timeouts: Timeouts,
+        tls: PeerTls | None = None,
     ) -> Self:
-        """Connect and negotiate.
+        """Connect and negotiate, over TLS where it is given and never without it then.
 
         Parameters
         ----------
@@ -102,6 +117,8 @@ class Requestor:
         ------
         AssociationRejectedError
             The peer said no.
+        TlsRefusedError
+            One side does not accept the other's certificate, version or ciphers.
         PeerSilentError, DeliveryError
             No connection, no answer in time, or an answer that is none.
         """
@@ -111,9 +128,11 @@ class Requestor:
             raise PeerSilentError(f"{peer}: no connection within {timeouts.connect:g} s.") from None
         except OSError as error:
             raise DeliveryError(f"{peer}: {_network_reason(error)}.") from error
-        connection = Connection(sock, stall_seconds=timeouts.response)
+        connection = _connection(sock, peer, timeouts, tls)
         requestor = cls(connection, peer, timeouts)
         try:
+            if isinstance(connection, TlsConnection) and tls is not None:
+                requestor._secure(connection, tls)
             requestor._negotiate(calling_ae_title, contexts)
         except BaseException:
             connection.close()
@@ -165,9 +184,20 @@ class Requestor:
         self._connection.send_abort(None)
         self._connection.close(linger=1.0)
 
+    def _secure(self, connection: TlsConnection, tls: PeerTls) -> None:
+        with self._translated():
+            connection.handshake(self._timeouts.association)
+        if tls.certificate and tls.certificate not in connection.certificate_names:
+            raise TlsRefusedError(
+                f"{self._peer} has another certificate than {tls.certificate}.",
+                next_step="Check who answers there; correct `certificate` of the destination if it was renewed.",
+            )
+
     def _negotiate(self, calling_ae_title: str, contexts: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         proposed = [ProposedContext(2 * n + 1, abstract, syntaxes) for n, (abstract, syntaxes) in enumerate(contexts)]
-        request = negotiation.encode_request(calling_ae_title, self._peer.ae_title, proposed, LARGEST_PDU)
+        request = negotiation.encode_request(
+            calling_ae_title, self._peer.ae_title, proposed, LARGEST_PDU, provider_of=self.provider_of
+        )
         with self._translated():
             self._connection.send(request, self._timeouts.send)
             pdu = self._connection.next_pdu(self._timeouts.association)
@@ -260,12 +290,25 @@ class Requestor:
         except PeerAborted:
             self._connection.close()
             raise DeliveryError(f"{self._peer} aborted the association.") from None
+        except TlsFailed as error:
+            self._connection.close()
+            raise TlsRefusedError(f"{self._peer}: no TLS ({error}).") from None
         except ConnectionLost:
             self._connection.close()
             raise DeliveryError(f"{self._peer} closed the connection.") from None
         except (ProtocolViolation, CommandSetError):
             self.abort()
             raise DeliveryError(f"{self._peer} answered something that is not DICOM.") from None
+
+
+def _connection(sock: socket.socket, peer: PeerAddress, timeouts: Timeouts, tls: PeerTls | None) -> Connection:
+    if tls is None:
+        return Connection(sock, stall_seconds=timeouts.response)
+    try:
+        return TlsConnection(sock, tls.context, server_hostname=peer.host, stall_seconds=timeouts.response)
+    except OSError as error:
+        sock.close()
+        raise DeliveryError(f"{peer}: {_network_reason(error)}.") from error
 
 
 def _pdv(context_id: int, control: int, length: int) -> bytes:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
 from pydicom.dataset import Dataset
-from pynetdicom.status import code_to_category
+from pynetdicom.status import GENERAL_STATUS, STORAGE_SERVICE_CLASS_STATUS, code_to_category
 
 from dicom_node import outgoing
 from dicom_node.contexts import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from dicom_node.negotiation import MAXIMUM_CONTEXTS
 from dicom_node.outgoing import OutgoingObject
-from dicom_node.requestor import AssociationRejectedError, PeerSilentError, Requestor, Timeouts
+from dicom_node.requestor import AssociationRejectedError, PeerSilentError, Requestor, Timeouts, TlsRefusedError
+from dicom_node.tls import PeerTls
 from triage.errors import DeliveryError, DicomError
 from triage.identifiers import PeerAddress
 
@@ -74,6 +75,8 @@ class SendOutcome:
         Trying the same again later can help.
     needs_attention : bool
         A setting at one end has to change first (rejected permanently, SOP class or syntax not accepted).
+    unreachable : bool
+        It says nothing about this object: the next one would fare the same now.
     """
 
     sop_instance_uid: str
@@ -81,10 +84,19 @@ class SendOutcome:
     error: str = ""
     retryable: bool = False
     needs_attention: bool = False
+    unreachable: bool = False
 
     @property
     def stored(self) -> bool:
         return not self.error
+
+    @property
+    def remark(self) -> str:
+        """What a Warning status says of an object that was stored; "" without one."""
+        if not self.stored or not self.status:
+            return ""
+        meaning = STORAGE_SERVICE_CLASS_STATUS.get(self.status) or GENERAL_STATUS.get(self.status)
+        return f"stored with status {self.status:#06x}" + (f" ({meaning[1]})" if meaning else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +115,29 @@ class StoreSession:
     """A standing association to one peer, opened when first needed and opened anew when it went away.
 
     Use as a context manager; leaving it releases the association. Not for several threads at once.
+
+    Parameters
+    ----------
+    tls : PeerTls, optional
+        Secure every association; without it none is.
+    also : iterable of (SOP class UID, transfer syntax UIDs)
+        Proposed with every association: for objects that will follow, or to learn what the peer serves.
     """
 
-    def __init__(self, peer: PeerAddress, *, calling_ae_title: str, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self,
+        peer: PeerAddress,
+        *,
+        calling_ae_title: str,
+        timeouts: Timeouts | None = None,
+        tls: PeerTls | None = None,
+        also: Iterable[Context] = (),
+    ) -> None:
         self._peer = peer
+        self._also = frozenset(also)
         self._calling_ae_title = calling_ae_title
         self._timeouts = timeouts or Timeouts()
+        self._tls = tls
         self._association: Requestor | None = None
         self._offered: frozenset[Context] = frozenset()
 
@@ -123,6 +152,10 @@ class StoreSession:
         association, self._association = self._association, None
         if association is not None:
             association.release()
+
+    def serves(self, sop_class_uid: str) -> bool:
+        """True when the standing association has the SOP class."""
+        return self._association is not None and any(uid == sop_class_uid for uid, _ in self._association.accepted)
 
     def send(self, sources: Sequence[Source], progress: Progress | None = None) -> list[SendOutcome]:
         """Send objects in order.
@@ -157,7 +190,7 @@ class StoreSession:
                 if unreachable is None:
                     outcome, unreachable = self._send_one(item, contexts)
                 else:
-                    outcome = _failed(item, unreachable)
+                    outcome = _failed(item, unreachable, unreachable=True)
                 settle(index, outcome)
         return [outcome for outcome in outcomes if outcome is not None]
 
@@ -168,14 +201,15 @@ class StoreSession:
             try:
                 association = self._associate(contexts)
             except DeliveryError as error:
-                return _failed(item, error), error
+                return _failed(item, error, unreachable=True), error
             try:
                 outcome = _store(association, item)
             except DeliveryError as error:
                 self._association = None
                 if standing and not isinstance(error, PeerSilentError):
                     continue  # the peer had closed an idle association: once more on a new one
-                return _failed(item, error), error if isinstance(error, PeerSilentError) else None
+                silent = isinstance(error, PeerSilentError)
+                return _failed(item, error, unreachable=silent), error if silent else None
             except (DicomError, OSError) as error:
                 return _unsendable(item, error), None
             return outcome, None
@@ -184,12 +218,16 @@ class StoreSession:
     def _associate(self, contexts: frozenset[Context]) -> Requestor:
         if self._association is not None and contexts <= self._offered:
             return self._association
-        wanted = contexts | self._offered if self._association is not None else contexts
+        wanted = contexts | self._also | (self._offered if self._association is not None else frozenset())
         if len(wanted) > MAXIMUM_CONTEXTS:
             wanted = contexts
         self.close()
         self._association = Requestor.open(
-            self._peer, calling_ae_title=self._calling_ae_title, contexts=sorted(wanted), timeouts=self._timeouts
+            self._peer,
+            calling_ae_title=self._calling_ae_title,
+            contexts=sorted(wanted),
+            timeouts=self._timeouts,
+            tls=self._tls,
         )
         self._offered = wanted
         return self._association
@@ -202,6 +240,7 @@ def send(
     calling_ae_title: str,
     timeouts: Timeouts | None = None,
     progress: Progress | None = None,
+    tls: PeerTls | None = None,
 ) -> list[SendOutcome]:
     """Send files or Datasets over one association (more when they need over 128 contexts); see :class:`StoreSession`.
 
@@ -209,17 +248,17 @@ def send(
     -------
     >>> outcomes = send(PeerAddress.parse("PACS@10.0.0.5:104"), [Path("a.dcm")], calling_ae_title="FIRSTREAD")
     """
-    with StoreSession(peer, calling_ae_title=calling_ae_title, timeouts=timeouts) as session:
+    with StoreSession(peer, calling_ae_title=calling_ae_title, timeouts=timeouts, tls=tls) as session:
         return session.send(sources, progress)
 
 
-def echo(peer: PeerAddress, *, calling_ae_title: str, timeout: float = 10.0) -> EchoOutcome:
+def echo(peer: PeerAddress, *, calling_ae_title: str, timeout: float = 10.0, tls: PeerTls | None = None) -> EchoOutcome:
     """Ask a peer whether it is there and knows us (C-ECHO, PS3.4 annex A). Raises nothing for what the peer does."""
     timeouts = Timeouts(connect=timeout, association=timeout, send=timeout, response=timeout)
     start = time.monotonic()
     try:
         association = Requestor.open(
-            peer, calling_ae_title=calling_ae_title, contexts=[(VERIFICATION, UNCOMPRESSED)], timeouts=timeouts
+            peer, calling_ae_title=calling_ae_title, contexts=[(VERIFICATION, UNCOMPRESSED)], timeouts=timeouts, tls=tls
         )
         status = association.echo()
     except DeliveryError as error:
@@ -235,10 +274,13 @@ def _load(source: Source) -> OutgoingObject:
     return outgoing.of_file(source) if isinstance(source, Path) else outgoing.of_dataset(source)
 
 
+def contexts_of(sop_class_uid: str, transfer_syntax_uid: str) -> frozenset[Context]:
+    """An object's own syntax in a context of its own, so that it is sent as it is; uncompressed ones beside it."""
+    return frozenset((sop_class_uid, (uid,)) for uid in (transfer_syntax_uid, *UNCOMPRESSED))
+
+
 def _contexts(item: OutgoingObject) -> frozenset[Context]:
-    """The object's own syntax in a context of its own, so that it is sent as it is; uncompressed ones beside it."""
-    own = (item.sop_class_uid, (item.transfer_syntax_uid,))
-    return frozenset((own, *((item.sop_class_uid, (uid,)) for uid in UNCOMPRESSED)))
+    return contexts_of(item.sop_class_uid, item.transfer_syntax_uid)
 
 
 def _batches(
@@ -284,13 +326,16 @@ def _store(association: Requestor, item: OutgoingObject) -> SendOutcome:
     )
 
 
-def _failed(item: OutgoingObject, error: DeliveryError) -> SendOutcome:
+def _failed(item: OutgoingObject, error: DeliveryError, *, unreachable: bool) -> SendOutcome:
     return SendOutcome(
         sop_instance_uid=item.sop_instance_uid,
         status=error.status,
         error=error.advice(),
         retryable=error.retryable,
-        needs_attention=not error.retryable or (isinstance(error, AssociationRejectedError) and error.permanent),
+        needs_attention=not error.retryable
+        or isinstance(error, TlsRefusedError)
+        or (isinstance(error, AssociationRejectedError) and error.permanent),
+        unreachable=unreachable,
     )
 
 

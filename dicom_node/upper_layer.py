@@ -103,7 +103,7 @@ class Fragment(NamedTuple):
 
 
 class Connection:
-    """One connected TCP (or TLS) socket carrying PDUs.
+    """One connected TCP socket carrying PDUs; :class:`dicom_node.secured.TlsConnection` carries them in TLS.
 
     Parameters
     ----------
@@ -117,6 +117,9 @@ class Connection:
     wake : socket.socket, optional
         Becomes readable when waiting for the *next* PDU should end with :class:`Interrupted`.
     """
+
+    certificate_names: frozenset[str] = frozenset()
+    """What the verified certificate of the peer says of it; empty without TLS."""
 
     def __init__(
         self, sock: socket.socket, *, stall_seconds: float, maximum_length: int = 0, wake: socket.socket | None = None
@@ -253,8 +256,7 @@ class Connection:
             self._low, self._high = 0, len(rest)
 
     def _await_first_byte(self, timeout: float, interruptible: bool) -> None:
-        pending = getattr(self._sock, "pending", None)
-        if self._high > self._low or (pending is not None and pending()):
+        if self._high > self._low:
             return
         poll = select.poll()
         try:
