@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType
+
+from sqlalchemy.orm import Session
 
 from dicom_node.admission import AllowedPeer
 from dicom_node.archive import Archive
 from dicom_node.association import AssociationSummary
 from dicom_node.intake import Intake
 from dicom_node.listener import Listener, ListenerConfig
+from firstread.ground import stand
+from triage.crash_points import CrashPoint, kill_at
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
-from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, StoredFile
+from triage.group_commit import GroupCommit
+from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, Received, StoredFile
 from triage.logging import configure, get_logger
+from triage.repositories import associations, quarantine
 from triage.repositories import intake as rows
-from triage.repositories import quarantine
 from triage.settings import Settings
 from workers.housekeeping import bury_the_dead
 from workers.pulse import Pulse, process_name
@@ -31,12 +37,15 @@ def listen(settings: Settings) -> None:
     Raises
     ------
     SettingsError
-        The port is taken or the database has another schema.
+        The port is taken, the database has another schema or another listener, or there is no ground to stand on.
     """
     configure(part="listen", as_json=settings.log_json)
+    held = stand(settings, utc_now())
     database = Database(settings.database)
     database.require_current()
-    archive = Archive(settings.archive, min_free_bytes=settings.min_free_megabytes * 1024 * 1024)
+    archive = Archive(
+        settings.archive, min_free_bytes=settings.min_free_megabytes * 1024 * 1024, reached=kill_at(settings.crash_at)
+    )
     rules = rows.IntakeRules(
         listener=process_name("listen"),
         completion=settings.completion,
@@ -44,9 +53,15 @@ def listen(settings: Settings) -> None:
         pixel_digest=archive.pixel_digest,
     )
 
+    def write(session: Session, received: Sequence[Received]) -> list[IntakeOutcome]:
+        outcomes = rows.record_instances(session, received, rules)
+        archive.reached(CrashPoint.RECORDED)
+        return outcomes
+
+    together = GroupCommit(database, write)
+
     def record(header: InstanceHeader, stored: StoredFile, arrival: Arrival) -> IntakeOutcome:
-        with database.write() as session:
-            return rows.record_instance(session, header, stored, arrival, rules)
+        return together(Received(header=header, stored=stored, arrival=arrival))
 
     def quarantined(kept: QuarantinedObject) -> None:
         with database.write() as session:
@@ -57,7 +72,9 @@ def listen(settings: Settings) -> None:
             return
         try:
             with database.write() as session:
-                rows.close_association(session, summary.association_uid, at=utc_now(), policy=settings.completion)
+                associations.close_association(
+                    session, summary.association_uid, at=utc_now(), policy=settings.completion
+                )
         except DatabaseUnavailableError as error:  # the sweep ends it when this process's heartbeat says so
             log.warning("association_not_closed", advice=error.advice())
 
@@ -71,6 +88,8 @@ def listen(settings: Settings) -> None:
     listener.stop()
     pulse.stop()
     database.dispose()
+    if held is not None:
+        held.close()
 
 
 def listener_config(settings: Settings) -> ListenerConfig:

@@ -25,7 +25,7 @@ from triage.findings import (
 from triage.identifiers import derive_uid
 from triage.instances import Arrival, InstanceHeader, StoredFile
 from triage.priority import Breaker, Targets
-from triage.repositories import analyses, intake, outcomes, placing
+from triage.repositories import analyses, associations, intake, outcomes, placing
 from triage.repositories.deliveries import Attempt, claim_batch, conclude
 from triage.repositories.intake import IntakeRules
 from triage.tables import Analysis, Delivery, ResultObject, Study
@@ -77,7 +77,7 @@ def arrive(session: Session, name: str, *, at: datetime = NOON, count: int = 1, 
             transfer_syntax_uid="1.2.840.10008.1.2.1",
         )
         intake.record_instance(session, facts, stored, arrival, RULES)
-    intake.close_association(session, arrival.association_uid, at=at, policy=RULES.completion)
+    associations.close_association(session, arrival.association_uid, at=at, policy=RULES.completion)
     return session.query(Study).filter_by(study_instance_uid=study_uid).one()
 
 

@@ -130,3 +130,12 @@ class QuarantinedObject:
     size: int
     transfer_syntax_uid: str
     arrival: Arrival
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Received:
+    """An instance that is durable on disk and waits for its row."""
+
+    header: InstanceHeader
+    stored: StoredFile
+    arrival: Arrival

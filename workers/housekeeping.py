@@ -11,7 +11,7 @@ from triage.crash_points import CrashPoint
 from triage.database import Database
 from triage.logging import get_logger
 from triage.repositories import analyses, completing, heartbeats
-from triage.repositories.intake import close_associations_of
+from triage.repositories.associations import close_associations_of
 from triage.tables import Association
 from workers.pulse import died_here
 from workers.workbench import Workbench

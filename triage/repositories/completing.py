@@ -35,24 +35,26 @@ def sending(session: Session, study: Study) -> bool:
 
 def facts_of(session: Session, study: Study) -> StudyFacts:
     """What the tables know of the study, as the rule wants it."""
-    senders = (
-        sa.select(Association.calling_ae_title, Association.closed_at)
-        .where(
-            Association.id.in_(sa.select(Instance.association_id).where(Instance.study_id == study.id).distinct()),
-        )
+    session.flush()
+    sent_to_it = sa.exists().where(Instance.association_id == Association.id, Instance.study_id == study.id)
+    still_open = (
+        sa.select(Association.calling_ae_title)
+        .where(Association.closed_at.is_(None), sent_to_it)
         .order_by(Association.id)
     )
-    session.flush()
-    associations = session.execute(senders).all()
-    ended = [closed_at for _, closed_at in associations if closed_at is not None]
+    senders = list(session.scalars(still_open))
+    ended = None
+    if not senders:  # while one is open nobody asks when others ended, and a large study has many rows to look through
+        of_study = sa.select(Instance.association_id).where(Instance.study_id == study.id).distinct()
+        ended = session.scalar(sa.select(sa.func.max(Association.closed_at)).where(Association.id.in_(of_study)))
     return StudyFacts(
         modalities=frozenset(filter(None, study.modality.split("\\"))),
         received=study.instance_count,
         expected=study.expected_instances,
         opened_at=study.opened_at,
         last_received_at=study.last_received_at,
-        open_associations=[title for title, closed_at in associations if closed_at is None],
-        last_association_ended_at=max(ended, default=None),
+        open_associations=senders,
+        last_association_ended_at=ended,
     )
 
 

@@ -1,11 +1,10 @@
-"""Recording what arrived: one transaction per instance, committed before the sender hears Success."""
+"""Recording what arrived: rows that are committed before the sender hears Success."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -13,14 +12,14 @@ from sqlalchemy.orm import Session
 from triage.completion import RADIOGRAPHY, CompletionPolicy
 from triage.findings import NotAnalysedReason, Urgency
 from triage.identifiers import OWN_MANUFACTURER
-from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
+from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received, StoredFile
 from triage.priority import Targets, order_urgency
 from triage.repositories import analyses, events
 from triage.repositories.completing import reconsider
 from triage.repositories.placing import place_study
 from triage.repositories.upsert import insert_or_ignore
 from triage.states import StudyStatus, advance
-from triage.tables import Association, Instance, ResultObject, Study
+from triage.tables import Association, Event, Instance, ResultObject, Study
 
 NOT_AN_IMAGE: Final = frozenset(
     {"SR", "KO", "PR", "DOC", "SEG", "REG", "RTSTRUCT", "RTPLAN", "PLAN", "AU", "ECG", "HD"}
@@ -75,210 +74,274 @@ class IntakeRules:
 def record_instance(
     session: Session, header: InstanceHeader, stored: StoredFile, arrival: Arrival, rules: IntakeRules
 ) -> IntakeOutcome:
-    """Record one stored SOP instance. The SCP may answer once this commits.
+    """:func:`record_instances` for one."""
+    return record_instances(session, [Received(header=header, stored=stored, arrival=arrival)], rules)[0]
+
+
+def record_instances(session: Session, received: Sequence[Received], rules: IntakeRules) -> list[IntakeOutcome]:
+    """Record stored SOP instances, in order. The SCP may answer their senders once this commits.
 
     A resend with the same bytes changes nothing. Another header around the same pixels becomes the current version.
-    Other pixels, study, series or class under a known UID are kept beside the first, which stays current.
+    Other pixels, study, series or class under a known UID are kept beside the first, which stays current. A new UID
+    in a series of another study is not recorded at all.
+
+    The number of statements depends on how many studies, series and associations the instances have, hardly on how
+    many there are: senders that wait together share a transaction.
     """
-    study = _study(session, header, arrival, rules)
-    known = session.scalar(
-        sa.select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid, Instance.is_current)
-    )
-    outcome = _compare(known, study, header, stored, rules)
-    if outcome is IntakeOutcome.DUPLICATE:
-        events.record(
-            session, "instance_resent", at=arrival.received_at, study=study, who=arrival.calling_ae_title,
-            sop_instance_uid=header.sop_instance_uid,
-        )  # fmt: skip
+    outcomes: list[IntakeOutcome] = []
+    for part in _without_repetition(received):
+        outcomes += _Batch(session, part, rules).record()
+    return outcomes
+
+
+def _without_repetition(received: Sequence[Received]) -> Iterator[list[Received]]:
+    """Parts in which no SOP instance occurs twice: its second arrival has to see the first."""
+    part: dict[str, Received] = {}
+    for item in received:
+        if item.header.sop_instance_uid in part:
+            yield list(part.values())
+            part = {}
+        part[item.header.sop_instance_uid] = item
+    yield list(part.values())
+
+
+class _Batch:
+    """Instances with different UIDs on their way into one transaction."""
+
+    def __init__(self, session: Session, received: list[Received], rules: IntakeRules) -> None:
+        self._session, self._received, self._rules = session, received, rules
+        self._versions = self._known_versions()
+        self._owners: dict[str, str] = {}
+        self._studies: dict[str, Study] = {}
+        self._associations: dict[str, int] = {}
+        self._ours: set[str] = set()
+        self._rows: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
+        self._wake: dict[int, tuple[Study, Received, bool]] = {}
+        self._place: dict[int, tuple[Study, Received]] = {}
+
+    def record(self) -> list[IntakeOutcome]:
+        kept = [item for item in self._received if not self._misplaced(item)]
+        if kept:
+            self._load(kept)
+        outcomes = {id(item): self._take(item) for item in kept}
+        connection = self._session.connection()
+        if self._rows:
+            connection.execute(sa.insert(Instance), self._rows)
+        if self._events:
+            connection.execute(sa.insert(Event), self._events)
+        for study, item, due in self._wake.values():
+            analyses.queue(self._session, study, at=item.arrival.received_at, due=due)
+            reconsider(self._session, study, item.arrival.received_at, self._rules.completion)
+        for study, item in self._place.values():
+            place_study(
+                self._session, study, self._rules.targets, at=item.arrival.received_at,
+                who=item.arrival.calling_ae_title,
+            )  # fmt: skip
+        return [outcomes.get(id(item), IntakeOutcome.MISPLACED) for item in self._received]
+
+    # --- what is there
+
+    def _known_versions(self) -> dict[str, list[Instance]]:
+        uids = [item.header.sop_instance_uid for item in self._received]
+        query = sa.select(Instance).where(Instance.sop_instance_uid.in_(uids)).order_by(Instance.version)
+        versions: dict[str, list[Instance]] = {}
+        for instance in self._session.scalars(query):
+            versions.setdefault(instance.sop_instance_uid, []).append(instance)
+        return versions
+
+    def _misplaced(self, item: Received) -> bool:
+        """True for a new instance of a series whose instances are of another study."""
+        header = item.header
+        if header.sop_instance_uid in self._versions:
+            return False
+        if header.series_instance_uid not in self._owners:
+            first = (
+                sa.select(Study.study_instance_uid)
+                .join(Study.instances)
+                .where(Instance.series_instance_uid == header.series_instance_uid)
+                .order_by(Instance.id)
+                .limit(1)
+            )
+            self._owners[header.series_instance_uid] = self._session.scalar(first) or header.study_instance_uid
+        return self._owners[header.series_instance_uid] != header.study_instance_uid
+
+    def _load(self, kept: list[Received]) -> None:
+        self._load_studies(kept)
+        self._load_associations(kept)
+        uids = [item.header.sop_instance_uid for item in kept]
+        ours = sa.select(ResultObject.sop_instance_uid).where(ResultObject.sop_instance_uid.in_(uids))
+        self._ours = set(self._session.scalars(ours))
+
+    def _load_studies(self, kept: list[Received]) -> None:
+        """The studies' rows, made if absent, locked until the commit (PostgreSQL; SQLite has one writer anyway).
+
+        Locked in the order of their UIDs, so that two listeners cannot wait for each other.
+        """
+        first = {item.header.study_instance_uid: item for item in reversed(kept)}
+        by_uid = (
+            sa.select(Study)
+            .where(Study.study_instance_uid.in_(sorted(first)))
+            .order_by(Study.study_instance_uid)
+            .with_for_update(key_share=True)
+        )
+        self._studies = {study.study_instance_uid: study for study in self._session.scalars(by_uid)}
+        missing = sorted(first.keys() - self._studies.keys())
+        if not missing:
+            return
+        for uid in missing:
+            insert_or_ignore(self._session, Study, study_instance_uid=uid, **self._new_study(first[uid]))
+        for study in self._session.scalars(by_uid):
+            self._studies[study.study_instance_uid] = study
+        for uid in missing:
+            self._place[self._studies[uid].id] = (self._studies[uid], first[uid])
+
+    def _new_study(self, item: Received) -> dict[str, Any]:
+        at = item.arrival.received_at
+        return {
+            **{name: getattr(item.header, name) for name in _STUDY},
+            "modality": "",
+            "flags": [] if item.header.patient_id else ["no_identity"],
+            "opened_at": at,
+            "received_at": at,
+            "last_received_at": at,
+            "due_at": at + self._rules.targets.of(Urgency.ROUTINE),
+            "calling_ae_title": item.arrival.calling_ae_title,
+        }
+
+    def _load_associations(self, kept: list[Received]) -> None:
+        first = {item.arrival.association_uid: item.arrival for item in reversed(kept)}
+        by_uid = sa.select(Association.association_uid, Association.id).where(Association.association_uid.in_(first))
+        self._associations = dict(self._session.execute(by_uid).tuples().all())
+        missing = first.keys() - self._associations.keys()
+        for uid in sorted(missing):
+            arrival = first[uid]
+            insert_or_ignore(
+                self._session, Association, association_uid=uid, listener=self._rules.listener,
+                calling_ae_title=arrival.calling_ae_title, called_ae_title=arrival.called_ae_title,
+                peer_address=arrival.peer_address, opened_at=arrival.received_at,
+            )  # fmt: skip
+        if missing:
+            self._associations = dict(self._session.execute(by_uid).tuples().all())
+
+    # --- what comes
+
+    def _take(self, item: Received) -> IntakeOutcome:
+        header, stored = item.header, item.stored
+        study = self._studies[header.study_instance_uid]
+        self._complement(study, item)
+        versions = self._versions.get(header.sop_instance_uid, [])
+        current = next((version for version in versions if version.is_current), None)
+        outcome = self._compare(current, study, item)
+        again = next((version for version in reversed(versions) if version.sha256 == stored.sha256), None)
+        if again is not None and outcome in (IntakeOutcome.DUPLICATE, IntakeOutcome.CONFLICT):
+            self._event(study, "instance_resent", item)
+            again.damage, again.removed_at = "", None  # the file is there now, whatever became of it before
+            return outcome
+        row = self._row(study, item, outcome, version=len(versions) + 1)
+        self._rows.append(row)
+        if outcome is IntakeOutcome.STORED:
+            study.instance_count += 1
+        elif outcome is IntakeOutcome.VERSIONED and current is not None:
+            current.is_current = False
+            self._adopt_identity(study, item)
+        else:
+            _flag(study, "conflict")
+        self._event(study, f"instance_{outcome.value.lower()}", item, modality=header.modality)
+        if outcome is not IntakeOutcome.CONFLICT:
+            self._open_for_analysis(study, item, row)
         return outcome
 
-    instance = _instance(session, study, header, stored, arrival, rules, outcome)
-    if outcome is IntakeOutcome.STORED:
-        study.instance_count += 1
-    elif outcome is IntakeOutcome.VERSIONED and known is not None:
-        known.is_current = False
-        _adopt_identity(session, study, header, arrival)
-    else:
-        _flag(study, "conflict")
-    events.record(
-        session, f"instance_{outcome.value.lower()}", at=arrival.received_at, study=study, who=arrival.calling_ae_title,
-        sop_instance_uid=header.sop_instance_uid, modality=header.modality,
-    )  # fmt: skip
-    if outcome is not IntakeOutcome.CONFLICT:
-        _open_for_analysis(session, study, instance, arrival, rules)
-    place_study(session, study, rules.targets, at=arrival.received_at, who=arrival.calling_ae_title)
-    return outcome
+    def _complement(self, study: Study, item: Received) -> None:
+        """Let the header fill in what the study's row does not say yet."""
+        header = item.header
+        if study.patient_id and header.patient_id and study.patient_id != header.patient_id:
+            _flag(study, "two_patients")
+        for name in _STUDY:
+            if not getattr(study, name) and getattr(header, name):
+                setattr(study, name, getattr(header, name))
+        if header.modality and header.modality != study.modality:
+            study.modality = "\\".join(sorted({*filter(None, study.modality.split("\\")), header.modality}))
+        if header.number_of_study_related_instances is not None:
+            study.expected_instances = max(study.expected_instances or 0, header.number_of_study_related_instances)
+        ordered = order_urgency(header.requested_procedure_priority)
+        if ordered is not None and (study.order_urgency is None or ordered.rank < study.order_urgency.rank):
+            study.order_urgency = ordered
+            self._place[study.id] = (study, item)
 
-
-def _study(session: Session, header: InstanceHeader, arrival: Arrival, rules: IntakeRules) -> Study:
-    """The study's row, made if absent, locked until the commit (PostgreSQL; SQLite has one writer anyway)."""
-    by_uid = (
-        sa.select(Study).where(Study.study_instance_uid == header.study_instance_uid).with_for_update(key_share=True)
-    )
-    study = session.scalar(by_uid)
-    if study is None:
-        values = {name: getattr(header, name) for name in _STUDY}
-        insert_or_ignore(
-            session, Study, study_instance_uid=header.study_instance_uid, **values,
-            modality="", flags=[] if header.patient_id else ["no_identity"],
-            opened_at=arrival.received_at, received_at=arrival.received_at, last_received_at=arrival.received_at,
-            due_at=arrival.received_at + rules.targets.of(Urgency.ROUTINE),
-            calling_ae_title=arrival.calling_ae_title,
+    def _compare(self, known: Instance | None, study: Study, item: Received) -> IntakeOutcome:
+        if known is None:
+            return IntakeOutcome.STORED
+        if known.sha256 == item.stored.sha256:
+            return IntakeOutcome.DUPLICATE
+        same_place = (known.study_id, known.series_instance_uid, known.sop_class_uid) == (
+            study.id, item.header.series_instance_uid, item.header.sop_class_uid,
         )  # fmt: skip
-        study = session.scalars(by_uid).one()
-    if study.patient_id and header.patient_id and study.patient_id != header.patient_id:
-        _flag(study, "two_patients")
-    for name in _STUDY:
-        if not getattr(study, name) and getattr(header, name):
-            setattr(study, name, getattr(header, name))
-    if header.modality:
-        study.modality = "\\".join(sorted({*filter(None, study.modality.split("\\")), header.modality}))
-    if header.number_of_study_related_instances is not None:
-        study.expected_instances = max(study.expected_instances or 0, header.number_of_study_related_instances)
-    ordered = order_urgency(header.requested_procedure_priority)
-    if ordered is not None and (study.order_urgency is None or ordered.rank < study.order_urgency.rank):
-        study.order_urgency = ordered
-    return study
+        if not same_place or known.transfer_syntax_uid != item.stored.transfer_syntax_uid:
+            return IntakeOutcome.CONFLICT
+        digest = self._rules.pixel_digest
+        same_pixels = digest(known.relative_path) == digest(item.stored.relative_path.as_posix())
+        return IntakeOutcome.VERSIONED if same_pixels else IntakeOutcome.CONFLICT
 
+    def _row(self, study: Study, item: Received, outcome: IntakeOutcome, *, version: int) -> dict[str, Any]:
+        header, stored, arrival = item.header, item.stored, item.arrival
+        return {
+            **{name: getattr(header, name) for name in _INSTANCE},
+            "study_id": study.id,
+            "association_id": self._associations[arrival.association_uid],
+            "version": version,
+            "is_current": outcome is not IntakeOutcome.CONFLICT,
+            "transfer_syntax_uid": stored.transfer_syntax_uid,
+            "relative_path": stored.relative_path.as_posix(),
+            "sha256": stored.sha256,
+            "size": stored.size,
+            "calling_ae_title": arrival.calling_ae_title,
+            "received_at": arrival.received_at,
+            "not_analysed": self._never_analysed(header),
+        }
 
-def _compare(
-    known: Instance | None, study: Study, header: InstanceHeader, stored: StoredFile, rules: IntakeRules
-) -> IntakeOutcome:
-    if known is None:
-        return IntakeOutcome.STORED
-    if known.sha256 == stored.sha256:
-        return IntakeOutcome.DUPLICATE
-    same_place = (known.study_id, known.series_instance_uid, known.sop_class_uid) == (
-        study.id, header.series_instance_uid, header.sop_class_uid,
-    )  # fmt: skip
-    if not same_place or known.transfer_syntax_uid != stored.transfer_syntax_uid:
-        return IntakeOutcome.CONFLICT
-    same_pixels = rules.pixel_digest(known.relative_path) == rules.pixel_digest(stored.relative_path.as_posix())
-    return IntakeOutcome.VERSIONED if same_pixels else IntakeOutcome.CONFLICT
+    def _never_analysed(self, header: InstanceHeader) -> NotAnalysedReason | None:
+        if header.manufacturer == OWN_MANUFACTURER or header.sop_instance_uid in self._ours:
+            return NotAnalysedReason.OWN_RESULT
+        return NotAnalysedReason.UNSUPPORTED_SOP_CLASS if header.modality in NOT_AN_IMAGE else None
 
+    def _open_for_analysis(self, study: Study, item: Received, row: dict[str, Any]) -> None:
+        """Let the arrival count: re-open a complete study, and wake the analysis if a network could start now."""
+        at = item.arrival.received_at
+        study.last_received_at = max(study.last_received_at, at)
+        known_before = study.instance_count > 1 or row["version"] > 1
+        if row["not_analysed"] is not None and known_before:
+            return  # reports about a study, our own above all, are not new evidence
+        if study.status is StudyStatus.COMPLETE:
+            study.status = advance(study.status, StudyStatus.RECEIVING)
+            study.opened_at, study.completed_at = at, None
+            self._event(study, "study_reopened", item, sop_instance_uid=None)
+        due = item.header.modality in RADIOGRAPHY
+        _, _, already_due = self._wake.get(study.id, (study, item, False))
+        self._wake[study.id] = (study, item, due or already_due)
 
-def _instance(
-    session: Session,
-    study: Study,
-    header: InstanceHeader,
-    stored: StoredFile,
-    arrival: Arrival,
-    rules: IntakeRules,
-    outcome: IntakeOutcome,
-) -> Instance:
-    versions = sa.select(sa.func.count()).where(Instance.sop_instance_uid == header.sop_instance_uid)
-    instance = Instance(
-        study=study,
-        association_id=_association(session, arrival, rules).id,
-        version=(session.scalar(versions) or 0) + 1,
-        is_current=outcome is not IntakeOutcome.CONFLICT,
-        transfer_syntax_uid=stored.transfer_syntax_uid,
-        relative_path=stored.relative_path.as_posix(),
-        sha256=stored.sha256,
-        size=stored.size,
-        calling_ae_title=arrival.calling_ae_title,
-        received_at=arrival.received_at,
-        not_analysed=_never_analysed(session, header),
-        **{name: getattr(header, name) for name in _INSTANCE},
-    )
-    session.add(instance)
-    session.flush()
-    return instance
+    def _adopt_identity(self, study: Study, item: Received) -> None:
+        changed = [name for name in _PATIENT if getattr(study, name) != getattr(item.header, name)]
+        if not changed:
+            return
+        for name in changed:
+            setattr(study, name, getattr(item.header, name))
+        _flag(study, "identity_changed")
+        self._event(study, "identity_changed", item, sop_instance_uid=None, attributes=", ".join(changed))
 
-
-def _association(session: Session, arrival: Arrival, rules: IntakeRules) -> Association:
-    by_uid = sa.select(Association).where(Association.association_uid == arrival.association_uid)
-    association = session.scalar(by_uid)
-    if association is None:
-        association = Association(
-            association_uid=arrival.association_uid,
-            listener=rules.listener,
-            calling_ae_title=arrival.calling_ae_title,
-            called_ae_title=arrival.called_ae_title,
-            peer_address=arrival.peer_address,
-            opened_at=arrival.received_at,
+    def _event(self, study: Study, kind: str, item: Received, **detail: events.Detail) -> None:
+        detail = {"sop_instance_uid": item.header.sop_instance_uid, **detail}
+        self._events.append(
+            {
+                "study_id": study.id,
+                "at": item.arrival.received_at,
+                "kind": kind,
+                "who": item.arrival.calling_ae_title,
+                "detail": {name: value for name, value in detail.items() if value is not None},
+            }
         )
-        session.add(association)
-        session.flush()
-    return association
-
-
-def _never_analysed(session: Session, header: InstanceHeader) -> NotAnalysedReason | None:
-    ours = sa.select(ResultObject.id).where(ResultObject.sop_instance_uid == header.sop_instance_uid)
-    if header.manufacturer == OWN_MANUFACTURER or session.scalar(ours) is not None:
-        return NotAnalysedReason.OWN_RESULT
-    return NotAnalysedReason.UNSUPPORTED_SOP_CLASS if header.modality in NOT_AN_IMAGE else None
-
-
-def _open_for_analysis(
-    session: Session, study: Study, instance: Instance, arrival: Arrival, rules: IntakeRules
-) -> None:
-    """Let the arrival count: re-open a complete study, and wake the analysis if a network could start now."""
-    study.last_received_at = max(study.last_received_at, arrival.received_at)
-    known_before = study.instance_count > 1 or instance.version > 1
-    if instance.not_analysed is not None and known_before:
-        return  # reports about a study, our own above all, are not new evidence
-    if study.status is StudyStatus.COMPLETE:
-        study.status = advance(study.status, StudyStatus.RECEIVING)
-        study.opened_at, study.completed_at = arrival.received_at, None
-        events.record(session, "study_reopened", at=arrival.received_at, study=study, who=arrival.calling_ae_title)
-    analyses.queue(session, study, at=arrival.received_at, due=instance.modality in RADIOGRAPHY)
-    reconsider(session, study, arrival.received_at, rules.completion)
-
-
-def _adopt_identity(session: Session, study: Study, header: InstanceHeader, arrival: Arrival) -> None:
-    changed = [name for name in _PATIENT if getattr(study, name) != getattr(header, name)]
-    if not changed:
-        return
-    for name in changed:
-        setattr(study, name, getattr(header, name))
-    _flag(study, "identity_changed")
-    events.record(
-        session, "identity_changed", at=arrival.received_at, study=study, who=arrival.calling_ae_title,
-        attributes=", ".join(changed),
-    )  # fmt: skip
 
 
 def _flag(study: Study, flag: str) -> None:
     if flag not in study.flags:
         study.flags = [*study.flags, flag]
-
-
-def close_association(session: Session, association_uid: str, *, at: datetime, policy: CompletionPolicy) -> None:
-    """The association ended: studies that waited only for it may be complete now."""
-    association = session.scalar(sa.select(Association).where(Association.association_uid == association_uid))
-    if association is None or association.closed_at is not None:
-        return  # it stored nothing
-    association.closed_at = at
-    _reconsider_studies_of(session, [association.id], at, policy)
-
-
-def close_associations_of(session: Session, listeners: list[str], *, at: datetime, policy: CompletionPolicy) -> int:
-    """End the associations of listeners that are gone (killed, restarted); returns how many."""
-    lost = list(
-        session.scalars(
-            sa.select(Association).where(Association.listener.in_(listeners), Association.closed_at.is_(None))
-        )
-    )
-    for association in lost:
-        association.closed_at = at
-    _reconsider_studies_of(session, [association.id for association in lost], at, policy)
-    return len(lost)
-
-
-def _reconsider_studies_of(session: Session, associations: list[int], at: datetime, policy: CompletionPolicy) -> None:
-    if not associations:
-        return
-    session.flush()
-    touched = (
-        sa.select(Study)
-        .where(
-            Study.id.in_(sa.select(Instance.study_id).where(Instance.association_id.in_(associations))),
-            Study.status == StudyStatus.RECEIVING,
-        )
-        .order_by(Study.id)
-        .with_for_update(key_share=True)
-    )
-    for study in session.scalars(touched):
-        analyses.wake(session, study)  # what no network reads can be said at once, without waiting for quiet
-        reconsider(session, study, at, policy)

@@ -111,6 +111,15 @@ class Association(Base):
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
 
+    __table_args__ = (
+        Index(
+            "ix_associations_open",
+            "id",
+            sqlite_where=sa.text("closed_at IS NULL"),
+            postgresql_where=sa.text("closed_at IS NULL"),
+        ),
+    )
+
 
 class Instance(Base):
     """One received version of an SOP instance. Only ``is_current`` and what concerns its file change later."""
@@ -152,6 +161,7 @@ class Instance(Base):
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "version"),
         Index("ix_instances_checked_at", "checked_at"),
+        Index("ix_instances_series", "series_instance_uid", "study_id"),
         Index("ix_instances_association_study", "association_id", "study_id"),
     )
 

@@ -19,7 +19,8 @@ from triage.findings import NotAnalysedReason
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
 from triage.priority import Targets
 from triage.repositories import analyses, completing, outcomes
-from triage.repositories.intake import IntakeRules, close_association, record_instance
+from triage.repositories.associations import close_association
+from triage.repositories.intake import IntakeRules, record_instance
 from triage.states import AnalysisStatus, StudyStatus, terminal
 
 ATTEMPTS = 3

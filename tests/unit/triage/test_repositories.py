@@ -29,7 +29,8 @@ from triage.findings import (
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
 from triage.priority import Breaker, Targets
 from triage.repositories import analyses, completing, deliveries, events, heartbeats, outcomes, placing
-from triage.repositories.intake import IntakeRules, close_association, close_associations_of, record_instance
+from triage.repositories.associations import close_association, close_associations_of
+from triage.repositories.intake import IntakeRules, record_instance
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
@@ -131,7 +132,7 @@ def test_a_corrected_header_becomes_the_current_version_and_changes_the_identity
     ("header", "stored"),
     [
         (HEADER, replace(STORED, sha256="b" * 64, relative_path=Path("ab/cd/other.dcm"))),
-        (replace(HEADER, study_instance_uid="1.2.9"), replace(STORED, sha256="b" * 64)),
+        (replace(HEADER, study_instance_uid="1.2.9", series_instance_uid="1.2.9.1"), replace(STORED, sha256="b" * 64)),
         (replace(HEADER, sop_class_uid="1.2.840.10008.5.1.4.1.1.1"), replace(STORED, sha256="b" * 64)),
     ],
     ids=["other pixels", "other study", "other class"],
@@ -245,6 +246,7 @@ def test_the_most_urgent_study_is_claimed_first_whatever_came_first(database: Da
         header = replace(
             HEADER,
             study_instance_uid=f"1.2.{number}",
+            series_instance_uid=f"1.2.{number}.1",
             sop_instance_uid=f"1.2.{number}.1",
             requested_procedure_priority=priority,
         )

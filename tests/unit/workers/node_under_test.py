@@ -20,6 +20,7 @@ from models.phantom import generate, to_dataset
 from triage import tables
 from triage.database import Database
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
+from triage.repositories import associations
 from triage.repositories import intake as rows
 from triage.settings import Settings
 from workers.workbench import Workbench
@@ -72,7 +73,7 @@ class Node:
 
     def close(self, association: str) -> None:
         with self.bench.database.write() as session:
-            rows.close_association(session, association, at=self.clock(), policy=self.bench.settings.completion)
+            associations.close_association(session, association, at=self.clock(), policy=self.bench.settings.completion)
 
     def study(self, dataset: Dataset) -> tables.Study:
         """The study with everything loaded that a test asks about."""

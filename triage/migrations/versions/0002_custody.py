@@ -65,6 +65,11 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("damage", sa.String(), nullable=False, server_default=""))
         op.add_column(table, sa.Column("removed_at", sa.DateTime(), nullable=True))
     op.create_index("ix_instances_checked_at", "instances", ["checked_at"])
+    op.create_index("ix_instances_series", "instances", ["series_instance_uid", "study_id"])
+    still_open = sa.text("closed_at IS NULL")
+    op.create_index(
+        "ix_associations_open", "associations", ["id"], sqlite_where=still_open, postgresql_where=still_open
+    )
     # What was sent before this revision is known to have been answered with Success or Warning.
     op.execute("UPDATE deliveries SET proof = 'ANSWERED', proven_at = sent_at WHERE status = 'SENT'")
 

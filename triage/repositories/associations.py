@@ -1,0 +1,54 @@
+"""The end of associations: studies that waited only for it may be complete now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from triage.completion import CompletionPolicy
+from triage.repositories import analyses
+from triage.repositories.completing import reconsider
+from triage.states import StudyStatus
+from triage.tables import Association, Instance, Study
+
+
+def close_association(session: Session, association_uid: str, *, at: datetime, policy: CompletionPolicy) -> None:
+    """The association ended: studies that waited only for it may be complete now."""
+    association = session.scalar(sa.select(Association).where(Association.association_uid == association_uid))
+    if association is None or association.closed_at is not None:
+        return  # it stored nothing
+    association.closed_at = at
+    _reconsider_studies_of(session, [association.id], at, policy)
+
+
+def close_associations_of(session: Session, listeners: list[str], *, at: datetime, policy: CompletionPolicy) -> int:
+    """End the associations of listeners that are gone (killed, restarted); returns how many."""
+    lost = list(
+        session.scalars(
+            sa.select(Association).where(Association.listener.in_(listeners), Association.closed_at.is_(None))
+        )
+    )
+    for association in lost:
+        association.closed_at = at
+    _reconsider_studies_of(session, [association.id for association in lost], at, policy)
+    return len(lost)
+
+
+def _reconsider_studies_of(session: Session, associations: list[int], at: datetime, policy: CompletionPolicy) -> None:
+    if not associations:
+        return
+    session.flush()
+    touched = (
+        sa.select(Study)
+        .where(
+            Study.id.in_(sa.select(Instance.study_id).where(Instance.association_id.in_(associations))),
+            Study.status == StudyStatus.RECEIVING,
+        )
+        .order_by(Study.id)
+        .with_for_update(key_share=True)
+    )
+    for study in session.scalars(touched):
+        analyses.wake(session, study)  # what no network reads can be said at once, without waiting for quiet
+        reconsider(session, study, at, policy)
