@@ -11,15 +11,17 @@ import struct
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from dicom_node import dimse, negotiation, store_scp
 from dicom_node.admission import AdmissionPolicy, AssociationRequest, Rejection, decide
+from dicom_node.alerts import printable
 from dicom_node.association import AssociationEnd, AssociationSummary
 from dicom_node.contexts import ContextAnswer, ContextResult, answer
 from dicom_node.dimse import CommandField, CommandSet, CommandSetError
 from dicom_node.intake import Intake
+from dicom_node.pace import AssociationLimits, Pace
 from dicom_node.proposal import Proposal, encode_acceptance, read_proposal
 from dicom_node.store_scp import Answer, Operation, RefusedOperation
 from dicom_node.upper_layer import (
@@ -53,6 +55,7 @@ class Limits:
     send_seconds: float
     maximum_pdu: int
     maximum_data_set: int
+    association: AssociationLimits = field(default_factory=AssociationLimits)
 
 
 class Service(Protocol):
@@ -77,6 +80,9 @@ class Acceptor:
         By SOP class UID.
     take_slot : callable
         Called once the peer is admitted; a rejection says that there is no room.
+    on_refused : callable, optional
+        Told reason, calling AE title and address of each request that is rejected for good; never raises or waits
+        (:meth:`dicom_node.alerts.SecurityAlerts.refused`).
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Acceptor:
         limits: Limits,
         take_slot: Callable[[], Rejection | None],
         services: Mapping[str, Service] | None = None,
+        on_refused: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self._connection = connection
         self._peer_address = peer_address
@@ -97,7 +104,10 @@ class Acceptor:
         self._limits = limits
         self._take_slot = take_slot
         self._services = services or {}
+        self._on_refused = on_refused
+        self._pace = Pace(limits.association, limits.message_seconds)
         self._contexts: dict[int, tuple[str, str]] = {}
+        self._receiving = False
         self._command = bytearray()
         self._pending: tuple[int, CommandSet, Operation] | None = None
         self._linger = 0.0
@@ -119,6 +129,7 @@ class Acceptor:
                 calling_ae_title=proposal.calling_ae_title,
                 called_ae_title=proposal.called_ae_title,
                 peer_address=self._peer_address,
+                certificate_names=self._connection.certificate_names,
                 protocol_version=proposal.protocol_version,
                 application_context_name=proposal.application_context_name,
             )
@@ -172,9 +183,11 @@ class Acceptor:
             "association_rejected",
             reason=rejection.name,
             peer=self._peer_address,
-            calling=ascii(request.calling_ae_title.strip()),
-            called=ascii(request.called_ae_title.strip()),
+            calling=printable(request.calling_ae_title),
+            called=printable(request.called_ae_title),
         )
+        if self._on_refused is not None and not rejection.transient:
+            self._on_refused(rejection.name, request.calling_ae_title, self._peer_address)
         self._connection.send(negotiation.encode_rejection(rejection), self._limits.send_seconds)
         self._linger = _LINGER_SECONDS
 
@@ -210,12 +223,18 @@ class Acceptor:
 
     def _serve_until_end(self) -> AssociationEnd:
         while True:
-            between = self._pending is None and not self._command
-            wait = self._limits.idle_seconds if between else self._limits.message_seconds
+            between = not self._receiving
+            if between and (limit := self._pace.limit_passed(self._connection.bytes_received)):
+                log.warning("association_limit", association=self._uid, limit=limit)
+                return self._release(AssociationEnd.LIMIT_REACHED)
+            left = self._limits.idle_seconds if between else self._pace.left()
+            wait = left if between else min(left, self._limits.message_seconds)
             try:
                 pdu = self._connection.next_pdu(wait, interruptible=between)
             except Interrupted:
-                return self._release()
+                return self._release(AssociationEnd.STOPPED)
+            if not between:
+                self._connection.limit_time(self._pace.left())
             match pdu.type:
                 case PduType.P_DATA:
                     for fragment in self._connection.fragments(pdu):
@@ -231,22 +250,26 @@ class Acceptor:
                 case _:
                     raise ProtocolViolation(f"unexpected {pdu.type.name}", AbortReason.UNEXPECTED_PDU)
 
-    def _release(self) -> AssociationEnd:
-        """Ask for release because this node stops; a peer that goes on sending instead is aborted."""
+    def _release(self, end: AssociationEnd) -> AssociationEnd:
+        """Ask for release; a peer that goes on sending instead is aborted."""
         self._connection.send(negotiation.RELEASE_RQ, self._limits.send_seconds)
         try:
             pdu: Pdu = self._connection.next_pdu(_LINGER_SECONDS, interruptible=False)
             if pdu.type in (PduType.RELEASE_RP, PduType.ABORT):
-                return AssociationEnd.STOPPED
+                return end
         except UpperLayerError:
             pass
         self._say_last(None)
-        return AssociationEnd.STOPPED
+        return end
 
     def _take(self, fragment: Fragment) -> None:
         if fragment.is_command:
             if self._pending is not None:
                 raise ProtocolViolation("command inside a data set", AbortReason.UNEXPECTED_PDU_PARAMETER)
+            if not self._receiving:
+                self._receiving = True
+                self._pace.message_begins()
+            self._pace.received(len(fragment.data))
             self._command += fragment.data
             if len(self._command) > dimse.MAXIMUM_COMMAND_SET:
                 raise ProtocolViolation("command set too long", AbortReason.INVALID_PDU_PARAMETER_VALUE)
@@ -256,11 +279,14 @@ class Acceptor:
         if self._pending is None or self._pending[0] != fragment.context_id:
             raise ProtocolViolation("data set without a command", AbortReason.UNEXPECTED_PDU_PARAMETER)
         _, request, operation = self._pending
+        began = time.monotonic()
         operation.write(fragment.data)
+        self._pace.received(len(fragment.data), time.monotonic() - began)
         if operation.size > 2 * self._limits.maximum_data_set:
             raise ProtocolViolation("data set without an end", AbortReason.NOT_SPECIFIED)
         if fragment.is_last:
             self._pending = None
+            self._receiving = False
             self._respond(fragment.context_id, request, operation.finish())
 
     def _begin(self, context_id: int) -> None:
@@ -272,9 +298,10 @@ class Acceptor:
             raise ProtocolViolation(f"command set: {error}", AbortReason.INVALID_PDU_PARAMETER_VALUE) from None
         self._command.clear()
         operation = self._operation(context_id, request)
+        self._receiving = request.has_data_set and operation is not None
         if operation is None:
             return
-        if request.has_data_set:
+        if self._receiving:
             self._pending = (context_id, request, operation)
         else:
             self._respond(context_id, request, operation.finish())
@@ -314,6 +341,7 @@ class Acceptor:
     def _count(self, reply: Answer) -> None:
         assert self.summary is not None  # noqa: S101
         if reply.successful:
+            self._pace.stored()
             self.summary = replace(self.summary, stored=self.summary.stored + 1)
         else:
             log.warning("store_refused", association=self._uid, status=f"{reply.status:#06x}", comment=reply.comment)

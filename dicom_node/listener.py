@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,6 +24,7 @@ from dicom_node.admission import AdmissionPolicy, AllowedPeer, Rejection
 from dicom_node.association import AssociationSummary
 from dicom_node.association_table import AssociationTable
 from dicom_node.intake import Intake
+from dicom_node.pace import AssociationLimits
 from dicom_node.ports import OpenPort, open_port
 from dicom_node.secured import TlsConnection, TlsFailed
 from dicom_node.tls import TlsFiles, acceptor_context
@@ -66,6 +67,8 @@ class ListenerConfig:
         Bytes of P-DATA-TF that we announce to accept; a longer one ends the association. 0: any length.
     maximum_data_set : int
         Bytes of one data set; more are answered with 0xA700.
+    association_limits : AssociationLimits
+        When an association is released between two messages.
     """
 
     ae_title: str
@@ -84,6 +87,7 @@ class ListenerConfig:
     stall_seconds: float = 15.0
     maximum_pdu: int = 1024 * 1024
     maximum_data_set: int = 2 * 1024**3
+    association_limits: AssociationLimits = field(default_factory=AssociationLimits)
 
     @property
     def on_loopback(self) -> bool:
@@ -113,6 +117,7 @@ class ListenerConfig:
             send_seconds=self.stall_seconds,
             maximum_pdu=self.maximum_pdu,
             maximum_data_set=self.maximum_data_set,
+            association=self.association_limits,
         )
 
     def open_ports(self, now: datetime) -> tuple[OpenPort, ...]:
@@ -156,6 +161,9 @@ class Listener:
         Told of each association that was accepted, in its thread. A failure in one is logged and harms nobody.
     services : mapping, optional
         What else is served, by SOP class UID.
+    on_refused : callable, optional
+        Told reason, calling AE title and address of each peer that is turned away for good
+        (:meth:`dicom_node.alerts.SecurityAlerts.refused`).
     """
 
     def __init__(
@@ -168,6 +176,7 @@ class Listener:
         services: Mapping[str, Service] | None = None,
         ports: Sequence[OpenPort] = (),
         table: AssociationTable | None = None,
+        on_refused: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self._config = config
         self._policy = config.policy
@@ -175,6 +184,7 @@ class Listener:
         self._on_open = on_association_open
         self._on_closed = on_association_closed
         self._services = services or {}
+        self._on_refused = on_refused
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, tuple[Connection, str]] = {}
         self._silent: dict[threading.Thread, float] = {}
@@ -311,10 +321,12 @@ class Listener:
 
         def take_slot() -> Rejection | None:
             nonlocal place
+            place = self._table.take(address)
+            if place is None:
+                return Rejection.LOCAL_LIMIT_EXCEEDED
             with self._lock:
                 self._silent.pop(thread, None)
-            place = self._table.take(address)
-            return Rejection.LOCAL_LIMIT_EXCEEDED if place is None else None
+            return None
 
         acceptor = Acceptor(
             connection,
@@ -324,6 +336,7 @@ class Listener:
             limits=self._config.limits,
             take_slot=take_slot,
             services=self._services,
+            on_refused=self._on_refused,
         )
         try:
             if self._secure(connection, address) and acceptor.establish():
@@ -341,6 +354,8 @@ class Listener:
         except Exception as error:  # the boundary of the thread
             log.error("association_failed", peer=address, error=type(error).__name__, exc_info=error)
         finally:
+            with self._lock:  # whoever has our last word still to read waits where the silent ones wait
+                self._silent[thread] = time.monotonic()
             if place is not None:
                 self._table.give_back(place)
             if acceptor.summary is not None:
@@ -356,6 +371,8 @@ class Listener:
             connection.handshake(self._config.artim_seconds)
         except TlsFailed as error:
             log.warning("tls_refused", peer=address, reason=str(error))
+            if self._on_refused is not None:
+                self._on_refused(f"TLS: {error}", "", address)
             connection.close(linger=_ALERT_SECONDS)
             return False
         except UpperLayerError as error:
