@@ -5,6 +5,7 @@ JPEG and JPEG-LS: frame header (ITU-T T.81 B.2.2, T.87 C.1.1). JPEG 2000 and HTJ
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ _J2K_START = b"\xff\x4f\xff\x51"  # SOC, then SIZ, which comes first in the main
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 _END = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 _MAX_TILES = 65_535
+_RLE_HEADER = struct.Struct("<16L")
 
 # Start of frame: SOF0-SOF15 without DHT (C4), JPG (C8) and DAC (CC); SOF55 is JPEG-LS.
 _FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -30,6 +32,7 @@ class CodestreamSize:
     samples: int
     precision: int
     """Bits per sample."""
+    signed: bool = False
 
 
 def codestream_size(data: bytes) -> CodestreamSize:
@@ -64,6 +67,28 @@ def require_end(data: bytes) -> None:
         raise PixelError("the compressed image has no end marker: it is cut off.")
 
 
+def require_rle_segments(data: bytes, count: int) -> None:
+    """Compare an RLE header (PS3.5 G.3 to G.5) with its data: a decoder that trusts a wrong one leaves its memory.
+
+    Parameters
+    ----------
+    count : int
+        Segments that the frame must have: one per byte of a pixel.
+
+    Raises
+    ------
+    PixelError
+        Another number of segments, or offsets that do not rise inside the data.
+    """
+    if len(data) < _RLE_HEADER.size:
+        raise PixelError("the RLE header is cut off.")
+    segments, *offsets = _RLE_HEADER.unpack_from(data)
+    used = offsets[:segments]
+    ascending = all(first < second for first, second in itertools.pairwise([*used, len(data)]))
+    if segments != count or used[0] != _RLE_HEADER.size or not ascending:
+        raise PixelError("the RLE header is damaged.")
+
+
 def _jpeg(data: bytes) -> CodestreamSize:
     position = 2
     while True:
@@ -84,9 +109,9 @@ def _jpeg(data: bytes) -> CodestreamSize:
 
 def _jpeg2000(data: bytes, start: int) -> CodestreamSize:
     xsiz, ysiz, xosiz, yosiz, xtsiz, ytsiz, _, _, samples = struct.unpack_from(">8IH", data, start + 8)
-    precision = (data[start + 42] & 0x7F) + 1
+    precision, signed = (data[start + 42] & 0x7F) + 1, bool(data[start + 42] & 0x80)
     if xsiz <= xosiz or ysiz <= yosiz or not xtsiz or not ytsiz:
         raise PixelError("the JPEG 2000 header states an empty image.")
     if -(-xsiz // xtsiz) * -(-ysiz // ytsiz) > _MAX_TILES:
         raise PixelError("the JPEG 2000 header states more tiles than the standard allows.")
-    return CodestreamSize(ysiz - yosiz, xsiz - xosiz, samples, precision)
+    return CodestreamSize(ysiz - yosiz, xsiz - xosiz, samples, precision, signed)

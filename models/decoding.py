@@ -1,22 +1,18 @@
 """Stored pixel values of one grey frame, whatever the transfer syntax. Nothing is allocated before it is checked.
 
-imagecodecs decodes first (two to fourteen times as fast as pydicom's first choice), pydicom and its plug-ins
-where imagecodecs refuses. Whatever goes wrong is a :class:`~triage.errors.PixelError` with a reason.
+Uncompressed pixels are read here, with sizes checked. Compressed ones go to a :data:`~models.codecs.Codec` after their
+headers were compared with the attributes; in the product it decodes in another process (:mod:`models.decoder`).
+Whatever goes wrong is a :class:`~triage.errors.PixelError` with a reason.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
-import os
-import struct
 import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -24,15 +20,17 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset, read_preamble
-from pydicom.pixels.utils import pixel_array
 
-from models.codestreams import codestream_size, require_end
-from triage.errors import DicomError, PixelError
+from models.codecs import RLE, SYNTAXES, Codec, Frame, decode_here
+from models.codestreams import codestream_size, require_end, require_rle_segments
+from triage.errors import DicomError, FirstreadError, PixelError
 
 MAX_PIXELS = 1 << 26
 """Largest frame that is decoded: 67 million pixels, four times the largest radiograph in use."""
 MAX_INFLATED_BYTES = 1 << 29
 """Largest data set that a deflated file may unfold to."""
+_LARGEST_EXPANSION = 2
+_HEADER_ROOM = 1 << 20
 
 Pixels = NDArray[np.integer[Any]]
 
@@ -88,21 +86,22 @@ def has_pixel_data(dataset: Dataset) -> bool:
     return bool(dataset.get("PixelData"))
 
 
-def decode(dataset: Dataset, *, threads: int = 0) -> Pixels:
+def decode(dataset: Dataset, codec: Codec = decode_here) -> Pixels:
     """Decode the stored values of a grey image with one frame.
 
     Parameters
     ----------
     dataset : Dataset
         With Pixel Data and, unless it was written without, file meta information.
-    threads : int
-        For decoders that can use several (JPEG 2000); 0 takes one per core.
+    codec : callable
+        Decodes the frame where it is compressed; the default does it in this process.
 
     Returns
     -------
     ndarray
         (rows, columns), little endian, uint8, uint16 or uint32 (int8, int16, int32 where Pixel Representation
-        is 1). Bits above Bits Stored are cleared or sign-extended. May be read-only.
+        is 1). Bits above Bits Stored are cleared or sign-extended. May be read-only, and overwritten by the codec's
+        next call.
 
     Raises
     ------
@@ -116,9 +115,9 @@ def decode(dataset: Dataset, *, threads: int = 0) -> Pixels:
     syntax = _transfer_syntax(dataset)
     try:
         if syntax.is_encapsulated:
-            return _compressed(dataset, syntax, layout, threads)
+            return _compressed(dataset, syntax, layout, codec)
         return _native(dataset, syntax, layout)
-    except PixelError:
+    except FirstreadError:
         raise
     except Exception as error:
         raise PixelError(f"the pixel data cannot be decoded ({type(error).__name__}).") from error
@@ -185,6 +184,18 @@ def _native(dataset: Dataset, syntax: uid.UID, layout: _Layout) -> Pixels:
     return _as_stored(frame.astype(layout.unsigned_dtype, copy=False), layout)
 
 
+DECODABLE = frozenset(
+    {
+        uid.ImplicitVRLittleEndian,
+        uid.ExplicitVRLittleEndian,
+        uid.ExplicitVRBigEndian,
+        uid.DeflatedExplicitVRLittleEndian,
+        *SYNTAXES,
+    }
+)
+"""UIDs of the transfer syntaxes that :func:`decode` handles."""
+
+
 def _as_stored(frame: NDArray[Any], layout: _Layout) -> Pixels:
     """Unsigned words as they lie in the file → values: overlay bits cleared, sign extended, (rows, columns)."""
     spare = layout.allocated - layout.stored
@@ -202,81 +213,33 @@ def _as_stored(frame: NDArray[Any], layout: _Layout) -> Pixels:
 
 # --- compressed ---
 
-_Decoder = Callable[[bytes, int], NDArray[Any]]
 
-
-def _rle(data: bytes, layout: _Layout) -> NDArray[Any]:
-    # The decoder trusts this header and leaves its memory on a wrong one: PS3.5 G.3 to G.5 first.
-    segments, *offsets = struct.unpack("<16L", data[:64])
-    used = offsets[:segments]
-    ascending = all(first < second for first, second in itertools.pairwise([*used, len(data)]))
-    if segments != layout.allocated // 8 or used[0] != 64 or not ascending:
-        raise PixelError("the RLE header is damaged.")
-    plain = imagecodecs.dicomrle_decode(data, layout.unsigned_dtype)
-    return np.frombuffer(plain, dtype=layout.unsigned_dtype, count=layout.rows * layout.columns)
-
-
-def _jpeg(data: bytes, _threads: int) -> NDArray[Any]:
-    return np.asarray(imagecodecs.jpeg8_decode(data))
-
-
-def _jpeg_ls(data: bytes, _threads: int) -> NDArray[Any]:
-    return np.asarray(imagecodecs.jpegls_decode(data))
-
-
-def _jpeg_2000(data: bytes, threads: int) -> NDArray[Any]:
-    return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=threads or os.cpu_count()))
-
-
-def _htj2k(data: bytes, _threads: int) -> NDArray[Any]:
-    return np.asarray(imagecodecs.htj2k_decode(data))
-
-
-_DECODERS: Mapping[str, _Decoder] = {
-    uid.JPEGBaseline8Bit: _jpeg,
-    uid.JPEGExtended12Bit: _jpeg,
-    "1.2.840.10008.1.2.4.53": _jpeg,  # spectral selection, retired
-    "1.2.840.10008.1.2.4.55": _jpeg,  # full progression, retired
-    uid.JPEGLossless: _jpeg,
-    uid.JPEGLosslessSV1: _jpeg,
-    uid.JPEGLSLossless: _jpeg_ls,
-    uid.JPEGLSNearLossless: _jpeg_ls,
-    uid.JPEG2000Lossless: _jpeg_2000,
-    uid.JPEG2000: _jpeg_2000,
-    uid.HTJ2KLossless: _htj2k,
-    uid.HTJ2KLosslessRPCL: _htj2k,
-    uid.HTJ2K: _htj2k,
-}
-DECODABLE = frozenset(
-    {
-        uid.ImplicitVRLittleEndian,
-        uid.ExplicitVRLittleEndian,
-        uid.ExplicitVRBigEndian,
-        uid.DeflatedExplicitVRLittleEndian,
-        uid.RLELossless,
-        *_DECODERS,
-    }
-)
-"""UIDs of the transfer syntaxes that :func:`decode` handles."""
-
-
-def _compressed(dataset: Dataset, syntax: uid.UID, layout: _Layout, threads: int) -> Pixels:
+def _compressed(dataset: Dataset, syntax: uid.UID, layout: _Layout, codec: Codec) -> Pixels:
     if syntax not in DECODABLE:
         raise PixelError(f"there is no decoder for transfer syntax {syntax}.")
     data = next(generate_frames(dataset.PixelData, number_of_frames=1), b"")
     if not data:
         raise PixelError("the pixel data has no frame.")
-    if syntax == uid.RLELossless:
-        return _as_stored(_rle(data, layout), layout)
-    _check_codestream(data, layout)
-    try:
-        frame = _DECODERS[syntax](data, threads)
-    except Exception:  # noqa: BLE001 - the second decoder has the last word
-        frame = pixel_array(dataset, index=0, raw=True)
-    return _fitted(frame, layout)
+    if len(data) > _LARGEST_EXPANSION * layout.size + _HEADER_ROOM:
+        raise PixelError("the compressed frame is larger than any picture of its size.")
+    if syntax == RLE:
+        require_rle_segments(data, layout.allocated // 8)
+        fits = True
+    else:
+        fits = _check_codestream(data, layout)
+    frame = Frame(
+        syntax=str(syntax),
+        data=data,
+        rows=layout.rows,
+        columns=layout.columns,
+        itemsize=layout.allocated // 8,
+        fits=fits,
+    )
+    return _as_stored(codec(frame), layout)
 
 
-def _check_codestream(data: bytes, layout: _Layout) -> None:
+def _check_codestream(data: bytes, layout: _Layout) -> bool:
+    """Compare the codestream's own header with the attributes; True when its samples are the words of the layout."""
     size = codestream_size(data)
     if (size.rows, size.columns) != (layout.rows, layout.columns):
         raise PixelError(
@@ -288,14 +251,7 @@ def _check_codestream(data: bytes, layout: _Layout) -> None:
     if size.precision > layout.allocated:
         raise PixelError(f"the codestream has {size.precision} bits, Bits Allocated says {layout.allocated}.")
     require_end(data)
-
-
-def _fitted(frame: NDArray[Any], layout: _Layout) -> Pixels:
-    """A decoder's array → values of the attributes' own type."""
-    if frame.shape != (layout.rows, layout.columns) or frame.dtype.kind not in "iu":
-        raise PixelError("the decoder gave an array of another shape than the attributes state.")
-    # Two's complement survives the change of width both ways; _as_stored settles the sign by Bits Stored.
-    return _as_stored(frame.astype(layout.dtype).view(layout.unsigned_dtype), layout)
+    return not size.signed and size.precision > layout.allocated // 2 and layout.allocated <= 16
 
 
 # --- deflated data sets ---

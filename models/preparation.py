@@ -6,12 +6,19 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from models.codecs import Codec, decode_here
 from models.decoding import decode, has_pixel_data
 from models.metadata import InputSpec
 from models.preprocessing import Float32, Placement, display_image, network_input, pixel_aspect, unlike_an_image
 from models.routing import Refusal
-from triage.errors import PixelError
+from triage.errors import DecodeMemoryError, DecoderCrashError, DecodeTimeoutError, PixelError
 from triage.findings import NotAnalysedReason
+
+_REASONS = {
+    DecoderCrashError: NotAnalysedReason.DECODER_CRASH,
+    DecodeTimeoutError: NotAnalysedReason.DECODE_TIMEOUT,
+    DecodeMemoryError: NotAnalysedReason.OUT_OF_MEMORY,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,22 +40,27 @@ class Prepared:
     placement: Placement
 
 
-def prepare(dataset: Dataset, spec: InputSpec, *, threads: int = 0) -> Prepared | Refusal:
+def prepare(dataset: Dataset, spec: InputSpec, codec: Codec = decode_here) -> Prepared | Refusal:
     """Decode, window and fit an image that :func:`models.routing.screen` let through.
 
     Parameters
     ----------
     dataset : Dataset
         Whole object, from :func:`models.decoding.read`.
-    threads : int
-        For the decoder; 0 lets it choose.
+    codec : callable
+        For compressed pixels; the default decodes in this process.
+
+    Raises
+    ------
+    DecoderUnavailableError
+        The codec could not be reached, which says nothing about the image.
     """
     if not has_pixel_data(dataset):
         return Refusal(NotAnalysedReason.NO_PIXELS)
     try:
-        display = display_image(dataset, decode(dataset, threads=threads))
+        display = display_image(dataset, decode(dataset, codec))
     except PixelError as error:
-        return Refusal(NotAnalysedReason.DECODE_ERROR, str(error))
+        return Refusal(_REASONS.get(type(error), NotAnalysedReason.DECODE_ERROR), str(error))
     problem = unlike_an_image(display)
     if problem is not None:
         return Refusal(NotAnalysedReason.OUT_OF_DISTRIBUTION, problem)

@@ -66,6 +66,7 @@ class NotAnalysedReason(StrEnum):
     MODEL_UNAVAILABLE = "model_unavailable"
     MODEL_ERROR = "model_error"
     REPORT_ERROR = "report_error"
+    REMOVED = "removed"
 
     @property
     def sentence(self) -> str:
@@ -97,6 +98,7 @@ _SENTENCES = {
     NotAnalysedReason.MODEL_UNAVAILABLE: "the model is missing or altered",
     NotAnalysedReason.MODEL_ERROR: "the model failed",
     NotAnalysedReason.REPORT_ERROR: "the report could not be built",
+    NotAnalysedReason.REMOVED: "image removed by retention before this look",
 }
 
 

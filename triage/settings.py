@@ -7,14 +7,13 @@ the node to the hospital network without saying who may use it.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -25,7 +24,8 @@ from pydantic_settings import (
 
 from triage.completion import CompletionPolicy
 from triage.errors import FirstreadError, SettingsError
-from triage.identifiers import PeerAddress, ae_title, is_loopback
+from triage.identifiers import ae_title, is_loopback
+from triage.peers import CallingPeer, Destination, check_transport, opens_plain_port
 from triage.priority import Breaker, Targets
 from triage.retention import Mode, RetentionPolicy
 from triage.setting_rules import check_destination, check_file, check_token, check_url
@@ -34,60 +34,6 @@ from triage.states import Proof
 PREFIX: Final = "FIRSTREAD_"
 OUTSIDE_SETTINGS: Final = frozenset({"FIRSTREAD_CONFIG", "FIRSTREAD_TEST_DATA"})
 """Variables of this prefix that are not settings."""
-
-
-class Destination(BaseModel):
-    """Where results go.
-
-    In the environment and on the command line a destination is ``AET@host:port``; in ``firstread.toml`` it may be a
-    table with the options below.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    address: str
-    """``AET@host:port``."""
-    heat_map: bool = True
-    """Send the Secondary Capture with the heat map. Marking an image is a regulatory question (a device that marks
-    regions is not a triage-only device under 21 CFR 892.2080), so a site can switch it off per destination."""
-    commitment: Literal["auto", "off", "required"] = "auto"
-    """What counts as proof that a result arrived: ``auto`` asks for storage commitment, or for the object by C-FIND
-    where the destination has no commitment; ``required`` takes nothing but commitment; ``off`` asks for nothing."""
-
-    @field_validator("address")
-    @classmethod
-    def _well_formed(cls, value: str) -> str:
-        return str(PeerAddress.parse(value))
-
-    @property
-    def peer(self) -> PeerAddress:
-        return PeerAddress.parse(self.address)
-
-
-class CallingPeer(BaseModel):
-    """Who may send to us: an AE title, optionally only from one address or network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ae_title: str
-    network: str | None = None
-    """Address or CIDR, None for any."""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``AET`` or ``AET@address`` or ``AET@network/bits``."""
-        title, _, network = text.partition("@")
-        return cls(ae_title=title, network=network or None)
-
-    @field_validator("ae_title")
-    @classmethod
-    def _title(cls, value: str) -> str:
-        return ae_title(value)
-
-    @field_validator("network")
-    @classmethod
-    def _network(cls, value: str | None) -> str | None:
-        return None if value is None else str(ipaddress.ip_network(value, strict=False))
 
 
 class Settings(BaseSettings):
@@ -105,6 +51,20 @@ class Settings(BaseSettings):
     `calling_ae_titles` and `http_tokens`."""
     dicom_port: int = Field(default=11112, ge=0, le=65535)
     """Port of the DICOM listener; 0 takes a free one."""
+    dicom_plain: bool | None = None
+    """Open `dicom_port`, which has no TLS. Not set: yes on loopback; elsewhere only without `dicom_tls_port`, and only
+    when each of `calling_ae_titles` names its network."""
+    dicom_tls_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of the DICOM listener with TLS (2762 is the registered one); not set: none; 0 takes a free one. Peers must
+    show a certificate. Needs the three files below."""
+    dicom_tls_certificate: Path | None = None
+    """PEM file with our certificate, and intermediate ones behind it; for the TLS port and towards destinations."""
+    dicom_tls_key: Path | None = None
+    """PEM file with its private key, without a password, closed to other users (mode 600 or 640)."""
+    dicom_tls_trusted: Path | None = None
+    """PEM file with the authorities that certificates of peers must come from."""
+    listener_processes: int = Field(default=1, ge=1, le=64)
+    """Processes that receive on the DICOM ports. One takes some hundred images a second; more use more cores."""
     http_port: int = Field(default=8080, ge=0, le=65535)
     """Port of the page and the API; 0 takes a free one."""
     destinations: Annotated[tuple[Destination, ...], NoDecode] = ()
@@ -141,11 +101,14 @@ class Settings(BaseSettings):
     """Breaker: above this share of STAT by AI among the last cases, AI findings enter as URGENT."""
     decoder_megabytes: int = Field(default=2048, ge=256, le=65536)
     """Address space of the process that decodes compressed pixels; an image that needs more is not analysed."""
-    decoder_seconds: float = Field(default=20.0, gt=0, le=40)
-    """How long one image may take to decode; then its decoder is killed and the image is not analysed. Shorter than the
-    lease of an analysis: the largest radiograph takes a tenth of it."""
+    decoder_seconds: float = Field(default=20.0, gt=0, le=30)
+    """How long one image may take to decode; then its decoder is killed and the image is not analysed. Shorter than
+    `stall_seconds`; the largest radiograph takes a tenth of it."""
     analyse_burned_in: bool = True
     """Analyse images whose header says that annotation is burnt into the pixels; the case is flagged either way."""
+    stall_seconds: float = Field(default=45.0, ge=1, le=50)
+    """A worker whose analysis makes no step for this long (a network that hangs) is ended and replaced. Shorter than
+    the lease of 60 s; longer than one image, or one portion of 16 through the network, may take."""
     analysis_attempts: int = Field(default=3, ge=1, le=20)
     """Runs of one analysis before it is given up with its reason."""
     delivery_hours: float = Field(default=72.0, gt=0)
@@ -174,6 +137,12 @@ class Settings(BaseSettings):
     `READ_BACK` it listed the object when asked, `ANSWERED` it said Success."""
     max_associations: int = Field(default=100, ge=1, le=10000)
     """Simultaneous DICOM associations; more are rejected as transient."""
+    max_association_hours: float = Field(default=24.0, gt=0, le=8760)
+    """An association is released between two messages when it is older; the sender opens another one."""
+    max_association_gigabytes: float = Field(default=1024.0, gt=0)
+    """The same when this much came over it."""
+    max_minutes_without_store: float = Field(default=10.0, gt=0, le=1440)
+    """The same when nothing was stored for this long: C-ECHO, which costs nothing, does not keep a place."""
     crash_at: str = ""
     """For the fault rig only: a point of `triage/crash_points.py` where each process kills itself."""
     log_json: bool = False
@@ -211,10 +180,10 @@ class Settings(BaseSettings):
     def _own_title(cls, value: str) -> str:
         return ae_title(value)
 
-    @field_validator("data")
+    @field_validator("data", "dicom_tls_certificate", "dicom_tls_key", "dicom_tls_trusted")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
@@ -229,8 +198,14 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"bind {self.bind} is reachable from other machines: http_tokens must list who may sign in"
                 )
+        check_transport(
+            plain=self.dicom_plain, tls_port=self.dicom_tls_port, on_loopback=self.on_loopback,
+            peers=self.calling_ae_titles, destinations=self.destinations,
+            tls_files=None not in (self.dicom_tls_certificate, self.dicom_tls_key, self.dicom_tls_trusted),
+        )  # fmt: skip
         for destination in self.destinations:
-            check_destination(destination.peer, own_title=self.ae_title, own_port=self.dicom_port, bind=self.bind)
+            for port in {self.dicom_port, self.dicom_tls_port or 0}:
+                check_destination(destination.peer, own_title=self.ae_title, own_port=port, bind=self.bind)
         if bool(self.broker_url) and self.database_url.startswith("sqlite"):
             raise ValueError("broker_url is for several hosts and needs a PostgreSQL database_url")
         check_url("database_url", self.database_url, may_lack_password=True)  # ~/.pgpass, a certificate
@@ -241,6 +216,12 @@ class Settings(BaseSettings):
     def on_loopback(self) -> bool:
         """True when nobody outside this machine can reach us."""
         return is_loopback(self.bind)
+
+    @property
+    def plain_port(self) -> int | None:
+        """`dicom_port` where it is opened."""
+        opens = opens_plain_port(self.dicom_plain, on_loopback=self.on_loopback, tls_port=self.dicom_tls_port)
+        return self.dicom_port if opens else None
 
     @property
     def embedded(self) -> bool:

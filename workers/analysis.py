@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from models.bundle import Bundle
+from models.inference import Predictor
 from triage.crash_points import CrashPoint
 from triage.findings import Algorithm, AnalysisResult, NotAnalysed, NotAnalysedReason
 from triage.logging import bound, get_logger
@@ -24,8 +25,12 @@ from workers.claims import Claim, answered, take
 from workers.explaining import Explained, explain_image
 from workers.reporting import ReportSources, report
 from workers.scoring import Ready, Scored, make_ready, score
-from workers.screening import split
+from workers.screening import removed, split
+from workers.tenure import Tenure
 from workers.workbench import Workbench
+
+PORTION = 16
+"""Images that go through the network together."""
 
 log = get_logger(__name__)
 
@@ -42,6 +47,8 @@ class Case:
         Instance ids whose findings an earlier revision already has.
     other_bundles : set of str
         Bundles that read other images of the study.
+    burned_in : bool
+        An image says that annotation is burnt into it.
     """
 
     claim: Claim
@@ -51,6 +58,7 @@ class Case:
     ready: list[Ready] = field(default_factory=list)
     carried: list[int] = field(default_factory=list)
     other_bundles: set[str] = field(default_factory=set)
+    burned_in: bool = False
 
 
 def analyse_due(bench: Workbench) -> int:
@@ -65,33 +73,43 @@ def analyse_due(bench: Workbench) -> int:
 def analyse(bench: Workbench, claims: Sequence[Claim]) -> None:
     """Bring claimed analyses as far as their studies allow."""
     cases = []
-    for claim in claims:
-        with bound(study_instance_uid=claim.study_instance_uid, analysis_id=claim.analysis_id), answered(bench, claim):
-            cases.append(look(bench, claim))
-    bench.reached(CrashPoint.DECODED)
-    for case, scored in _score_together(bench, cases):
-        with (
-            bound(study_instance_uid=case.claim.study_instance_uid, analysis_id=case.claim.analysis_id),
-            answered(bench, case.claim),
-        ):
-            _finish(bench, case, scored)
+    with Tenure(bench, claims) as tenure:
+        for claim in claims:
+            with (
+                bound(study_instance_uid=claim.study_instance_uid, analysis_id=claim.analysis_id),
+                answered(bench, claim),
+            ):
+                cases.append(look(bench, claim, tenure))
+        bench.reached(CrashPoint.DECODED)
+        for case, scored in _score_together(bench, cases, tenure):
+            with (
+                bound(study_instance_uid=case.claim.study_instance_uid, analysis_id=case.claim.analysis_id),
+                answered(bench, case.claim),
+            ):
+                _finish(bench, case, scored, tenure)
 
 
-def look(bench: Workbench, claim: Claim) -> Case:
+def look(bench: Workbench, claim: Claim, tenure: Tenure) -> Case:
     """Screen and prepare what is not done yet: new instances, and those of a run that broke off before the pictures."""
     with bench.database.read() as session:
         analysis = session.get_one(Analysis, claim.analysis_id)
         scored = {image.instance_id for image in analysis.images}
         seen = {image.instance_id for image in analysis.images if image.reason is not None or image.preview_path}
         fresh = [i for i in outcomes.current_instances(session, claim.study_id) if i.id not in seen]
-        ours, left_out, others = split(bench, fresh, claim.bundle_name)
+        ours, left_out, others = split(bench, [i for i in fresh if i.removed_at is None], claim.bundle_name)
+        gone = [i for i in fresh if i.removed_at is not None and i.id not in scored]
         case = Case(claim=claim, left_out=left_out, instance_ids={i.sop_instance_uid: i.id for i in fresh})
         if ours:
             case.bundle = ours[0].bundle
             earlier = outcomes.carried_over(session, analysis, case.bundle.algorithm().weights_sha256)
-            case.carried = [c.instance_id for c in ours if c.instance_id in earlier and c.instance_id not in scored]
+            candidates = [c.instance_id for c in ours] + [i.id for i in gone]
+            case.carried = [i for i in candidates if i in earlier and i not in scored]
         elif claim.bundle_name:
             case.bundle = bench.registry.get(claim.bundle_name)
+    case.left_out += [removed(instance) for instance in gone if instance.id not in case.carried]
+    case.burned_in = any(candidate.burned_in for candidate in ours) or any(
+        image.reason is NotAnalysedReason.BURNED_IN_ANNOTATION for image in left_out
+    )
     for candidate in others:
         case.other_bundles.add(candidate.bundle.metadata.name)
         case.left_out.append(
@@ -103,7 +121,8 @@ def look(bench: Workbench, claim: Claim) -> Case:
         )
     for candidate in ours:
         if candidate.instance_id not in case.carried:
-            ready = make_ready(candidate)
+            tenure.step()
+            ready = make_ready(candidate, bench.decoder.decode)
             if isinstance(ready, NotAnalysed):
                 case.left_out.append(ready)
             else:
@@ -111,7 +130,7 @@ def look(bench: Workbench, claim: Claim) -> Case:
     return case
 
 
-def _score_together(bench: Workbench, cases: Sequence[Case]) -> list[tuple[Case, list[Scored]]]:
+def _score_together(bench: Workbench, cases: Sequence[Case], tenure: Tenure) -> list[tuple[Case, list[Scored]]]:
     """One inference batch per bundle over all cases; cases whose inference failed are answered and left out."""
     by_bundle: dict[str, list[Case]] = {}
     for case in cases:
@@ -121,18 +140,30 @@ def _score_together(bench: Workbench, cases: Sequence[Case]) -> list[tuple[Case,
         bundle = group[0].bundle
         images = [image for case in group for image in case.ready]
         with answered(bench, *(case.claim for case in group)):
-            scored = score(bench.predictor(bundle), images) if bundle and images else []
+            scored = _in_portions(bench.predictor(bundle), images, tenure) if bundle and images else []
             by_image = {id(s.ready): s for s in scored}
             scored_cases += [(case, [by_image[id(image)] for image in case.ready]) for case in group]
     return scored_cases
 
 
-def _finish(bench: Workbench, case: Case, scored: list[Scored]) -> None:
+def _in_portions(predictor: Predictor, images: Sequence[Ready], tenure: Tenure) -> list[Scored]:
+    """A study of many images is scored a few at a time, so that a slow network is not taken for one that hangs."""
+    scored = []
+    for first in range(0, len(images), PORTION):
+        tenure.step()
+        scored += score(predictor, images[first : first + PORTION])
+    return scored
+
+
+def _finish(bench: Workbench, case: Case, scored: list[Scored], tenure: Tenure) -> None:
     bench.reached(CrashPoint.INFERRED)
     first = _commit_scores(bench, case, scored)
     bench.reached(CrashPoint.SCORED)
     log.info("images_scored", scored=len(scored), left_out=len(case.left_out), carried=len(case.carried))
-    explained = [explain_image(bench, case.claim, image, number) for number, image in enumerate(scored, start=first)]
+    explained = []
+    for number, image in enumerate(scored, start=first):
+        tenure.step()
+        explained.append(explain_image(bench, case.claim, image, number))
     bench.reached(CrashPoint.BUILT)
     sources = _commit_pictures(bench, case, explained)
     if sources is None:
@@ -157,6 +188,9 @@ def _commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> in
         outcomes.record_images(
             session, analysis, algorithm, [s.result for s in scored], case.left_out, case.instance_ids, at=now
         )
+        outcomes.record_undecodable(session, analysis.study, case.left_out, at=now)
+        if case.burned_in:
+            outcomes.flag(analysis.study, "burned_in_annotation")
         for name in case.other_bundles:
             analyses.queue_sibling(session, analysis, name, at=now)
         if scored or case.carried:
@@ -255,12 +289,17 @@ def _sources(
     predecessor: Analysis | None,
 ) -> ReportSources:
     images, left_out = outcomes.load_images(session, analysis.id)
-    uids = {instance.id: instance.sop_instance_uid for instance in instances}
+    here = [instance for instance in instances if instance.removed_at is None]
+    gone = {i.sop_instance_uid: i for i in instances if i.removed_at is not None}
+    # A report refers to what it was made from: findings whose image is gone stand in the report before this one.
+    left_out += tuple(removed(gone[i.sop_instance_uid]) for i in images if i.sop_instance_uid in gone)
+    images = tuple(i for i in images if i.sop_instance_uid not in gone)
+    uids = {instance.id: instance.sop_instance_uid for instance in here}
     pictures = outcomes.pictures(session, analysis.study_id, uids.keys(), algorithm.weights_sha256)
     earlier = outcomes.report_of(session, predecessor) if predecessor else None
     return ReportSources(
         result=AnalysisResult(algorithm=algorithm, images=images, not_analysed=left_out),
-        instances=instances,
-        heat_maps={uids[instance_id]: row.relative_path for instance_id, row in pictures.items()},
-        predecessor=earlier.relative_path if earlier else None,
+        instances=here,
+        heat_maps={uids[instance_id]: row for instance_id, row in pictures.items()},
+        predecessor=earlier,
     )

@@ -76,13 +76,14 @@ def answered(bench: Workbench, *claims: Claim) -> Iterator[None]:
         log.warning("analysis_lease_lost", advice=error.advice())
     except FirstreadError as error:
         log.warning("analysis_run_failed", error=type(error).__name__, advice=error.advice())
-        _give_back(bench, claims, str(error))
+        give_back(bench, claims, str(error))
     except Exception as error:
         log.error("analysis_run_broke", exc_info=True)
-        _give_back(bench, claims, f"unexpected {type(error).__name__}")
+        give_back(bench, claims, f"unexpected {type(error).__name__}")
 
 
-def _give_back(bench: Workbench, claims: tuple[Claim, ...], reason: str) -> None:
+def give_back(bench: Workbench, claims: tuple[Claim, ...], reason: str) -> None:
+    """Back into the queue after a pause, or given up when the attempts are used up. What is not held is left alone."""
     now = bench.clock()
     for claim in claims:
         with bench.database.write() as session:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.codecs import Codec
 from models.inference import Predictor, findings
 from models.preparation import Prepared, prepare
 from models.routing import Refusal
@@ -32,9 +33,15 @@ class Scored:
     result: ImageResult
 
 
-def make_ready(candidate: Candidate) -> Ready | NotAnalysed:
-    """Decode and prepare one image; pixels that are no picture become a reason."""
-    prepared = prepare(candidate.dataset, candidate.bundle.metadata.input)
+def make_ready(candidate: Candidate, codec: Codec) -> Ready | NotAnalysed:
+    """Decode and prepare one image; pixels that are no picture, or that break a decoder, become a reason.
+
+    Raises
+    ------
+    DecoderUnavailableError
+        Compressed pixels cannot be decoded at the moment, whosever they are.
+    """
+    prepared = prepare(candidate.dataset, candidate.bundle.metadata.input, codec)
     if isinstance(prepared, Refusal):
         return NotAnalysed(sop_instance_uid=candidate.sop_instance_uid, reason=prepared.reason, detail=prepared.detail)
     return Ready(candidate=candidate, prepared=prepared)

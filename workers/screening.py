@@ -19,12 +19,19 @@ from workers.workbench import Workbench
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Candidate:
-    """An image that a bundle reads. ``dataset`` includes its pixel data, still encoded."""
+    """An image that a bundle reads. ``dataset`` includes its pixel data, still encoded.
+
+    Attributes
+    ----------
+    burned_in : bool
+        The header says that annotation is burnt into the pixels.
+    """
 
     instance_id: int
     sop_instance_uid: str
     bundle: Bundle
     dataset: Dataset
+    burned_in: bool = False
 
 
 def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
@@ -40,7 +47,18 @@ def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
     route = bench.registry.route(facts)
     if isinstance(route, Refusal):
         return NotAnalysed(sop_instance_uid=uid, reason=route.reason, detail=route.detail)
-    return Candidate(instance_id=instance.id, sop_instance_uid=uid, bundle=route.bundle, dataset=dataset)
+    burned_in = facts.burned_in_annotation
+    if burned_in and not bench.settings.analyse_burned_in:
+        return NotAnalysed(sop_instance_uid=uid, reason=NotAnalysedReason.BURNED_IN_ANNOTATION)
+    return Candidate(
+        instance_id=instance.id, sop_instance_uid=uid, bundle=route.bundle, dataset=dataset, burned_in=burned_in
+    )
+
+
+def removed(instance: Instance) -> NotAnalysed:
+    """What a report says of an image whose file retention has removed."""
+    on = "" if instance.removed_at is None else f"on {instance.removed_at:%Y-%m-%d}"
+    return NotAnalysed(sop_instance_uid=instance.sop_instance_uid, reason=NotAnalysedReason.REMOVED, detail=on)
 
 
 def split(

@@ -24,6 +24,7 @@ from workers.celery_app import create_celery
 from workers.housekeeping import bury_the_dead
 from workers.names import Queue
 from workers.pulse import Pulse
+from workers.watchdog import Watchdog
 from workers.workbench import Workbench, utc_now
 
 DELIVERY_THREADS = 8
@@ -57,7 +58,9 @@ class Staff:
         bury_the_dead(bench.database, bench.settings.completion, bench.clock())
         analyses = Queue.ANALYSIS in self._queues
         if analyses:
+            bench.decoder.start()
             warm_up(bench)
+            bench.watchdog = Watchdog(self._settings.stall_seconds)
         part = "work" if analyses else "deliver"
         detail = {
             "queues": sorted(str(queue) for queue in self._queues),
@@ -71,6 +74,8 @@ class Staff:
         if self._pulse is not None and self._pid == os.getpid():
             self._pulse.stop()
             self._pulse = None
+        if self._bench is not None and self._pid == os.getpid():
+            self._bench.decoder.close()
 
 
 def warm_up(bench: Workbench) -> None:

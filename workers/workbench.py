@@ -12,12 +12,18 @@ from typing import Literal, cast
 from dicom_node.archive import Archive
 from dicom_node.results import NodeIdentity
 from models.bundle import Bundle
+from models.decoder import Decoder
 from models.inference import Predictor
 from models.registry import SHIPPED, Registry
 from triage.crash_points import Reached, kill_at, nowhere
 from triage.database import Database
+from triage.errors import PixelError
+from triage.logging import get_logger
 from triage.repositories import installation
 from triage.settings import Settings
+from workers.watchdog import Watchdog
+
+log = get_logger(__name__)
 
 Clock = Callable[[], datetime]
 GPU_BATCH = 16
@@ -38,6 +44,10 @@ class Workbench:
         Bundles that could be loaded; those that could not say why.
     node : NodeIdentity
         Who this installation is in the objects it makes.
+    decoder : Decoder
+        The process that decodes compressed pixels for this one.
+    watchdog : Watchdog
+        Ends this process when a step of an analysis takes too long; watches nothing where nobody armed it.
     reached : callable
         Told of each crash point that work passes; kills the process where the fault rig asked for it.
     """
@@ -47,6 +57,8 @@ class Workbench:
     archive: Archive
     registry: Registry
     node: NodeIdentity
+    decoder: Decoder
+    watchdog: Watchdog = field(default_factory=Watchdog)
     clock: Clock = utc_now
     reached: Reached = nowhere
     _predictors: dict[str, Predictor] = field(default_factory=dict, repr=False)
@@ -63,6 +75,9 @@ class Workbench:
             archive=Archive(settings.archive),
             registry=Registry.load(bundle_directories(settings)),
             node=NodeIdentity(software_version=version("firstread"), name=settings.ae_title, device_uid=device_uid),
+            decoder=Decoder(
+                megabytes=settings.decoder_megabytes, seconds=settings.decoder_seconds, on_loss=_say_decoder_lost
+            ),
             clock=clock,
             reached=kill_at(settings.crash_at),
         )
@@ -85,6 +100,10 @@ class Workbench:
     def batch_size(self) -> int:
         """How many studies to claim together."""
         return GPU_BATCH if any(p.device == "cuda" for p in self._predictors.values()) else 1
+
+
+def _say_decoder_lost(error: PixelError) -> None:
+    log.warning("decoder_lost", error=type(error).__name__, advice=error.advice())
 
 
 def bundle_directories(settings: Settings) -> list[Path]:

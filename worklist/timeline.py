@@ -24,6 +24,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "analysis_not_analysed": lambda d: _because("Not analysed", d),
     "analysis_failed": lambda d: _because("Analysis failed; the case keeps its place", d),
     "analysis_retried": lambda d: _because("Analysis is tried again", d),
+    "image_not_decodable": lambda d: _because("An image cost its decoder and is left out", d),
     "lease_expired": lambda _: "A worker went silent; the analysis goes to another one",
     "urgency_changed": lambda d: f"Class {d.get('before')} → {d.get('after')}",
     "priority_set": lambda d: _because(f"Set to {d.get('after')}", d),

@@ -97,8 +97,9 @@ def _put_secondary_capture(target: Dataset, source: SourceHeader, image: ImageRe
     target.ConversionType = "WSD"
     target.DateOfSecondaryCapture = target.ContentDate
     target.TimeOfSecondaryCapture = target.ContentTime
-    # "Burned in" means text that identifies the patient (PS3.3 C.7.6.1.1.1): scores and names of findings do not.
-    target.BurnedInAnnotation = "NO"
+    # "Burned in" means text that identifies the patient (PS3.3 C.7.6.1.1.1): scores and names of findings do not, but
+    # the picture shows the source's own pixels.
+    target.BurnedInAnnotation = "YES" if source.text("BurnedInAnnotation").upper() == "YES" else "NO"
     target.RecognizableVisualFeatures = "NO"
     target.PatientOrientation = _orientation(source)
     item = reference(source.dataset)

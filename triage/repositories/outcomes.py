@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from triage import tables
-from triage.findings import Algorithm, Code, Finding, ImageResult, NotAnalysed, Region, Score, Urgency
+from triage.findings import (
+    Algorithm,
+    Code,
+    Finding,
+    ImageResult,
+    NotAnalysed,
+    NotAnalysedReason,
+    Region,
+    Score,
+    Urgency,
+)
+from triage.repositories import events
 from triage.states import AnalysisStatus
 
 
@@ -85,6 +97,32 @@ def record_images(
                 )
             )
     session.flush()
+
+
+UNDECODABLE: Final = (
+    NotAnalysedReason.DECODER_CRASH,
+    NotAnalysedReason.DECODE_TIMEOUT,
+    NotAnalysedReason.OUT_OF_MEMORY,
+)
+"""What an image did to the process that decoded it."""
+
+
+def record_undecodable(
+    session: Session, study: tables.Study, not_analysed: Sequence[NotAnalysed], *, at: datetime
+) -> None:
+    """Append an event for each image that cost its decoder."""
+    for image in not_analysed:
+        if image.reason in UNDECODABLE:
+            events.record(
+                session, "image_not_decodable", at=at, study=study, who="decoder",
+                sop_instance_uid=image.sop_instance_uid, reason=image.sentence,
+            )  # fmt: skip
+
+
+def flag(study: tables.Study, warning: str) -> None:
+    """Have the list show a warning with the case."""
+    if warning not in study.flags:
+        study.flags = [*study.flags, warning]
 
 
 def record_regions(

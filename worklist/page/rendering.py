@@ -19,6 +19,7 @@ FLAGS: Final = {
     "identity_changed": "patient identity changed after arrival",
     "no_identity": "no patient ID",
     "two_patients": "images of two patients under one study",
+    "burned_in_annotation": "annotation is burnt into an image",
 }
 
 

@@ -124,6 +124,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
             return rows.record_instance(session, header, stored, arrival, rules)
 
     yield Node(bench, clock, Intake(archive, record, clock))
+    bench.decoder.close()
     bench.database.dispose()
     database.dispose()
 
