@@ -10,10 +10,12 @@ from types import FrameType
 from sqlalchemy.orm import Session
 
 from dicom_node.admission import AllowedPeer
+from dicom_node.alerts import Alert, SecurityAlerts
 from dicom_node.archive import Archive
 from dicom_node.association import AssociationSummary
 from dicom_node.intake import Intake
 from dicom_node.listener import Listener, ListenerConfig
+from dicom_node.pace import AssociationLimits
 from firstread.ground import stand
 from triage.crash_points import CrashPoint, kill_at
 from triage.database import Database
@@ -21,7 +23,7 @@ from triage.errors import DatabaseUnavailableError
 from triage.group_commit import GroupCommit
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, Received, StoredFile
 from triage.logging import configure, get_logger
-from triage.repositories import associations, quarantine
+from triage.repositories import associations, events, quarantine
 from triage.repositories import intake as rows
 from triage.settings import Settings
 from workers.housekeeping import bury_the_dead
@@ -78,14 +80,26 @@ def listen(settings: Settings) -> None:
         except DatabaseUnavailableError as error:  # the sweep ends it when this process's heartbeat says so
             log.warning("association_not_closed", advice=error.advice())
 
+    def alerted(refusals: Sequence[Alert]) -> None:
+        with database.write() as session:
+            for refusal in refusals:
+                events.record(
+                    session, "security_alert", at=utc_now(), who=refusal.calling_ae_title, reason=refusal.reason,
+                    peer_address=refusal.peer_address, count=refusal.count,
+                )  # fmt: skip
+
+    alerts = SecurityAlerts(alerted)
     intake = Intake(archive, record, on_quarantined=quarantined)
-    listener = Listener(listener_config(settings), intake, on_association_closed=association_closed)
+    listener = Listener(
+        listener_config(settings), intake, on_association_closed=association_closed, on_refused=alerts.refused
+    )
     bury_the_dead(database, settings.completion, utc_now())
     listener.start()
     pulse = Pulse(database, "listen", utc_now, {"port": listener.port, "ae_title": settings.ae_title})
     pulse.start()
-    _wait_for_the_end()
-    listener.stop()
+    with alerts:
+        _wait_for_the_end()
+        listener.stop()
     pulse.stop()
     database.dispose()
     if held is not None:
@@ -101,6 +115,11 @@ def listener_config(settings: Settings) -> ListenerConfig:
         peers=tuple(AllowedPeer(peer.ae_title, peer.network or "") for peer in settings.calling_ae_titles),
         maximum_associations=settings.max_associations,
         maximum_associations_per_address=settings.max_associations,
+        association_limits=AssociationLimits(
+            seconds=settings.max_association_hours * 3600,
+            seconds_without_store=settings.max_minutes_without_store * 60,
+            received_bytes=int(settings.max_association_gigabytes * 1024**3),
+        ),
     )
 
 
