@@ -33,7 +33,8 @@ from triage.database import Database
 from triage.findings import Urgency
 from triage.identifiers import PeerAddress
 from triage.logging import configure
-from triage.settings import Destination, Settings, load_settings
+from triage.peers import Destination
+from triage.settings import Settings, load_settings
 from workers.workbench import bundle_directories
 
 ROOT = Path(__file__).parents[1]

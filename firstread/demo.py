@@ -25,7 +25,8 @@ from models.phantom import generate, write_dicom
 from triage.database import Database
 from triage.errors import FirstreadError
 from triage.identifiers import PeerAddress
-from triage.settings import Destination, Settings
+from triage.peers import Destination
+from triage.settings import Settings
 
 STORIES: Final[tuple[tuple[str, ...], ...]] = (
     (),

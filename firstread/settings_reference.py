@@ -22,6 +22,17 @@ A destination in `firstread.toml` may be a table:
 [[destinations]]
 address = "PACS@10.0.0.5:104"
 heat_map = false   # marking an image is a regulatory question: send the report only
+tls = true         # send over TLS, never without
+certificate = "DNS:pacs.hospital.example"   # what its certificate must say; without it: the host of the address
+```
+
+So may a calling AE title, which is then admitted over TLS only, with that certificate:
+
+```toml
+[[calling_ae_titles]]
+ae_title = "CT1"
+network = "10.0.1.0/24"
+certificate = "SHA256:5f:0c:…"   # or DNS:name, IP:address, URI:uri, CN:common name
 ```
 """
 

@@ -49,8 +49,13 @@ def test_destinations_are_read_from_text_and_from_tables(monkeypatch: pytest.Mon
 def test_a_child_process_reads_back_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     parent = load_settings(
         {
-            "destinations": ["PACS@host:104"],
-            "calling_ae_titles": ["CR1@10.0.0.0/8", "CT1"],
+            "destinations": ["PACS@host:104", {"address": "VNA@host:2762", "tls": True, "certificate": "CN:vna"}],
+            "calling_ae_titles": ["CR1@10.0.0.0/8", "CT1", {"ae_title": "CT2", "certificate": "DNS:ct2.example"}],
+            "dicom_plain": True,
+            "dicom_tls_port": 2762,
+            "dicom_tls_certificate": "/etc/firstread/node.pem",
+            "dicom_tls_key": "/etc/firstread/node.key",
+            "dicom_tls_trusted": "/etc/firstread/hospital.pem",
             "http_tokens": [TOKEN],
             "bind": "0.0.0.0",
             "quiet_seconds": 12.5,
@@ -106,3 +111,45 @@ def test_a_secret_is_not_repeated_in_the_error() -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_says_what_it_is_for(name: str) -> None:
     assert Settings.model_fields[name].description
+
+
+TLS_FILES = {"dicom_tls_certificate": "node.pem", "dicom_tls_key": "node.key", "dicom_tls_trusted": "ca.pem"}
+TLS = {**TLS_FILES, "dicom_tls_port": 2762}
+OPEN = {"bind": "10.0.0.20", "http_tokens": [TOKEN]}
+
+
+@pytest.mark.parametrize(
+    ("values", "plain"),
+    [
+        ({}, 11112),
+        (TLS, 11112),
+        ({**TLS, "dicom_plain": False}, None),
+        ({**OPEN, "calling_ae_titles": ["CR1@10.0.1.0/24", "CT1@10.0.2.3"]}, 11112),
+        ({**OPEN, "calling_ae_titles": ["CR1"], "dicom_plain": True}, 11112),
+        ({**OPEN, **TLS, "calling_ae_titles": ["CR1"]}, None),
+        ({**OPEN, **TLS, "calling_ae_titles": ["CR1@10.0.1.0/24"]}, None),
+        ({**OPEN, **TLS, "calling_ae_titles": ["CR1"], "dicom_plain": True}, 11112),
+    ],
+)
+def test_the_port_without_tls_is_open_only_where_that_is_meant(values: dict[str, object], plain: int | None) -> None:
+    assert load_settings(values).plain_port == plain
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({**OPEN, "calling_ae_titles": ["CR1@10.0.1.0/24", "CT1"]}, "CT1 may come from anywhere"),
+        ({"dicom_plain": False}, "nobody could send"),
+        ({"dicom_tls_port": 2762}, "dicom_tls_certificate, dicom_tls_key and dicom_tls_trusted"),
+        ({**TLS, "dicom_tls_key": None, "dicom_tls_port": 1}, "dicom_tls_port needs"),
+        ({"destinations": [{"address": "PACS@host:104", "tls": True}]}, "PACS@host:104 with tls needs"),
+        ({"destinations": [{"address": "PACS@host:104", "certificate": "CN:pacs"}]}, "not tls = true"),
+        ({"calling_ae_titles": [{"ae_title": "CT1", "certificate": "CN:ct1"}]}, "dicom_tls_port must be set"),
+        ({**TLS, "calling_ae_titles": [{"ae_title": "CT1", "certificate": "ct1"}]}, "names no certificate"),
+        ({**TLS, "destinations": ["FIRSTREAD@127.0.0.1:2762"]}, "this node itself"),
+        ({"listener_processes": 0}, "listener_processes"),
+    ],
+)
+def test_transport_that_does_not_go_together_is_refused(values: dict[str, object], names: str) -> None:
+    with pytest.raises(SettingsError, match=names):
+        load_settings(values)

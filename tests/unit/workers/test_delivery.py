@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.stand_in_pacs import ReceivedObject, StandInPacs
 from triage.errors import StorageFullError
-from triage.settings import Destination
+from triage.peers import Destination
 from triage.states import DeliveryStatus
 from triage.tables import Delivery
 from workers.analysis import analyse_due

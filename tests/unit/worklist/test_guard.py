@@ -11,7 +11,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.testclient import TestClient
 from worklist_rows import NOON, Seen, arrive, score
 
-from triage.settings import CallingPeer
+from triage.peers import CallingPeer
 from worklist.bodies import LIMIT
 from worklist.guard import OPEN_PATHS
 from worklist.signin import FAILURES, LIFETIME, Patience, Tokens
@@ -20,6 +20,7 @@ READER = "dr-lang:" + "r" * 24
 ROBOT = "robot:" + "b" * 24
 OUTSIDE = {
     "bind": "0.0.0.0",
+    "dicom_plain": True,
     "http_tokens": (READER, ROBOT),
     "calling_ae_titles": (CallingPeer(ae_title="CR_ROOM1"),),
 }
