@@ -26,7 +26,7 @@ class FileHead:
     ----------
     offset : int
         Bytes before the data set.
-    transfer_syntax_uid, sop_class_uid, sop_instance_uid : str
+    transfer_syntax_uid, sop_class_uid, sop_instance_uid, source_ae_title : str
         From the file meta information, "" where it has none.
     """
 
@@ -34,6 +34,7 @@ class FileHead:
     transfer_syntax_uid: str
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    source_ae_title: str = ""
 
 
 def encode_head(
@@ -89,7 +90,7 @@ def read_head(data: bytes | memoryview) -> FileHead:
         values[element] = bytes(data[position : position + length]).decode("ascii", errors="replace").strip("\x00 ")
         position += length
     syntax = values.get(0x0010) or _guess(data[position : position + 8])
-    return FileHead(position, syntax, values.get(0x0002, ""), values.get(0x0003, ""))
+    return FileHead(position, syntax, values.get(0x0002, ""), values.get(0x0003, ""), values.get(0x0016, ""))
 
 
 def _guess(first: bytes | memoryview) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -29,7 +30,7 @@ def store_object(root: Path, dataset: Dataset, kind: str, *, source_instance_id:
     StorageFullError
         The disk did not take it.
     """
-    relative = _place(root, str(dataset.SOPInstanceUID), "dcm")
+    relative = _make_place(root, str(dataset.SOPInstanceUID), "dcm")
     try:
         sha256, size = results.write(dataset, root / relative)
     except OSError as error:
@@ -70,7 +71,7 @@ def _write_jpeg(root: Path, uid: str, role: str, picture: NDArray[np.uint8]) -> 
     encoded, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not encoded:
         raise StorageFullError("A preview could not be encoded.")
-    relative = _place(root, uid, f"{role}.jpg")
+    relative = _make_place(root, uid, f"{role}.jpg")
     try:
         (root / relative).write_bytes(data.tobytes())  # a lost preview is rebuilt by a new look; no need for fsync
     except OSError as error:
@@ -78,8 +79,19 @@ def _write_jpeg(root: Path, uid: str, role: str, picture: NDArray[np.uint8]) -> 
     return relative.as_posix()
 
 
-def _place(root: Path, uid: str, suffix: str) -> Path:
+def place(uid: str, suffix: str) -> Path:
+    """Where a file about a result object lies, below the results root."""
     digest = hashlib.sha256(uid.encode("ascii")).hexdigest()
-    relative = Path(digest[:2]) / f"{digest}.{suffix}"
+    return Path(digest[:2]) / f"{digest}.{suffix}"
+
+
+def result_paths(root: Path, pattern: str = "*.dcm") -> Iterator[str]:
+    """Files below the results root, relative to it, folder by folder; of result objects unless asked for others."""
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        yield from (f"{folder.name}/{path.name}" for path in sorted(folder.glob(pattern)))
+
+
+def _make_place(root: Path, uid: str, suffix: str) -> Path:
+    relative = place(uid, suffix)
     (root / relative).parent.mkdir(parents=True, exist_ok=True)
     return relative

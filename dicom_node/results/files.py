@@ -56,6 +56,12 @@ def write(dataset: Dataset, path: Path) -> tuple[str, int]:
     return hashlib.sha256(content).hexdigest(), len(content)
 
 
+def digest(path: Path) -> str:
+    """SHA-256 (hex) of a whole file, to compare with what :func:`write` returned."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _encode(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
     head = encode_head(
         sop_class_uid=dataset.SOPClassUID,

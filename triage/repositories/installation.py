@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from triage.repositories import events
 from triage.repositories.upsert import insert_or_ignore
 from triage.tables import Installation
 
@@ -20,3 +21,10 @@ def device_uid(session: Session, *, at: datetime) -> str:
         insert_or_ignore(session, Installation, id=_ONLY, device_uid=f"2.25.{uuid.uuid4().int}", created_at=at)
         known = session.get_one(Installation, _ONLY)
     return known.device_uid
+
+
+def restore_device_uid(session: Session, uid: str, *, at: datetime) -> None:
+    """Give the installation the identity back under which its reports are known, after the loss of a database."""
+    device_uid(session, at=at)
+    session.get_one(Installation, _ONLY).device_uid = uid
+    events.record(session, "identity_restored", at=at, who="fsck", device_uid=uid)

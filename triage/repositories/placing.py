@@ -13,22 +13,23 @@ from triage.repositories import events
 from triage.tables import Analysis, Study
 
 
+def claims_of(study: Study) -> Claims:
+    """Who asks for which class, as the row says it."""
+    return Claims(
+        order=study.order_urgency,
+        rule=study.rule_urgency,
+        ai=study.ai_urgency,
+        ai_reason=study.ai_reason,
+        manual=study.manual_urgency,
+        manual_by=study.manual_by,
+        manual_reason=study.manual_reason,
+    )
+
+
 def place_study(session: Session, study: Study, targets: Targets, *, at: datetime, who: str) -> None:
     """Recompute the place from the claims on the row; a change of class appends an event."""
     before = study.urgency
-    placement = place(
-        Claims(
-            order=study.order_urgency,
-            rule=study.rule_urgency,
-            ai=study.ai_urgency,
-            ai_reason=study.ai_reason,
-            manual=study.manual_urgency,
-            manual_by=study.manual_by,
-            manual_reason=study.manual_reason,
-        ),
-        study.received_at,
-        targets,
-    )
+    placement = place(claims_of(study), study.received_at, targets)
     study.urgency, study.tier = placement.urgency, placement.tier
     study.due_at, study.explanation = placement.due_at, placement.explanation
     if before is not None and before is not placement.urgency:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -102,11 +103,12 @@ def encoded(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    settings = Settings(data=tmp_path / "data", destinations=("PACS@127.0.0.1:9", "ARCHIVE@127.0.0.1:9"))
+@contextmanager
+def opened(data: Path, **more: object) -> Iterator[Node]:
+    """A node on a data directory, made where missing; ``more`` are settings."""
+    settings = Settings(data=data, destinations=("PACS@127.0.0.1:9", "ARCHIVE@127.0.0.1:9"), **more)
     for folder in (settings.archive, settings.results):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     database.migrate()
     clock = Clock()
@@ -123,17 +125,26 @@ def node(tmp_path: Path) -> Iterator[Node]:
         with database.write() as session:
             return rows.record_instance(session, header, stored, arrival, rules)
 
-    yield Node(bench, clock, Intake(archive, record, clock))
-    bench.decoder.close()
-    bench.database.dispose()
-    database.dispose()
+    try:
+        yield Node(bench, clock, Intake(archive, record, clock))
+    finally:
+        bench.decoder.close()
+        bench.database.dispose()
+        database.dispose()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with opened(tmp_path / "data") as fresh:
+        yield fresh
+
+
+def draw(index: int, findings: set[str] | None = None) -> Dataset:
+    """A patient: ``draw(3, {"pneumothorax"})``; equal arguments give the equal object."""
+    return to_dataset(generate(SEED, index, size=512, findings=findings or ()), SEED, index, taken_at=TAKEN_AT)
 
 
 @pytest.fixture
 def phantom() -> Callable[..., Dataset]:
-    """Draws a patient: ``phantom(3, {"pneumothorax"})``; equal arguments give the equal object."""
-
-    def draw(index: int, findings: set[str] | None = None) -> Dataset:
-        return to_dataset(generate(SEED, index, size=512, findings=findings or ()), SEED, index, taken_at=TAKEN_AT)
-
+    """:func:`draw`."""
     return draw

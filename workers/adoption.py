@@ -1,0 +1,220 @@
+"""Reports that lie in the results directory and that the database does not know: taken over, never made again.
+
+After the loss of a database, or of its last hour, an analysis made again would put other bytes (another time of day)
+under a UID that a PACS already holds. So the report on the disk becomes the report of its revision: with its bytes,
+its images and the class it asked for, but without scores, which stand in the report alone. Another look at the study
+is another revision and names it as its predecessor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dicom_node.part10 import read_head
+from dicom_node.results import files
+from dicom_node.results.rereading import IssuedReport
+from triage.findings import NotAnalysedReason, Urgency
+from triage.priority import Targets
+from triage.repositories import analyses, events, outcomes
+from triage.repositories.outcomes import BuiltObject
+from triage.repositories.placing import place_study
+from triage.states import AnalysisStatus, StudyStatus, advance
+from triage.tables import Analysis, AnalysisImage, Instance, ResultObject, Study
+from workers.result_files import place
+
+_WAY: Final = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING, AnalysisStatus.SUCCEEDED)
+_NOTE: Final = "the report was found on the disk; its scores stand in it"
+
+
+def adoptable(session: Session, issued: IssuedReport, written_at: datetime) -> bool:
+    """True when no run of this database can have made the report, and its images are here.
+
+    A run of this database that made it has begun (``started_at``) and wrote it before it was given up
+    (``finished_at``).
+    """
+    study = _study(session, issued)
+    if study is None or not _instances(session, study, issued.analysed):
+        return False
+    analysis = _analysis(session, study, issued)
+    if analysis is None:
+        return True
+    if analysis.status is AnalysisStatus.SUCCEEDED:
+        return False
+    if analysis.finished_at is not None:
+        return written_at > analysis.finished_at
+    return analysis.started_at is None
+
+
+def adopt(
+    session: Session,
+    issued: IssuedReport,
+    root: Path,
+    *,
+    targets: Targets,
+    destinations: Mapping[str, Sequence[str]],
+    at: datetime,
+) -> bool:
+    """Take a report and its heat maps over; False when there is nothing to take over any more.
+
+    Parameters
+    ----------
+    root : Path
+        The results root.
+    destinations : mapping
+        Address to the kinds it takes: these are owed the objects, the same bytes under the same UID. Empty to owe
+        nothing.
+    """
+    written_at = datetime.fromtimestamp((root / place(issued.sop_instance_uid, "dcm")).stat().st_mtime, UTC)
+    if not adoptable(session, issued, written_at):
+        return False
+    study = session.scalars(
+        sa.select(Study).where(Study.study_instance_uid == issued.study_instance_uid).with_for_update(key_share=True)
+    ).one()
+    analysis = _analysis(session, study, issued)
+    if analysis is None:
+        analysis = Analysis(study=study, revision=issued.revision, queued_at=issued.created_at, due=False)
+        session.add(analysis)
+        session.flush()
+    for status in _WAY[_WAY.index(analysis.status) + 1 :] if analysis.status in _WAY else _WAY:
+        analysis.status = advance(analysis.status, status)
+    # No digest of the weights: images without scores must not be carried over into the next revision.
+    analysis.bundle_name, analysis.bundle_version, analysis.weights_sha256 = issued.algorithm, issued.version, ""
+    analysis.revision, analysis.research, analysis.reason = issued.revision, issued.research, _NOTE
+    analysis.started_at = analysis.finished_at = issued.created_at
+    analysis.due, analysis.token, analysis.lease_until, analysis.holder = False, "", None, ""
+    study.revision = max(study.revision, issued.revision)
+    built = _objects(session, study, issued, root)
+    _record_images(session, study, analysis, issued, built, root)
+    objects = outcomes.record_objects(session, analysis, built, at=issued.created_at)
+    outcomes.owe(session, objects, destinations, at=at)
+    events.record(
+        session, "analysis_succeeded", at=at, study=study, who=f"{issued.algorithm} {issued.version}",
+        reason=_NOTE, revision=issued.revision,
+    )  # fmt: skip
+    _claim_class(session, study, issued, targets, at)
+    _look_at_the_rest(session, study, at)
+    return True
+
+
+def _record_images(
+    session: Session, study: Study, analysis: Analysis, issued: IssuedReport, built: Sequence[BuiltObject], root: Path
+) -> None:
+    """What the report says of each image, and the page's pictures where they are still there."""
+    session.flush()
+    known = {image.instance_id: image for image in analysis.images}
+    pictures = {picture.source_instance_id: picture.sop_instance_uid for picture in built}
+    reasons: dict[str, NotAnalysedReason | None] = {**dict.fromkeys(issued.analysed), **issued.left_out}
+    for instance in _instances(session, study, reasons.keys()):
+        image = known.get(instance.id)
+        if image is None:
+            image = AnalysisImage(instance_id=instance.id)
+            analysis.images.append(image)
+        image.reason = reasons[instance.sop_instance_uid]
+        if instance.id in pictures:
+            image.preview_path = _existing(root, pictures[instance.id], "image.jpg")
+            image.overlay_path = _existing(root, pictures[instance.id], "overlay.jpg")
+    session.flush()
+
+
+def _existing(root: Path, uid: str, suffix: str) -> str:
+    relative = place(uid, suffix)
+    return relative.as_posix() if (root / relative).is_file() else ""
+
+
+def _objects(session: Session, study: Study, issued: IssuedReport, root: Path) -> list[BuiltObject]:
+    """The report and those of its pictures that are on the disk and have no row."""
+    uids = [issued.sop_instance_uid, *issued.heat_maps]
+    known = set(
+        session.scalars(sa.select(ResultObject.sop_instance_uid).where(ResultObject.sop_instance_uid.in_(uids)))
+    )
+    built = []
+    for uid in uids:
+        relative = place(uid, "dcm")
+        path = root / relative
+        if uid in known or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            head = read_head(file.read(4096))
+        is_report = uid == issued.sop_instance_uid
+        series, source = _picture(path) if not is_report else (issued.series_instance_uid, "")
+        shown = _instances(session, study, [source]) if source else []
+        built.append(
+            BuiltObject(
+                kind="SR" if is_report else "SC",
+                sop_instance_uid=uid,
+                sop_class_uid=head.sop_class_uid,
+                series_instance_uid=series,
+                transfer_syntax_uid=head.transfer_syntax_uid,
+                relative_path=relative.as_posix(),
+                sha256=files.digest(path),
+                size=path.stat().st_size,
+                source_instance_id=shown[0].id if shown else None,
+            )
+        )
+    return built[1:] + built[:1]  # pictures before the report that shows them
+
+
+def _picture(path: Path) -> tuple[str, str]:
+    """(Series Instance UID, UID of the image that it shows) of a heat map."""
+    import pydicom  # noqa: PLC0415 - only adoption reads pictures
+
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    return str(header.SeriesInstanceUID), str(header.SourceImageSequence[0].ReferencedSOPInstanceUID)
+
+
+def _claim_class(session: Session, study: Study, issued: IssuedReport, targets: Targets, at: datetime) -> None:
+    """The class that the report asked for, if it is higher than what the AI claims now: a loss lowers nobody."""
+    if Urgency.highest(study.ai_urgency, issued.urgency) is study.ai_urgency:
+        return
+    study.ai_urgency = issued.urgency
+    found = ", ".join(issued.positives) or "AI: no finding above its threshold"
+    study.ai_reason = f"{found}, by its report" + (" (research only)" if issued.research else "")
+    place_study(session, study, targets, at=at, who="AI")
+
+
+def _look_at_the_rest(session: Session, study: Study, at: datetime) -> None:
+    """Images that came after the last report are due for the next revision; a study without any has its result."""
+    session.flush()
+    last = sa.select(sa.func.max(Analysis.revision)).where(Analysis.study_id == study.id).scalar_subquery()
+    seen = (
+        sa.select(AnalysisImage.instance_id)
+        .join(AnalysisImage.analysis)
+        .where(Analysis.study_id == study.id, Analysis.revision == last)
+    )
+    rest = sa.exists().where(
+        Instance.study_id == study.id, Instance.is_current, Instance.not_analysed.is_(None), Instance.id.not_in(seen)
+    )
+    if session.scalar(sa.select(rest)):
+        analyses.queue(session, study, at=at, due=study.status is StudyStatus.COMPLETE)
+
+
+def _study(session: Session, issued: IssuedReport) -> Study | None:
+    return session.scalar(sa.select(Study).where(Study.study_instance_uid == issued.study_instance_uid))
+
+
+def _analysis(session: Session, study: Study, issued: IssuedReport) -> Analysis | None:
+    """The analysis whose report this is: of the same revision and bundle, else one that nobody has begun."""
+    query = sa.select(Analysis).where(Analysis.study_id == study.id).order_by(Analysis.id)
+    rows = list(session.scalars(query))
+    same = [row for row in rows if row.revision == issued.revision and row.bundle_name in (issued.algorithm, "")]
+    untouched = [
+        row for row in rows
+        if row.status is AnalysisStatus.QUEUED and row.started_at is None and row.revision <= issued.revision
+        and not row.bundle_name
+    ]  # fmt: skip
+    return next(iter(sorted(same, key=lambda row: not row.bundle_name) + untouched), None)
+
+
+def _instances(session: Session, study: Study, uids: Iterable[str]) -> Sequence[Instance]:
+    query = sa.select(Instance).where(
+        Instance.study_id == study.id,
+        Instance.sop_instance_uid.in_(list(uids)),
+        Instance.is_current,
+    )
+    return session.scalars(query).all()
