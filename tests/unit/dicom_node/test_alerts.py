@@ -34,11 +34,22 @@ def test_the_first_refusal_is_told_at_once_the_others_together() -> None:
         book.wait()
         for _ in range(1000):
             alerts.refused("CALLING_AE_TITLE_NOT_RECOGNISED", "EVIL", "10.0.0.9")
-        alerts.refused("TLS", "", "10.0.0.8")
+        alerts.refused("TLS", "", "10.0.0.8")  # somebody else is told at once too
+        book.wait()
     assert book.written == [
         [Alert("CALLING_AE_TITLE_NOT_RECOGNISED", "EVIL", "10.0.0.9", 1)],
-        [Alert("CALLING_AE_TITLE_NOT_RECOGNISED", "EVIL", "10.0.0.9", 1000), Alert("TLS", "", "10.0.0.8", 1)],
+        [Alert("TLS", "", "10.0.0.8", 1)],
+        [Alert("CALLING_AE_TITLE_NOT_RECOGNISED", "EVIL", "10.0.0.9", 1000)],
     ]
+
+
+def test_the_count_comes_when_its_time_is_over() -> None:
+    book = Book()
+    with SecurityAlerts(book.write, every_seconds=0.05) as alerts:
+        for _ in range(2):
+            alerts.refused("R", "EVIL", "10.0.0.9")
+            book.wait()
+    assert book.written == [[Alert("R", "EVIL", "10.0.0.9", 1)]] * 2
 
 
 def test_a_thousand_names_are_few_rows() -> None:
@@ -48,14 +59,16 @@ def test_a_thousand_names_are_few_rows() -> None:
         book.wait()
         for number in range(1000):
             alerts.refused("R", f"EVIL{number}", "10.0.0.9")
-    (_, rest) = book.written
-    assert len(rest) == MAXIMUM_ALERTS + 1
-    assert rest[-1] == Alert("R", OTHERS, OTHERS, 1000 - MAXIMUM_ALERTS)
+    told = [alert for alerts in book.written for alert in alerts]
+    assert sum(alert.count for alert in told) == 1001
+    assert len({alert.calling_ae_title for alert in told}) == MAXIMUM_ALERTS + 1
+    assert len(told) <= MAXIMUM_ALERTS + 2
+    assert sum(alert.count for alert in told if alert.peer_address == OTHERS) == 1001 - MAXIMUM_ALERTS
 
 
 def test_what_could_not_be_written_comes_again() -> None:
     book = Book(failures=2)
-    with SecurityAlerts(book.write, every_seconds=0.01) as alerts:
+    with SecurityAlerts(book.write, every_seconds=0.05) as alerts:
         alerts.refused("R", "EVIL", "10.0.0.9")
         book.wait()
     assert book.written == [[Alert("R", "EVIL", "10.0.0.9", 1)]]
