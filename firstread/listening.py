@@ -53,6 +53,7 @@ def listen(settings: Settings) -> None:
         completion=settings.completion,
         targets=settings.targets,
         pixel_digest=archive.pixel_digest,
+        is_here=lambda path: (settings.archive / path).is_file(),
     )
 
     def write(session: Session, received: Sequence[Received]) -> list[IntakeOutcome]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from dicom_node import results
 from models import decoding
-from triage.errors import DicomError, ResultError
+from triage.errors import DicomError
 from triage.findings import AnalysisResult, NotAnalysedReason
 from triage.repositories.outcomes import BuiltObject
-from triage.tables import Instance
+from triage.tables import Instance, ResultObject
 from workers.claims import Claim
 from workers.result_files import store_object
 from workers.workbench import Workbench
@@ -27,17 +25,17 @@ class ReportSources:
     Attributes
     ----------
     instances : sequence of Instance
-        All current instances of the study.
+        All current instances of the study whose files are here.
     heat_maps : mapping
-        SOP Instance UID of a scored image to the path of its Secondary Capture below the results root.
-    predecessor : str or None
-        Path of the report that this one replaces, below the results root.
+        SOP Instance UID of a scored image to its Secondary Capture.
+    predecessor : ResultObject or None
+        The report that this one replaces. Its file and those of the heat maps may have been removed by retention.
     """
 
     result: AnalysisResult
     instances: Sequence[Instance]
-    heat_maps: Mapping[str, str]
-    predecessor: str | None
+    heat_maps: Mapping[str, ResultObject]
+    predecessor: ResultObject | None
 
 
 def report(bench: Workbench, claim: Claim, sources: ReportSources) -> BuiltObject:
@@ -48,17 +46,17 @@ def report(bench: Workbench, claim: Claim, sources: ReportSources) -> BuiltObjec
     ResultError
         It could not be built from these sources.
     """
-    root = bench.settings.results
+    study = claim.study_instance_uid
     dataset = results.build_report(
         _evidence(bench, sources.instances),
         sources.result,
-        heat_maps={uid: _header(root / path) for uid, path in sources.heat_maps.items()},
+        heat_maps={uid: _named(row, study) for uid, row in sources.heat_maps.items()},
         node=bench.node,
         revision=claim.revision,
-        predecessor=_header(root / sources.predecessor) if sources.predecessor else None,
+        predecessor=_named(sources.predecessor, study) if sources.predecessor else None,
         created_at=claim.started_at.astimezone(),
     )
-    return store_object(root, dataset, "SR")
+    return store_object(bench.settings.results, dataset, "SR")
 
 
 def _evidence(bench: Workbench, instances: Sequence[Instance]) -> list[Dataset]:
@@ -74,10 +72,9 @@ def _evidence(bench: Workbench, instances: Sequence[Instance]) -> list[Dataset]:
     return headers
 
 
-def _header(path: Path) -> Dataset:
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except OSError as error:
-        raise ResultError(
-            f"An earlier result object is missing: {error.strerror}.", next_step="Run `firstread fsck`."
-        ) from error
+def _named(row: ResultObject, study_instance_uid: str) -> Dataset:
+    """As much of a result object as a reference to it needs."""
+    header = Dataset()
+    header.StudyInstanceUID, header.SeriesInstanceUID = study_instance_uid, row.series_instance_uid
+    header.SOPClassUID, header.SOPInstanceUID = row.sop_class_uid, row.sop_instance_uid
+    return header

@@ -15,7 +15,7 @@ from triage.findings import NotAnalysedReason
 from triage.repositories import events
 from triage.repositories.upsert import insert_or_ignore
 from triage.states import AnalysisStatus, StudyStatus, advance, terminal
-from triage.tables import Analysis, Study
+from triage.tables import Analysis, Instance, Study
 
 LEASE: Final = timedelta(seconds=60)
 """A worker that is silent for this long has lost its row."""
@@ -61,11 +61,12 @@ def request(session: Session, study: Study, *, at: datetime, who: str) -> Analys
     Raises
     ------
     StateError
-        An analysis is still queued or running.
+        An analysis is still queued or running, or retention has removed every image.
     """
     newest = _newest(session, study)
     if newest is not None and not terminal(newest.status):
         raise StateError("An analysis of this study is already queued or running.")
+    _require_images(session, study)
     events.record(session, "analysis_requested", at=at, study=study, who=who)
     if newest is None or newest.status is AnalysisStatus.SUCCEEDED:
         return queue(session, study, at=at, due=True)
@@ -73,6 +74,19 @@ def request(session: Session, study: Study, *, at: datetime, who: str) -> Analys
     newest.due, newest.attempts, newest.reason, newest.finished_at = True, 0, "", None
     newest.images.clear()
     return newest
+
+
+def _require_images(session: Session, study: Study) -> None:
+    images = sa.select(Instance.removed_at).where(
+        Instance.study_id == study.id, Instance.is_current, Instance.not_analysed.is_(None)
+    )
+    removed = session.scalars(images).all()
+    times = [at for at in removed if at is not None]
+    if times and len(times) == len(removed):
+        raise StateError(
+            f"Retention removed the images of this study on {max(times):%Y-%m-%d}.",
+            next_step="Have them sent again, then ask.",
+        )
 
 
 def wake(session: Session, study: Study) -> None:

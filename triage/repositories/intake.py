@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from triage.completion import RADIOGRAPHY, CompletionPolicy
+from triage.errors import StorageFullError
 from triage.findings import NotAnalysedReason, Urgency
 from triage.identifiers import OWN_MANUFACTURER
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received, StoredFile
@@ -52,6 +53,10 @@ _INSTANCE: Final = (
 )
 
 
+def _believe(_relative_path: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntakeRules:
     """What recording needs of the settings and of the archive.
@@ -63,12 +68,16 @@ class IntakeRules:
     pixel_digest : callable
         Digest of the pixels of a stored file, by its relative path. Asked only when a known UID comes with other
         bytes, because it reads the whole file.
+    is_here : callable
+        Whether a file lies at a relative path. Asked under the study's lock when bytes come again that retention has
+        removed: it unlinks under the same lock, perhaps between the arrival of the file and this moment.
     """
 
     listener: str
     pixel_digest: Callable[[str], str]
     completion: CompletionPolicy
     targets: Targets
+    is_here: Callable[[str], bool] = _believe
 
 
 def record_instance(
@@ -212,7 +221,7 @@ class _Batch:
     def _load_associations(self, kept: list[Received]) -> None:
         first = {item.arrival.association_uid: item.arrival for item in reversed(kept)}
         by_uid = sa.select(Association.association_uid, Association.id).where(Association.association_uid.in_(first))
-        self._associations = dict(self._session.execute(by_uid).tuples().all())
+        self._associations = dict(self._session.execute(by_uid).all())
         missing = first.keys() - self._associations.keys()
         for uid in sorted(missing):
             arrival = first[uid]
@@ -222,7 +231,7 @@ class _Batch:
                 peer_address=arrival.peer_address, opened_at=arrival.received_at,
             )  # fmt: skip
         if missing:
-            self._associations = dict(self._session.execute(by_uid).tuples().all())
+            self._associations = dict(self._session.execute(by_uid).all())
 
     # --- what comes
 
@@ -236,7 +245,9 @@ class _Batch:
         again = next((version for version in reversed(versions) if version.sha256 == stored.sha256), None)
         if again is not None and outcome in (IntakeOutcome.DUPLICATE, IntakeOutcome.CONFLICT):
             self._event(study, "instance_resent", item)
-            again.damage, again.removed_at = "", None  # the file is there now, whatever became of it before
+            if again.removed_at is not None:
+                self._bring_back(study, again, item)
+            again.damage = ""  # the file is there now, whatever became of it before
             return outcome
         row = self._row(study, item, outcome, version=len(versions) + 1)
         self._rows.append(row)
@@ -251,6 +262,13 @@ class _Batch:
         if outcome is not IntakeOutcome.CONFLICT:
             self._open_for_analysis(study, item, row)
         return outcome
+
+    def _bring_back(self, study: Study, removed: Instance, item: Received) -> None:
+        """Bytes that retention had removed came again: its time begins anew, what was issued about them stands."""
+        if not self._rules.is_here(removed.relative_path):
+            raise StorageFullError("Retention removed the file while it came again.", next_step="Send it once more.")
+        removed.removed_at, removed.checked_at = None, None
+        study.last_received_at = max(study.last_received_at, item.arrival.received_at)
 
     def _complement(self, study: Study, item: Received) -> None:
         """Let the header fill in what the study's row does not say yet."""
@@ -279,6 +297,8 @@ class _Batch:
         )  # fmt: skip
         if not same_place or known.transfer_syntax_uid != item.stored.transfer_syntax_uid:
             return IntakeOutcome.CONFLICT
+        if known.removed_at is not None:
+            return IntakeOutcome.VERSIONED  # nothing is left to compare with, and nothing that it could push aside
         digest = self._rules.pixel_digest
         same_pixels = digest(known.relative_path) == digest(item.stored.relative_path.as_posix())
         return IntakeOutcome.VERSIONED if same_pixels else IntakeOutcome.CONFLICT
