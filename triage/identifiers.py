@@ -16,6 +16,9 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ACCESSION_NUMBER = re.compile(r"[^\x00-\x1f\x7f\\]{0,64}")
 
+_NOBODY = frozenset({"UNKNOWN", "NONE", "NULL", "NA", "ANONYMOUS", "ANON", "NOID", "NOTKNOWN"})
+
+DERIVED_ROOT = "2.25."
 OWN_MANUFACTURER = "firstread"
 """Manufacturer (0008,0070) of every object this node makes; phantoms say "firstread phantom"."""
 
@@ -72,6 +75,18 @@ def accession_number(text: str) -> str:
     return stripped
 
 
+def names_nobody(patient_id: str) -> bool:
+    """True for a Patient ID that many patients have: empty, all zeros, or a word for "not known".
+
+    Example
+    -------
+    >>> [names_nobody(text) for text in ("", "000000", "Unknown", "10")]
+    [True, True, True, False]
+    """
+    bare = re.sub(r"[\W_]", "", patient_id).upper()
+    return not bare.strip("0") or bare in _NOBODY
+
+
 def certificate_name(text: str) -> str:
     """What binds a peer to its certificate, in one spelling: a kind, a colon and a value.
 
@@ -118,7 +133,7 @@ def derive_uid(*parts: str) -> str:
     Retries and re-sends rebuild an object with the same identity; any other input gives another one.
     Parts are joined with NUL, which no UID, name or digest contains.
     """
-    return f"2.25.{uuid.uuid5(UID_NAMESPACE, chr(0).join(parts)).int}"
+    return f"{DERIVED_ROOT}{uuid.uuid5(UID_NAMESPACE, chr(0).join(parts)).int}"
 
 
 def is_loopback(host: str) -> bool:

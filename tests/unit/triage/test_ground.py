@@ -17,7 +17,15 @@ from pydicom.uid import UID
 from triage import errors
 from triage.errors import FirstreadError, IdentifierError, StateError
 from triage.findings import NotAnalysedReason, Score, ScoreKind, Urgency
-from triage.identifiers import PeerAddress, accession_number, ae_title, certificate_name, derive_uid, dicom_uid
+from triage.identifiers import (
+    PeerAddress,
+    accession_number,
+    ae_title,
+    certificate_name,
+    derive_uid,
+    dicom_uid,
+    names_nobody,
+)
 from triage.logging import configure, get_logger
 from triage.states import MACHINES, advance
 
@@ -42,6 +50,16 @@ def test_a_derived_uid_is_valid_and_always_the_same(parts: list[str]) -> None:
 
 def test_derived_uids_differ_when_any_part_does() -> None:
     assert derive_uid("a", "bc") != derive_uid("ab", "c")
+
+
+@pytest.mark.parametrize("text", ["", "0", "000-000", "UNKNOWN", "unknown", "n/a", "(none)", " ", "---", "Anonymous"])
+def test_some_patient_ids_name_nobody(text: str) -> None:
+    assert names_nobody(text)
+
+
+@pytest.mark.parametrize("text", ["1", "0001", "P-0", "UNKNOWN-17", "Ü", "42", "TESTA"])
+def test_the_others_name_somebody(text: str) -> None:
+    assert not names_nobody(text)
 
 
 @pytest.mark.parametrize("bad", ["", "X" * 17, "A\\B", "A\x00", "Ü"])
