@@ -137,6 +137,8 @@ class Settings(BaseSettings):
     `READ_BACK` it listed the object when asked, `ANSWERED` it said Success."""
     max_associations: int = Field(default=100, ge=1, le=10000)
     """Simultaneous DICOM associations; more are rejected as transient."""
+    max_data_set_megabytes: int = Field(default=2048, ge=1, le=1024 * 1024)
+    """A longer data set is refused with 0xA700; it is read to its end, and the association goes on."""
     max_association_hours: float = Field(default=24.0, gt=0, le=8760)
     """An association is released between two messages when it is older; the sender opens another one."""
     max_association_gigabytes: float = Field(default=1024.0, gt=0)
