@@ -93,17 +93,17 @@ PIXELS: Final = {
 API: Final = {
     "A1": "no, expired or insufficient token: 401 or 403 without detail",
     "A2": "a study of another site: 404",
-    "A3": "bodies of 10 GB, endless or compressed: 413 at once",
+    "A3": "bodies of 10 GB or without end: 413 at once; compressed ones: 415",
     "A4": "deep JSON, huge numbers, NaN, duplicate keys: 422",
     "A5": "impossible paging and sorting: 422",
     "A6": "unknown field or value: 422 naming the field",
     "A7": "outdated version: 409",
-    "A8": "the same idempotency key twice: the same answer",
+    "A8": "the same idempotency key twice: carried out once, the same answer",
     "A9": "forged form post, foreign origin: 403",
     "A10": "500 sign-ins a minute: 429 with Retry-After",
-    "A11": "TRACE, encoded path traversal, NUL, foreign host: 400 or 404",
-    "A12": "destination at loopback or a metadata address: 422",
-    "A13": "database down: 503 with Retry-After",
+    "A11": "encoded path traversal, NUL, foreign host: 400 or 404; TRACE: 405",
+    "A12": "destination at a metadata address, or at loopback of an open node: refused at start",
+    "A13": "database down: 503 with Retry-After, the last list marked stale",
     "A14": "1,000 slow readers: bounded",
 }
 CONFIGURATION: Final = {
