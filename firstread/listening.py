@@ -1,11 +1,10 @@
-"""The listener as a process: DICOM port, archive and database put together. Runs until SIGTERM or Ctrl-C."""
+"""The listener as a process, or several: DICOM ports, archive and database put together, until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Sequence
-from types import FrameType
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -13,10 +12,14 @@ from dicom_node.admission import AllowedPeer
 from dicom_node.alerts import Alert, SecurityAlerts
 from dicom_node.archive import Archive
 from dicom_node.association import AssociationSummary
+from dicom_node.association_table import AssociationTable
 from dicom_node.intake import Intake
 from dicom_node.listener import Listener, ListenerConfig
 from dicom_node.pace import AssociationLimits
+from dicom_node.ports import OpenPort
+from dicom_node.tls import expiring
 from firstread.ground import stand
+from firstread.siblings import Siblings, ended_by_signal
 from triage.crash_points import CrashPoint, kill_at
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
@@ -28,6 +31,7 @@ from triage.repositories import intake as rows
 from triage.settings import Settings
 from workers.housekeeping import bury_the_dead
 from workers.pulse import Pulse, process_name
+from workers.transport import tls_files
 from workers.workbench import utc_now
 
 log = get_logger(__name__)
@@ -43,8 +47,36 @@ def listen(settings: Settings) -> None:
     """
     configure(part="listen", as_json=settings.log_json)
     held = stand(settings, utc_now())
+    _require_schema(settings)
+    config = listener_config(settings)
+    _warn_of_certificates(config, utc_now())
+    ports = config.open_ports(utc_now())
+    table = config.table(shared=settings.listener_processes > 1)
+    try:
+        if settings.listener_processes == 1:
+            receive(settings, ports, table, ended_by_signal())
+        else:
+            _receive_in_several(settings, ports, table)
+    finally:
+        if held is not None:
+            held.close()
+
+
+def _receive_in_several(settings: Settings, ports: Sequence[OpenPort], table: AssociationTable) -> None:
+    def work(ended: threading.Event, again: bool) -> None:
+        once = settings.model_copy(update={"crash_at": ""}) if again else settings  # or it would crash for ever
+        receive(once, ports, table, ended)
+
+    def close_ports() -> None:
+        for port in ports:
+            port.sock.close()
+
+    Siblings(settings.listener_processes, work, on_death=table.give_back_all_of, on_end=close_ports).run()
+
+
+def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTable, ended: threading.Event) -> None:
+    """Receive on open ports until the event is set, then end in order. One of several processes may do so."""
     database = Database(settings.database)
-    database.require_current()
     archive = Archive(
         settings.archive, min_free_bytes=settings.min_free_megabytes * 1024 * 1024, reached=kill_at(settings.crash_at)
     )
@@ -92,19 +124,23 @@ def listen(settings: Settings) -> None:
     alerts = SecurityAlerts(alerted)
     intake = Intake(archive, record, on_quarantined=quarantined)
     listener = Listener(
-        listener_config(settings), intake, on_association_closed=association_closed, on_refused=alerts.refused
+        listener_config(settings),
+        intake,
+        on_association_closed=association_closed,
+        on_refused=alerts.refused,
+        ports=ports,
+        table=table,
     )
+    where = {"ae_title": settings.ae_title, "port": listener.port, "tls_port": listener.tls_port}
+    pulse = Pulse(database, "listen", utc_now, where)
+    pulse.start()  # before the first association: who starts at the same time must know that this process lives
     bury_the_dead(database, settings.completion, utc_now())
-    listener.start()
-    pulse = Pulse(database, "listen", utc_now, {"port": listener.port, "ae_title": settings.ae_title})
-    pulse.start()
     with alerts:
-        _wait_for_the_end()
+        listener.start()
+        ended.wait()
         listener.stop()
     pulse.stop()
     database.dispose()
-    if held is not None:
-        held.close()
 
 
 def listener_config(settings: Settings) -> ListenerConfig:
@@ -112,10 +148,16 @@ def listener_config(settings: Settings) -> ListenerConfig:
     return ListenerConfig(
         ae_title=settings.ae_title,
         bind=settings.bind,
-        port=settings.dicom_port,
-        peers=tuple(AllowedPeer(peer.ae_title, peer.network or "") for peer in settings.calling_ae_titles),
+        port=settings.plain_port,
+        tls_port=settings.dicom_tls_port,
+        tls=tls_files(settings),
+        peers=tuple(
+            AllowedPeer(peer.ae_title, peer.network or "", peer.certificate or "")
+            for peer in settings.calling_ae_titles
+        ),
         maximum_associations=settings.max_associations,
         maximum_associations_per_address=settings.max_associations,
+        maximum_data_set=settings.max_data_set_megabytes * 1024 * 1024,
         association_limits=AssociationLimits(
             seconds=settings.max_association_hours * 3600,
             seconds_without_store=settings.max_minutes_without_store * 60,
@@ -124,12 +166,12 @@ def listener_config(settings: Settings) -> ListenerConfig:
     )
 
 
-def _wait_for_the_end() -> None:
-    ended = threading.Event()
+def _require_schema(settings: Settings) -> None:
+    database = Database(settings.database)
+    database.require_current()
+    database.dispose()  # a connection must not be forked
 
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        ended.set()
 
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, end)
-    ended.wait()
+def _warn_of_certificates(config: ListenerConfig, now: datetime) -> None:
+    for expiry in () if config.tls is None else expiring(config.tls, now):
+        log.warning("certificate_ends_soon", certificate=expiry.describe(now))

@@ -56,15 +56,21 @@ class Pulse(threading.Thread):
         self._stopped = threading.Event()
         self.process_name = process_name(part)
 
+    def start(self) -> None:
+        """Say the first time that this process lives, then go on saying so."""
+        self._beat()
+        super().start()
+
     def run(self) -> None:
-        while True:
-            try:
-                with self._database.write() as session:
-                    heartbeats.beat(session, self.process_name, self._part, at=self._clock(), detail=self._detail)
-            except DatabaseUnavailableError as error:
-                log.warning("heartbeat_failed", advice=error.advice())
-            if self._stopped.wait(heartbeats.INTERVAL.total_seconds()):
-                return
+        while not self._stopped.wait(heartbeats.INTERVAL.total_seconds()):
+            self._beat()
+
+    def _beat(self) -> None:
+        try:
+            with self._database.write() as session:
+                heartbeats.beat(session, self.process_name, self._part, at=self._clock(), detail=self._detail)
+        except DatabaseUnavailableError as error:
+            log.warning("heartbeat_failed", advice=error.advice())
 
     def stop(self) -> None:
         """Stop and take the row along: an orderly end is no loss."""
