@@ -108,10 +108,13 @@ def _jpeg(data: bytes) -> CodestreamSize:
 
 
 def _jpeg2000(data: bytes, start: int) -> CodestreamSize:
-    xsiz, ysiz, xosiz, yosiz, xtsiz, ytsiz, _, _, samples = struct.unpack_from(">8IH", data, start + 8)
+    xsiz, ysiz, xosiz, yosiz, xtsiz, ytsiz, xtosiz, ytosiz, samples = struct.unpack_from(">8IH", data, start + 8)
     precision, signed = (data[start + 42] & 0x7F) + 1, bool(data[start + 42] & 0x80)
     if xsiz <= xosiz or ysiz <= yosiz or not xtsiz or not ytsiz:
         raise PixelError("the JPEG 2000 header states an empty image.")
-    if -(-xsiz // xtsiz) * -(-ysiz // ytsiz) > _MAX_TILES:
+    # B.3: the first tile holds the image's first sample. A decoder that is told otherwise may look for it for ever.
+    if not (xtosiz <= xosiz < xtosiz + xtsiz and ytosiz <= yosiz < ytosiz + ytsiz):
+        raise PixelError("the JPEG 2000 header states tiles beside the image.")
+    if -(-(xsiz - xtosiz) // xtsiz) * -(-(ysiz - ytosiz) // ytsiz) > _MAX_TILES:
         raise PixelError("the JPEG 2000 header states more tiles than the standard allows.")
     return CodestreamSize(ysiz - yosiz, xsiz - xosiz, samples, precision, signed)
