@@ -13,6 +13,8 @@ from dicom_node.alerts import Alert, SecurityAlerts
 from dicom_node.archive import Archive
 from dicom_node.association import AssociationSummary
 from dicom_node.association_table import AssociationTable
+from dicom_node.commitment import Report, ReportService
+from dicom_node.contexts import STORAGE_COMMITMENT
 from dicom_node.intake import Intake
 from dicom_node.listener import Listener, ListenerConfig
 from dicom_node.pace import AssociationLimits
@@ -30,6 +32,7 @@ from triage.repositories import associations, events, quarantine
 from triage.repositories import intake as rows
 from triage.settings import Settings
 from workers.housekeeping import bury_the_dead
+from workers.proving import take_report
 from workers.pulse import Pulse, process_name
 from workers.transport import tls_files
 from workers.workbench import utc_now
@@ -121,6 +124,9 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
                     peer_address=refusal.peer_address, count=refusal.count,
                 )  # fmt: skip
 
+    def reported(report: Report, who: str) -> bool:
+        return take_report(database, report, who, utc_now())
+
     alerts = SecurityAlerts(alerted)
     intake = Intake(archive, record, on_quarantined=quarantined)
     listener = Listener(
@@ -128,6 +134,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
         intake,
         on_association_closed=association_closed,
         on_refused=alerts.refused,
+        services={STORAGE_COMMITMENT: ReportService(reported)},
         ports=ports,
         table=table,
     )

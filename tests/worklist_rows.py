@@ -24,6 +24,7 @@ from triage.findings import (
 )
 from triage.identifiers import derive_uid
 from triage.instances import Arrival, InstanceHeader, StoredFile
+from triage.outbox import Verdict
 from triage.priority import Breaker, Targets
 from triage.repositories import analyses, associations, intake, outcomes, placing
 from triage.repositories.deliveries import Attempt, claim_batch, conclude
@@ -149,7 +150,7 @@ def deliver(session: Session, *, at: datetime, attempt: Attempt | None = None) -
     for delivery in claim_batch(session, PACS, at):
         session.flush()
         conclude(
-            session, delivery.id, delivery.token, attempt or Attempt(delivered=True, dicom_status=0),
+            session, delivery.id, delivery.token, attempt or Attempt(verdict=Verdict.DELIVERED, dicom_status=0),
             started_at=at, finished_at=at, give_up_after=timedelta(hours=72),
         )  # fmt: skip
 

@@ -15,13 +15,14 @@ from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
 from triage.logging import get_logger
-from triage.repositories import analyses, completing, deliveries
+from triage.repositories import analyses, commitments, completing, deliveries
 from workers.names import Queue, Task
 
 LOOK_SQLITE: Final = 0.002  # seconds; PRAGMA data_version costs microseconds
 LOOK_SERVER: Final = 0.05  # seconds; one small query
 LOOK_ANYWAY: Final = 0.5  # seconds; rows become due by time alone
 RING_AGAIN: Final = 0.1  # seconds between two rings of the same task while rows stay due
+PROVE_EVERY: Final = 0.5  # seconds between two looks for proofs that are due
 SWEEP_EVERY: Final = 30.0  # seconds
 RETAIN_EVERY: Final = 60.0  # seconds
 STALE: Final = 10.0  # seconds after which an unheard ring is dropped
@@ -55,6 +56,7 @@ class Bell(threading.Thread):
         self._reached = reached
         self._silenced = threading.Event()
         self._rung: dict[tuple[Task, str], float] = {}
+        self._proofs_looked_at = float("-inf")
 
     def stop(self) -> None:
         self._silenced.set()
@@ -85,6 +87,10 @@ class Bell(threading.Thread):
             if Queue.DELIVERY in self._queues:
                 for destination in deliveries.due_destinations(session, now):
                     self._ring(Task.DELIVER, destination)
+                if self._proofs_looked_at + PROVE_EVERY <= time.monotonic():
+                    self._proofs_looked_at = time.monotonic()
+                    for destination in commitments.due_destinations(session, now):
+                        self._ring(Task.PROVE, destination)
             if Queue.HOUSEKEEPING in self._queues:
                 if completing.any_due(session, now):
                     self._ring(Task.COMPLETE)

@@ -31,6 +31,7 @@ def create_celery(settings: Settings) -> Any:
         task_routes={
             Task.ANALYSE: {"queue": Queue.ANALYSIS},
             Task.DELIVER: {"queue": Queue.DELIVERY},
+            Task.PROVE: {"queue": Queue.DELIVERY},
             Task.COMPLETE: {"queue": Queue.HOUSEKEEPING},
             Task.SWEEP: {"queue": Queue.HOUSEKEEPING},
         },

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
-from dicom_node.scu import SendOutcome, send
+from dicom_node.scu import SendOutcome, StoreSession, contexts_of
 from triage.crash_points import CrashPoint
-from triage.identifiers import PeerAddress
+from triage.errors import SettingsError
 from triage.logging import get_logger
+from triage.outbox import Verdict, judge
 from triage.repositories import deliveries
+from triage.repositories.deliveries import Attempt
+from triage.tables import Delivery
+from workers.frozen import objection
+from workers.pulse import process_name
+from workers.reaching import PATIENCE, Line
 from workers.workbench import Workbench
+
+BATCH_SECONDS: Final = 60.0
+"""After this long no further object of a batch is begun: the rest goes back, and the most urgent come first again."""
 
 log = get_logger(__name__)
 
@@ -18,52 +30,107 @@ def deliver_due(bench: Workbench, destination: str) -> int:
     """Send until nothing is due for the destination; returns how many objects it took."""
     taken = 0
     while True:
-        batch_taken, batch_size = _deliver_batch(bench, destination)
-        taken += batch_taken
-        if batch_size == 0 or batch_taken < batch_size:
+        with bench.database.write() as session:
+            batch = deliveries.claim_batch(session, destination, bench.clock(), holder=process_name("deliver"))
+        if not batch:
+            return taken
+        bench.reached(CrashPoint.DELIVERY_CLAIMED)
+        of_batch = _Batch(bench, destination, batch).send()
+        taken += of_batch
+        log.info("batch_delivered", destination=destination, taken=of_batch, of=len(batch))
+        if of_batch < len(batch):
             return taken  # the rest has a later due time now
 
 
-def _deliver_batch(bench: Workbench, destination: str) -> tuple[int, int]:
-    started_at = bench.clock()
-    with bench.database.write() as session:
-        claimed = deliveries.claim_batch(session, destination, started_at)
-    if not claimed:
-        return 0, 0
-    bench.reached(CrashPoint.DELIVERY_CLAIMED)
-    outcomes = send(
-        PeerAddress.parse(destination),
-        [bench.settings.results / d.result_object.relative_path for d in claimed],
-        calling_ae_title=bench.settings.ae_title,
+class _Batch:
+    """Claimed deliveries on their way over one association."""
+
+    def __init__(self, bench: Workbench, destination: str, batch: Sequence[Delivery]) -> None:
+        self._bench = bench
+        self._destination = destination
+        self._batch = batch
+        self._token = batch[0].token
+        self._end = time.monotonic() + BATCH_SECONDS
+
+    def send(self) -> int:
+        """Send what there is time for; returns how many objects the destination took."""
+        try:
+            line = Line.to(self._bench, self._destination)
+        except SettingsError as error:
+            for delivery in self._batch:
+                self._conclude(
+                    delivery, Attempt(verdict=Verdict.UNWELCOME, error=error.advice()), self._bench.clock(), None
+                )
+            return 0
+        contexts = {c for d in self._batch for c in contexts_of(d.result_object.sop_class_uid, _syntax(d))}
+        taken = 0
+        with StoreSession(
+            line.peer,
+            calling_ae_title=self._bench.settings.ae_title,
+            timeouts=PATIENCE,
+            tls=line.tls,
+            also=contexts.union(line.proof_contexts),
+        ) as session:
+            out_of_reach: Attempt | None = None
+            for delivery in self._batch:
+                if time.monotonic() > self._end:
+                    self._give_back()
+                    break
+                started_at = self._bench.clock()
+                attempt = self._objection(delivery) or out_of_reach
+                if attempt is None:
+                    (outcome,) = session.send([self._bench.settings.results / delivery.result_object.relative_path])
+                    self._bench.reached(CrashPoint.SENT)
+                    attempt = attempt_of(outcome)
+                    out_of_reach = attempt if outcome.unreachable else None
+                provable = _provable(line, session)
+                taken += self._conclude(delivery, attempt, started_at, provable)
+        return taken
+
+    def _objection(self, delivery: Delivery) -> Attempt | None:
+        try:
+            reason = objection(self._bench, delivery)
+        except OSError as error:
+            return Attempt(
+                verdict=Verdict.TRANSIENT, error=f"The file of the result cannot be read ({error.strerror})."
+            )
+        return Attempt(verdict=Verdict.HELD, error=reason) if reason else None
+
+    def _conclude(self, delivery: Delivery, attempt: Attempt, started_at: datetime, provable: bool | None) -> bool:
+        with self._bench.database.write() as session:
+            concluded = deliveries.conclude(
+                session,
+                delivery.id,
+                self._token,
+                attempt,
+                started_at=started_at,
+                finished_at=self._bench.clock(),
+                give_up_after=timedelta(hours=self._bench.settings.delivery_hours),
+                provable=bool(provable),
+            )
+        return concluded is not None and attempt.verdict is Verdict.DELIVERED
+
+    def _give_back(self) -> None:
+        with self._bench.database.write() as session:
+            returned = deliveries.give_back(session, self._token)
+        log.warning("batch_out_of_time", destination=self._destination, returned=returned)
+
+
+def attempt_of(outcome: SendOutcome) -> Attempt:
+    """What the outbox makes of an outcome on the network."""
+    verdict = judge(
+        stored=outcome.stored,
+        status=outcome.status,
+        retryable=outcome.retryable,
+        needs_attention=outcome.needs_attention,
     )
-    bench.reached(CrashPoint.SENT)
-    taken = 0
-    for delivery, outcome in zip(claimed, outcomes, strict=True):
-        taken += _conclude(bench, delivery.id, delivery.token, _attempt(outcome), started_at)
-    log.info("batch_delivered", destination=destination, taken=taken)
-    return taken, len(claimed)
+    return Attempt(verdict=verdict, dicom_status=outcome.status, error=outcome.error, note=outcome.remark)
 
 
-def _attempt(outcome: SendOutcome) -> deliveries.Attempt:
-    return deliveries.Attempt(
-        delivered=outcome.stored,
-        dicom_status=outcome.status,
-        error=outcome.error,
-        permanent=not outcome.stored and not outcome.retryable,
-    )
+def _provable(line: Line, session: StoreSession) -> bool:
+    """Whether the destination is to be asked: it serves what proves, or nothing less than commitment will do."""
+    return line.destination.commitment == "required" or any(map(session.serves, line.proofs))
 
 
-def _conclude(
-    bench: Workbench, delivery_id: int, token: str, attempt: deliveries.Attempt, started_at: datetime
-) -> bool:
-    with bench.database.write() as session:
-        concluded = deliveries.conclude(
-            session,
-            delivery_id,
-            token,
-            attempt,
-            started_at=started_at,
-            finished_at=bench.clock(),
-            give_up_after=timedelta(hours=bench.settings.delivery_hours),
-        )
-    return concluded is not None and attempt.delivered
+def _syntax(delivery: Delivery) -> str:
+    return delivery.result_object.transfer_syntax_uid

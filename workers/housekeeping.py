@@ -10,7 +10,7 @@ from triage.completion import CompletionPolicy
 from triage.crash_points import CrashPoint
 from triage.database import Database
 from triage.logging import get_logger
-from triage.repositories import analyses, completing, heartbeats
+from triage.repositories import analyses, completing, deliveries, heartbeats
 from triage.repositories.associations import close_associations_of
 from triage.tables import Association
 from workers.pulse import died_here
@@ -47,6 +47,8 @@ def bury_the_dead(database: Database, policy: CompletionPolicy, now: datetime) -
         ended = close_associations_of(session, listeners, at=now, policy=policy)
         workers = [name for name in analyses.holders(session) if died_here(name)]
         released = analyses.expire_leases_of(session, workers, now)
+        senders = [name for name in deliveries.holders(session) if died_here(name) or name in names]
+        released += deliveries.expire_leases_of(session, senders, now)
         for name in names:
             heartbeats.stop(session, name)
     if names or ended or released:

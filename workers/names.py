@@ -16,6 +16,7 @@ class Queue(StrEnum):
 class Task(StrEnum):
     ANALYSE = "firstread.analyse"
     DELIVER = "firstread.deliver"
+    PROVE = "firstread.prove"
     COMPLETE = "firstread.complete"
     SWEEP = "firstread.sweep"
     RETAIN = "firstread.retain"

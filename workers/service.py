@@ -28,7 +28,8 @@ from workers.watchdog import Watchdog
 from workers.workbench import Workbench, utc_now
 
 DELIVERY_THREADS = 8
-"""Destinations served at the same time; a silent one blocks only its own thread."""
+"""At least this many. A destination takes one to send and one to be asked, however silent it is; the rest stays free
+for housekeeping."""
 
 log = get_logger(__name__)
 
@@ -96,6 +97,11 @@ def warm_up(bench: Workbench) -> None:
         results.compose_heat_map(blank[0, 0], None, image, bundle.algorithm(), marked=None)
 
 
+def delivery_threads(settings: Settings) -> int:
+    """Threads of a worker that delivers: no number of silent destinations takes the last one."""
+    return max(DELIVERY_THREADS, 2 * len(settings.destinations) + 4)
+
+
 def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
     """Run a worker until it is told to stop (SIGTERM: finish what runs, then end).
 
@@ -103,7 +109,7 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
     stopped; a worker that only delivers uses threads, because it waits for the network.
     """
     processes = Queue.ANALYSIS in queues
-    concurrency = settings.analysis_processes + (len(queues) > 1) if processes else DELIVERY_THREADS
+    concurrency = settings.analysis_processes + (len(queues) > 1) if processes else delivery_threads(settings)
     staff = Staff(settings, queues, concurrency)
     app = create_celery(settings)
     tasks.register(app, staff.bench)

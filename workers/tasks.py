@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers import analysis, delivery, housekeeping, retention
+from workers import analysis, delivery, housekeeping, proving, retention
 from workers.names import Task
 from workers.workbench import Workbench
 
@@ -26,6 +26,9 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
     def deliver(destination: str) -> None:
         delivery.deliver_due(bench(), destination)
 
+    def prove(destination: str) -> None:
+        proving.prove_due(bench(), destination)
+
     def complete() -> None:
         housekeeping.complete_due(bench())
 
@@ -33,6 +36,7 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         here = bench()
         housekeeping.bury_the_dead(here.database, here.settings.completion, here.clock())
         housekeeping.sweep_incoming(here)
+        proving.watch_proofs(here)
 
     def retain() -> None:
         retention.make_room(bench())
@@ -40,6 +44,7 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
     for name, body in (
         (Task.ANALYSE, analyse),
         (Task.DELIVER, deliver),
+        (Task.PROVE, prove),
         (Task.COMPLETE, complete),
         (Task.SWEEP, sweep),
         (Task.RETAIN, retain),

@@ -33,6 +33,15 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "result_sent": lambda d: f"{d.get('kind_of_object', 'Result')} sent to {d.get('destination')}",
     "delivery_retried": lambda d: _because(f"{d.get('destination')} did not take the {_object(d)}; again later", d),
     "delivery_dead": lambda d: _because(f"{d.get('destination')} did not take the {_object(d)}; given up", d),
+    "delivery_held": lambda d: _because(f"{_object(d)} is not sent to {d.get('destination')}", d),
+    "delivery_identity_confirmed": lambda d: f"{_object(d)} for {d.get('destination')}: identity confirmed",
+    "delivery_unproven": lambda d: _because(f"{_object(d)} is to be sent to {d.get('destination')} again", d),
+    "delivery_never_proven": lambda d: _because(
+        f"{d.get('destination')} never proved that it holds the {_object(d)}", d
+    ),
+    "result_committed": lambda d: f"{d.get('destination')} has taken responsibility for the {_object(d)}",
+    "result_read_back": lambda d: f"{d.get('destination')} lists the {_object(d)}",
+    "commitment_unknown": lambda _: "A storage commitment report about an unknown transaction",
     "delivery_resent": lambda d: f"{_object(d)} to be sent to {d.get('destination')} again",
     "case_claimed": lambda _: "Claimed for reading",
     "case_released": lambda _: "Released to the list",

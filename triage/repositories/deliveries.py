@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,33 +11,32 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
-from triage.repositories import events
-from triage.states import DeliveryStatus, advance
-from triage.tables import Analysis, Delivery, DeliveryAttempt, ResultObject, Study
+from triage.errors import StateError
+from triage.outbox import BUDGET, Next, Verdict, next_step, pause_after, spread_of
+from triage.repositories import commitments, events
+from triage.states import DeliveryStatus, Proof, advance
+from triage.tables import Analysis, Delivery, DeliveryAttempt, Event, ResultObject, Study
 
-LEASE: Final = timedelta(seconds=300)
-"""Longest time one batch may take."""
+LEASE: Final = timedelta(seconds=240)
+"""Longest time one object may take: connect, associate, send, be answered. Renewed with each object of a batch."""
 BATCH: Final = 50
 """Objects sent over one association."""
-FIRST_PAUSE: Final = timedelta(seconds=5)
-LONGEST_PAUSE: Final = timedelta(hours=1)
-PERMANENT_ATTEMPTS: Final = 3
-"""A destination that refuses an object for good is asked this often: some refusals are a full queue in disguise."""
+IDENTITY_DIFFERS: Final = "The study has another identity now than the result"
+"""Beginning of the reason of a delivery that is held because of it."""
+
+_OPEN: Final = sa.text("deliveries.status IN ('PENDING', 'SENDING')")
+"""Literal, because SQLite takes a partial index only for the very text it was made with."""
+_BETWEEN_HOLDER_AND_NUMBER: Final = "#"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """How one try ended. ``dicom_status`` is None when no response came."""
+    """How one try ended. ``dicom_status`` is None when no response came; ``note`` is what a Warning said."""
 
-    delivered: bool
+    verdict: Verdict
     dicom_status: int | None = None
     error: str = ""
-    permanent: bool = False
-
-
-def pause_after(attempts: int) -> timedelta:
-    """Pause before the next attempt: 5 s, 10 s, 20 s, ... up to an hour."""
-    return min(FIRST_PAUSE * float(1 << min(attempts - 1, 16)), LONGEST_PAUSE)
+    note: str = ""
 
 
 def _claimable(now: datetime) -> sa.ColumnElement[bool]:
@@ -46,22 +45,40 @@ def _claimable(now: datetime) -> sa.ColumnElement[bool]:
         sa.or_(Delivery.not_before.is_(None), Delivery.not_before <= now),
     )
     abandoned = sa.and_(Delivery.status == DeliveryStatus.SENDING, Delivery.lease_until < now)
-    return sa.or_(waiting, abandoned)
+    return sa.and_(_OPEN, sa.or_(waiting, abandoned))
+
+
+def _held(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(_OPEN, Delivery.status == DeliveryStatus.SENDING, Delivery.lease_until >= now)
 
 
 def any_claimable(session: Session, now: datetime) -> bool:
     """True when a sender would find something to claim."""
-    return session.scalar(sa.select(sa.exists().where(_claimable(now)))) or False
+    return bool(due_destinations(session, now))
 
 
 def due_destinations(session: Session, now: datetime) -> list[str]:
-    """Destinations that are owed something now."""
-    query = sa.select(Delivery.destination).where(_claimable(now)).distinct().order_by(Delivery.destination)
-    return list(session.scalars(query))
+    """Destinations that are owed something now and that nobody is sending to."""
+    busy = sa.select(Delivery.destination).where(_held(now))
+    query = sa.select(Delivery.destination).where(_claimable(now), Delivery.destination.not_in(busy)).distinct()
+    return sorted(session.scalars(query))
 
 
-def claim_batch(session: Session, destination: str, now: datetime) -> Sequence[Delivery]:
-    """Take what is due for one destination, most urgent studies first, pictures before the report that shows them."""
+def claim_batch(session: Session, destination: str, now: datetime, *, holder: str = "") -> Sequence[Delivery]:
+    """Take what is due for one destination, most urgent studies first, pictures before the report that shows them.
+
+    Empty while somebody else sends to it: a destination that blocks its sender never holds up a second one, and with
+    it the senders of other destinations.
+
+    Parameters
+    ----------
+    holder : str
+        Name of the process, as in its heartbeat; when it is gone its lease is ended.
+    """
+    if session.get_bind().dialect.name == "postgresql":  # two senders at the same moment; SQLite has one writer
+        session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(destination))))
+    if session.scalar(sa.select(sa.exists().where(Delivery.destination == destination, _held(now)))):
+        return []
     query = (
         sa.select(Delivery)
         .join(Delivery.result_object)
@@ -70,17 +87,36 @@ def claim_batch(session: Session, destination: str, now: datetime) -> Sequence[D
         .where(Delivery.destination == destination, _claimable(now))
         .order_by(Study.tier, Study.due_at, Analysis.id, ResultObject.id)
         .limit(BATCH)
-        .options(selectinload(Delivery.result_object))
+        .options(selectinload(Delivery.result_object).selectinload(ResultObject.analysis).selectinload(Analysis.study))
         .with_for_update(skip_locked=True, of=Delivery)
     )
     batch = list(session.scalars(query))
-    token = uuid.uuid4().hex
+    token = f"{holder}{_BETWEEN_HOLDER_AND_NUMBER}{uuid.uuid4().hex}"
     for delivery in batch:
         if delivery.status is DeliveryStatus.SENDING:  # its sender died; whether it arrived is unknown: same UID, again
             delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
         delivery.status = advance(delivery.status, DeliveryStatus.SENDING)
         delivery.token, delivery.lease_until = token, now + LEASE
     return batch
+
+
+def holders(session: Session) -> list[str]:
+    """Names of all processes that hold a lease."""
+    tokens = session.scalars(
+        sa.select(Delivery.token).where(_OPEN, Delivery.status == DeliveryStatus.SENDING).distinct()
+    )
+    return sorted({token.rpartition(_BETWEEN_HOLDER_AND_NUMBER)[0] for token in tokens})
+
+
+def expire_leases_of(session: Session, gone: Collection[str], now: datetime) -> int:
+    """End the leases of processes that are known to be gone, instead of waiting them out; returns how many."""
+    lost = sa.select(Delivery).where(_OPEN, Delivery.status == DeliveryStatus.SENDING, Delivery.lease_until >= now)
+    ended = 0
+    for delivery in session.scalars(lost.with_for_update(skip_locked=True)):
+        if delivery.token.rpartition(_BETWEEN_HOLDER_AND_NUMBER)[0] in gone:
+            delivery.lease_until = now - timedelta(microseconds=1)
+            ended += 1
+    return ended
 
 
 def conclude(
@@ -92,8 +128,133 @@ def conclude(
     started_at: datetime,
     finished_at: datetime,
     give_up_after: timedelta,
+    provable: bool = False,
 ) -> Delivery | None:
-    """Record one attempt and what follows from it; None when the lease was lost (the other sender's word counts)."""
+    """Record one attempt and what follows from it; None when the lease was lost (the other sender's word counts).
+
+    Parameters
+    ----------
+    provable : bool
+        The destination can be asked whether it holds the object: that is owed from now on.
+    """
+    delivery = _under_lease(session, delivery_id, token, finished_at)
+    if delivery is None:
+        return None
+    delivery.token, delivery.lease_until, delivery.reason = "", None, attempt.error
+    if attempt.verdict is Verdict.HELD:
+        delivery.status = advance(delivery.status, DeliveryStatus.DEAD)
+        _event(session, delivery, "delivery_held", finished_at)
+        return delivery
+    in_a_row = _in_a_row(session, delivery, attempt)
+    delivery.attempt_count += 1
+    session.add(
+        DeliveryAttempt(
+            delivery_id=delivery.id, started_at=started_at, finished_at=finished_at,
+            dicom_status=attempt.dicom_status, error=attempt.error,
+        )
+    )  # fmt: skip
+    age = finished_at - delivery.created_at
+    match next_step(attempt.verdict, in_a_row=in_a_row, age=age, give_up_after=give_up_after):
+        case Next.DONE:
+            _sent(session, delivery, attempt.note, finished_at)
+            if provable and delivery.status is DeliveryStatus.SENT:
+                commitments.owe(session, delivery, at=finished_at)
+        case Next.DEAD:
+            delivery.status = advance(delivery.status, DeliveryStatus.DEAD)
+            _event(session, delivery, "delivery_dead", finished_at)
+        case Next.AGAIN:
+            delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
+            delivery.not_before = finished_at + next_pause(delivery)
+            _event(session, delivery, "delivery_retried", finished_at)
+    return delivery
+
+
+def next_pause(delivery: Delivery) -> timedelta:
+    """How long to wait after the attempts so far; equal for what failed together, so that it goes out together."""
+    spread = spread_of(delivery.destination, delivery.attempt_count)
+    return pause_after(delivery.attempt_count, spread=spread)
+
+
+def give_back(session: Session, token: str) -> int:
+    """Return to the queue what a batch had no time for; returns how many. No attempt was made, none is counted."""
+    rest = sa.select(Delivery).where(_OPEN, Delivery.status == DeliveryStatus.SENDING, Delivery.token == token)
+    deliveries = session.scalars(rest.with_for_update()).all()
+    for delivery in deliveries:
+        delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
+        delivery.token, delivery.lease_until = "", None
+    return len(deliveries)
+
+
+def resend(session: Session, delivery: Delivery, *, at: datetime, who: str, confirmed: bool = False) -> None:
+    """A person wants a delivery sent again, from the start: the same bytes under the same SOP Instance UID.
+
+    Parameters
+    ----------
+    confirmed : bool
+        The person has looked at a result that is held because of its identity, and it is to go out as it is.
+
+    Raises
+    ------
+    StateError
+        It is under way already, or held because of its identity and nobody has confirmed it.
+    """
+    held = delivery.status is DeliveryStatus.DEAD and delivery.reason.startswith(IDENTITY_DIFFERS)
+    if held and not confirmed:
+        raise StateError(
+            f"{delivery.reason}.",
+            next_step="A newer result has the new identity. To send this one as it is, confirm its identity.",
+        )
+    delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
+    delivery.attempt_count, delivery.not_before, delivery.created_at = 0, None, at
+    delivery.proof = delivery.proven_at = delivery.commitment = None
+    delivery.note = ""
+    if held:
+        _event(session, delivery, "delivery_identity_confirmed", at, who=who)
+    _event(session, delivery, "delivery_resent", at, who=who)
+
+
+def resend_dead(session: Session, destination: str, *, at: datetime, who: str) -> int:
+    """Send everything again that was given up for a destination; returns how many.
+
+    What is held because of its identity stays where it is: each of these is a person's decision of its own.
+    """
+    query = (
+        sa.select(Delivery)
+        .where(
+            Delivery.destination == destination,
+            Delivery.status == DeliveryStatus.DEAD,
+            Delivery.reason.not_like(f"{IDENTITY_DIFFERS}%"),
+        )
+        .order_by(Delivery.id)
+        .options(selectinload(Delivery.result_object).selectinload(ResultObject.analysis).selectinload(Analysis.study))
+        .with_for_update(of=Delivery)
+    )
+    dead = session.scalars(query).all()
+    for delivery in dead:
+        resend(session, delivery, at=at, who=who)
+    return len(dead)
+
+
+def identity_confirmed(session: Session, delivery: Delivery) -> bool:
+    """True when a person has confirmed the result's identity since the study's changed for the last time."""
+    query = (
+        sa.select(Event)
+        .where(
+            Event.study_id == delivery.result_object.analysis.study_id,
+            Event.kind.in_(("identity_changed", "delivery_identity_confirmed")),
+        )
+        .order_by(Event.id.desc())
+    )
+    for event in session.scalars(query):
+        if event.kind == "identity_changed":
+            return False
+        if event.detail.get("delivery") == delivery.id:
+            return True
+    return False
+
+
+def _under_lease(session: Session, delivery_id: int, token: str, now: datetime) -> Delivery | None:
+    """The delivery if it is still held, with the leases of the rest of its batch renewed."""
     query = (
         sa.select(Delivery)
         .where(Delivery.id == delivery_id)
@@ -103,44 +264,45 @@ def conclude(
     delivery = session.scalars(query).one()
     if delivery.token != token or delivery.status is not DeliveryStatus.SENDING:
         return None
-    delivery.attempt_count += 1
-    session.add(
-        DeliveryAttempt(
-            delivery_id=delivery.id, started_at=started_at, finished_at=finished_at,
-            dicom_status=attempt.dicom_status, error=attempt.error,
-        )
-    )  # fmt: skip
-    delivery.token, delivery.lease_until, delivery.reason = "", None, attempt.error
-    if attempt.delivered:
-        delivery.status, delivery.sent_at = advance(delivery.status, DeliveryStatus.SENT), finished_at
-        _event(session, delivery, "result_sent", finished_at)
-    elif _hopeless(delivery, attempt, finished_at, give_up_after):
-        delivery.status = advance(delivery.status, DeliveryStatus.DEAD)
-        _event(session, delivery, "delivery_dead", finished_at)
-    else:
-        delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
-        delivery.not_before = finished_at + pause_after(delivery.attempt_count)
-        _event(session, delivery, "delivery_retried", finished_at)
+    session.execute(
+        sa.update(Delivery)
+        .where(_OPEN, Delivery.token == token, Delivery.id != delivery_id)
+        .values(lease_until=now + LEASE)
+        .execution_options(synchronize_session=False)
+    )
     return delivery
 
 
-def resend(session: Session, delivery: Delivery, *, at: datetime, who: str) -> None:
-    """A person wants a dead delivery tried again, from the start."""
-    delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
-    delivery.attempt_count, delivery.not_before, delivery.created_at = 0, None, at
-    _event(session, delivery, "delivery_resent", at, who=who)
+def _in_a_row(session: Session, delivery: Delivery, attempt: Attempt) -> int:
+    """How often the last tries of this life ended exactly like this one, this one included."""
+    query = (
+        sa.select(DeliveryAttempt.dicom_status, DeliveryAttempt.error)
+        .where(DeliveryAttempt.delivery_id == delivery.id)
+        .order_by(DeliveryAttempt.id.desc())
+        .limit(min(delivery.attempt_count, max(BUDGET.values())))
+    )
+    count = 1
+    for earlier in session.execute(query):
+        if tuple(earlier) != (attempt.dicom_status, attempt.error):
+            break
+        count += 1
+    return count
 
 
-def _hopeless(delivery: Delivery, attempt: Attempt, now: datetime, give_up_after: timedelta) -> bool:
-    if attempt.permanent and delivery.attempt_count >= PERMANENT_ATTEMPTS:
-        return True
-    return now - delivery.created_at >= give_up_after
+def _sent(session: Session, delivery: Delivery, note: str, at: datetime) -> None:
+    delivery.status, delivery.sent_at, delivery.note = advance(delivery.status, DeliveryStatus.SENT), at, note
+    delivery.not_before = None
+    if delivery.proof is Proof.COMMITTED:  # reported while it was being sent again
+        delivery.status = advance(delivery.status, DeliveryStatus.COMMITTED)
+    else:
+        delivery.proof, delivery.proven_at = Proof.ANSWERED, at
+    _event(session, delivery, "result_sent", at)
 
 
 def _event(session: Session, delivery: Delivery, kind: str, at: datetime, who: str = "delivery") -> None:
     events.record(
-        session, kind, at=at, study=delivery.result_object.analysis.study, who=who,
+        session, kind, at=at, study=delivery.result_object.analysis.study, who=who, delivery=delivery.id,
         destination=delivery.destination, kind_of_object=delivery.result_object.kind,
         sop_instance_uid=delivery.result_object.sop_instance_uid, attempt=delivery.attempt_count,
-        reason=delivery.reason,
+        reason=delivery.reason or delivery.note,
     )  # fmt: skip

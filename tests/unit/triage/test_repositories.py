@@ -27,6 +27,7 @@ from triage.findings import (
     Urgency,
 )
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
+from triage.outbox import LONGEST_PAUSE, Verdict
 from triage.priority import Breaker, Targets
 from triage.repositories import analyses, completing, deliveries, events, heartbeats, outcomes, placing
 from triage.repositories.associations import close_association, close_associations_of
@@ -347,12 +348,12 @@ def test_each_object_is_owed_to_each_destination_that_takes_its_kind(database: D
 
 def test_a_destination_that_is_down_is_tried_again_later_and_given_up_only_after_the_limit(database: Database) -> None:
     owed(database)
-    down = deliveries.Attempt(delivered=False, error="connection refused")
+    down = deliveries.Attempt(verdict=Verdict.TRANSIENT, error="connection refused")
     now = NOW
     assert send(database, down, now) == [DeliveryStatus.PENDING] * 2
     assert send(database, down, now) == []
     for _ in range(10):
-        now += deliveries.LONGEST_PAUSE
+        now += LONGEST_PAUSE * 1.2
         assert send(database, down, now) == [DeliveryStatus.PENDING] * 2
     now = NOW + timedelta(hours=73)
     assert send(database, down, now) == [DeliveryStatus.DEAD] * 2
@@ -361,13 +362,15 @@ def test_a_destination_that_is_down_is_tried_again_later_and_given_up_only_after
             sa.select(tables.Delivery).where(tables.Delivery.status == DeliveryStatus.DEAD)
         ):
             deliveries.resend(session, delivery, at=now, who="admin")
-    assert send(database, deliveries.Attempt(delivered=True, dicom_status=0), now) == [DeliveryStatus.SENT] * 2
+    assert (
+        send(database, deliveries.Attempt(verdict=Verdict.DELIVERED, dicom_status=0), now) == [DeliveryStatus.SENT] * 2
+    )
 
 
 def test_a_refusal_for_good_is_final_after_a_few_attempts(database: Database) -> None:
     owed(database)
-    refused = deliveries.Attempt(delivered=False, dicom_status=0xA900, error="0xA900", permanent=True)
-    states = [send(database, refused, NOW + n * deliveries.LONGEST_PAUSE)[0] for n in range(3)]
+    refused = deliveries.Attempt(verdict=Verdict.REFUSED, dicom_status=0xA900, error="0xA900")
+    states = [send(database, refused, NOW + n * LONGEST_PAUSE * 1.2)[0] for n in range(3)]
     assert states == [DeliveryStatus.PENDING, DeliveryStatus.PENDING, DeliveryStatus.DEAD]
 
 

@@ -61,21 +61,6 @@ def test_a_destination_that_is_away_gets_the_same_objects_later(node: Node, phan
     assert {len(d.attempts) for d in deliveries(node, dataset)} == {2}
 
 
-def test_a_result_file_that_vanished_is_on_record_and_harms_no_other(node: Node, phantom: Draw, tmp_path: Path) -> None:
-    with StandInPacs(tmp_path / "pacs") as pacs:
-        send_to(node, str(pacs.address))
-        dataset = phantom(1, {"pneumothorax"})
-        node.receive(dataset)
-        analyse_due(node.bench)
-        lost, kept = deliveries(node, dataset)
-        (node.bench.settings.results / lost.result_object.relative_path).unlink()
-        assert deliver_due(node.bench, str(pacs.address)) == 1
-        assert [item.header.sop_instance_uid for item in pacs.received] == [kept.result_object.sop_instance_uid]
-    lost, kept = deliveries(node, dataset)
-    assert (kept.status, lost.status) == (DeliveryStatus.SENT, DeliveryStatus.PENDING)
-    assert lost.reason
-
-
 def test_a_full_destination_is_asked_again(node: Node, phantom: Draw, tmp_path: Path) -> None:
     def full(_item: ReceivedObject) -> None:
         raise StorageFullError("The archive has no room.")

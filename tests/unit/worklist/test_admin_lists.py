@@ -8,9 +8,11 @@ from typing import Any
 from starlette.testclient import TestClient
 from worklist_rows import NOON, PACS, Seen, arrive, deliver, score
 
-from triage.repositories.deliveries import PERMANENT_ATTEMPTS, Attempt
+from triage.outbox import BUDGET, Verdict
+from triage.repositories.deliveries import Attempt
 
-REFUSED = Attempt(delivered=False, dicom_status=0xA900, error="data set does not match SOP class", permanent=True)
+REFUSED = Attempt(verdict=Verdict.REFUSED, dicom_status=0xA900, error="data set does not match SOP class")
+REFUSALS = BUDGET[Verdict.REFUSED]
 
 
 def _scored(house: Any, number: int) -> None:
@@ -20,7 +22,7 @@ def _scored(house: Any, number: int) -> None:
 
 
 def _refused_for_good(house: Any) -> None:
-    for attempt in range(PERMANENT_ATTEMPTS):
+    for attempt in range(REFUSALS):
         with house.database.write() as session:
             deliver(session, at=NOON + timedelta(hours=attempt), attempt=REFUSED)
 
@@ -47,9 +49,9 @@ def test_a_refused_delivery_tells_every_attempt(house: Any, client: TestClient) 
     _scored(house, 1)
     _refused_for_good(house)
     (dead,) = client.get("/api/v1/admin/deliveries?status=DEAD").json()["items"]
-    assert (dead["destination"], dead["kind"], dead["attempts"]) == (PACS, "SR", PERMANENT_ATTEMPTS)
+    assert (dead["destination"], dead["kind"], dead["attempts"]) == (PACS, "SR", REFUSALS)
     assert dead["reason"] == "data set does not match SOP class"
-    assert [tried["dicom_status"] for tried in dead["tried"]] == ["0xA900"] * PERMANENT_ATTEMPTS
+    assert [tried["dicom_status"] for tried in dead["tried"]] == ["0xA900"] * REFUSALS
     assert client.get("/api/v1/admin/deliveries?destination=OTHER@h:1").json()["items"] == []
     assert client.get("/api/v1/admin/deliveries?status=GONE").status_code == 422
 

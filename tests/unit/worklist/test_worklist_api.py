@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from worklist_rows import NOON, PACS, Seen, arrive, decline, deliver, score
 
 from triage.findings import NotAnalysedReason, ScoreKind, Urgency
+from triage.outbox import Verdict
 from triage.repositories import outcomes
 from triage.repositories.deliveries import Attempt
 from triage.tables import AnalysisImage
@@ -170,7 +171,7 @@ def test_a_case_in_full(house: Any, client: TestClient) -> None:
 def test_a_failed_delivery_says_why(house: Any, client: TestClient) -> None:
     uid = _pneumothorax(house)
     with house.database.write() as session:
-        deliver(session, at=NOON, attempt=Attempt(delivered=False, error="connection refused"))
+        deliver(session, at=NOON, attempt=Attempt(verdict=Verdict.TRANSIENT, error="connection refused"))
     (delivery,) = client.get(_url(uid)).json()["result_objects"][0]["deliveries"]
     assert (delivery["status"], delivery["reason"], delivery["sent_at"]) == ("PENDING", "connection refused", None)
 

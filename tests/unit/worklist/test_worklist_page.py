@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from worklist_rows import NOON, Seen, arrive, decline, deliver, score
 
 from triage.findings import NotAnalysedReason
+from triage.outbox import Verdict
 from triage.repositories import outcomes, worklist
 from triage.repositories.deliveries import Attempt
 from worklist.page.rendering import dicom_date, duration, instant, person_name, why
@@ -60,7 +61,7 @@ def test_hostile_text_in_every_field_stays_text(house: Any, client: TestClient, 
         with house.database.write() as session:
             study = arrive(session, name, **fields)
             score(session, study, [Seen(said, 0.9)], previews=pictures)
-            deliver(session, at=NOON, attempt=Attempt(delivered=False, error=said))
+            deliver(session, at=NOON, attempt=Attempt(verdict=Verdict.TRANSIENT, error=said))
             study.flags, study.modality, study.instances[0].modality = [said], said, said
             study.ai_reason = study.explanation = study.status_reason = said
             worklist.claim(session, study, who=said, at=NOON)
@@ -138,7 +139,11 @@ def test_the_case_shows_image_heat_map_and_deliveries(house: Any, client: TestCl
         study = arrive(session, "keller", count=2)
         previews = outcomes.Previews(image="a.jpg", overlay="b.jpg")
         score(session, study, [Seen("pneumothorax", 0.94)], previews=previews)
-        deliver(session, at=NOON + timedelta(seconds=9), attempt=Attempt(delivered=False, error="connection refused"))
+        deliver(
+            session,
+            at=NOON + timedelta(seconds=9),
+            attempt=Attempt(verdict=Verdict.TRANSIENT, error="connection refused"),
+        )
         uid = study.study_instance_uid
     page = Elements(client.get(f"/studies/{uid}").text)
     sources = [attributes["src"] or "" for tag, attributes in page.seen if tag == "img"]
