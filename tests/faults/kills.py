@@ -145,11 +145,11 @@ def run(
     folder: Path,
     fork_server: ForkServer,
     kills: int,
+    report: Callable[[str], None],
     *,
     seed: int,
     scaled: bool = False,
     streams: int = 3,
-    report: Callable[[str], None] = print,
 ) -> Tally:
     """At least that many kills under load; V at the end.
 
