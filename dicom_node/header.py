@@ -67,7 +67,9 @@ _WANTED: Final = frozenset(
     }
 )
 _DELIMITERS: Final = set(b"\r\n\t\f\\^=")  # each switches back to the first character set (PS3.5 6.1.2.5.3)
-_CONTROL: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
+_DIRECTION: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Characters that turn the direction of what stands behind them: a name could rewrite the line it is shown in."""
+_CONTROL: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *_DIRECTION, 0x2028, 0x2029, 0xFEFF))
 
 
 def read_header(source: Path | bytes, transfer_syntax_uid: str = "") -> InstanceHeader:

@@ -28,8 +28,10 @@ KNOWN: Final = "KNOWN"
 """A calling AE title that may send from here."""
 ELSEWHERE: Final = "ELSEWHERE"
 """One that may send, but from another network."""
-PLACES: Final = 12
+PLACES: Final = 24
 """Associations that the node under attack has room for."""
+DATA_SET_MEGABYTES: Final = 16
+"""The longest data set it takes."""
 ROOT: Final = "1.2.826.0.1.3680043.9.7777"
 """Of the UIDs in these tests."""
 FAST: Final = 3.0

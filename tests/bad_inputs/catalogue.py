@@ -46,7 +46,7 @@ DIMSE: Final = {
     "D13": "known instance with another header: version 2",
     "D14": "known instance with other pixels: 0xA900, both kept, alarm",
     "D15": "known study with another Patient ID: kept, flagged",
-    "D16": "series under two studies: 0xA900, both kept, flagged",
+    "D16": "series under two studies: 0xA900, quarantine",
 }
 DATA_SET: Final = {
     "S1": "empty or 3 bytes: 0xC000, quarantine",

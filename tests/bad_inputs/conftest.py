@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from peers.node import embedded
 
-from bad_inputs.attacked import ELSEWHERE, KNOWN, PLACES, Attacked
+from bad_inputs.attacked import DATA_SET_MEGABYTES, ELSEWHERE, KNOWN, PLACES, Attacked
 from triage.database import Database
 
 
@@ -16,6 +16,7 @@ def attacked_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked
     settings = {
         "FIRSTREAD_CALLING_AE_TITLES": f"{KNOWN}@127.0.0.1,{ELSEWHERE}@10.0.0.0/8",
         "FIRSTREAD_MAX_ASSOCIATIONS": str(PLACES),
+        "FIRSTREAD_MAX_DATA_SET_MEGABYTES": str(DATA_SET_MEGABYTES),
     }
     with embedded(tmp_path_factory.mktemp("attacked"), [], **settings) as node:
         database = Database(f"sqlite:///{node.data / 'firstread.sqlite'}")

@@ -105,6 +105,8 @@ def test_real_files_read_as_pydicom_reads_them(test_data):
         ("", "é".encode(), "é"),
         ("unicode_escape", b"\\x41", "\\x41"),
         ("ISO_IR 100", b"\x1b[31mred\x00\r\n\x85", "[31mred"),
+        ("ISO_IR 192", "A\u202eB\u2066C\u2069\u2028\ufeff".encode(), "ABC"),  # would turn the line around
+        ("ISO_IR 192", "\U0001f480^\u05d0".encode(), "\U0001f480^\u05d0"),
     ],
 )
 def test_text_is_decoded_whatever_the_set(charset, raw, text):
