@@ -12,15 +12,18 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from node_under_test import Node, draw, encoded, opened
+from node_under_test import Clock, Node, draw, encoded, opened
+from peers.postgres import postgres
 from pydicom.dataset import Dataset
 from test_analysis import late_view
 
+from triage.columns import Base
+from triage.database import Database
 from triage.findings import NotAnalysedReason, Urgency
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus
-from triage.tables import Analysis, AnalysisImage, Delivery, Event, Instance, ResultObject, Study
+from triage.tables import Analysis, AnalysisImage, Delivery, Event, Instance, Quarantined, ResultObject, Study
 from workers.analysis import analyse_due
-from workers.custody import Inspection, Invariant, Violation, check
+from workers.custody import Inspection, Invariant, Remedy, Violation, check
 from workers.custody_repairs import Repairs
 from workers.custody_rows import CHECKS
 
@@ -328,3 +331,219 @@ def test_each_seed_breaks_its_invariant_and_no_other(
 def test_every_invariant_has_a_seed() -> None:
     assert {invariant for invariant, _ in SEEDS} == set(Invariant)
     assert all(invariant.sentence for invariant in Invariant)
+
+
+MENDABLE = [
+    orphan_file,
+    damaged_orphan,
+    running_without_lease,
+    ended_and_held,
+    open_beneath_a_newer,
+    report_of_a_lost_hour,
+    too_many_attempts,
+    parked_for_ever,
+    unseen_image,
+    lowered,
+    miscounted,
+]
+
+
+@pytest.mark.parametrize("seed", MENDABLE, ids=lambda seed: seed.__name__)
+def test_what_can_be_mended_is_clean_afterwards(sick: Sick, seed: Callable[[Sick], None]) -> None:
+    seed(sick)
+    assert sick.repair() != []
+    assert sick.violations(deep=True) == []
+
+
+def test_an_adopted_orphan_is_an_instance_of_its_study_from_its_own_sender(sick: Sick) -> None:
+    path = orphan(sick)
+    sick.repair()
+    study = sick.node.study(sick.second)
+    adopted = study.instances[-1]
+    assert adopted.relative_path == path.relative_to(sick.inspection.archive.root).as_posix()
+    assert adopted.calling_ae_title == "CR7"
+    assert abs(adopted.received_at - (sick.node.clock.now - timedelta(hours=2))) < timedelta(seconds=1)
+    assert "instance_reindexed" in {event.kind for event in study.events}
+    assert study.analyses[-1].revision == 2, "a new image asks for another look"
+
+
+def test_a_young_orphan_of_a_running_node_is_left_to_its_sender(sick: Sick) -> None:
+    path = orphan(sick, hours=0.5)
+    (violation,) = sick.violations()
+    assert violation.remedy is None
+    assert "no answer yet" in violation.what
+    sick.repair()
+    assert path.is_file()
+    (stopped,) = sick.violations(live=False)
+    assert stopped.remedy is Remedy.INDEX
+
+
+def test_a_damaged_orphan_is_kept_in_quarantine_and_listed(sick: Sick) -> None:
+    path = orphan(sick)
+    flip(path)
+    damaged = path.read_bytes()
+    sick.repair()
+    assert not path.exists()
+    row = sick.row(Quarantined)
+    assert (sick.inspection.archive.root / row.relative_path).read_bytes() == damaged
+    assert "damaged" in row.reason
+
+
+@pytest.mark.parametrize(("seed", "damage"), [(lost_file, "missing"), (altered_file, "altered")])
+def test_a_damaged_file_is_flagged_until_it_is_sent_again(
+    sick: Sick, seed: Callable[[Sick], None], damage: str
+) -> None:
+    seed(sick)
+    sick.repair()
+    study = sick.node.study(sick.first)
+    assert (study.instances[0].damage, study.flags) == (damage, ["damaged"])
+    assert [event.kind for event in study.events].count("file_damaged") == 1
+    (left,) = sick.violations(deep=True)
+    assert left.remedy is None
+    assert (left.calling_ae_title, left.sop_instance_uid) == ("CR1", str(sick.first.SOPInstanceUID))
+    sick.repair()
+    assert [event.kind for event in sick.node.study(sick.first).events].count("file_damaged") == 1, "said once"
+
+    sick.node.receive(sick.first)
+    study = sick.node.study(sick.first)
+    assert [event.kind for event in study.events].count("file_sound_again") == 1
+    assert (study.instances[0].damage, study.flags) == ("", [])
+    assert sick.violations(deep=True) == []
+
+
+def test_a_file_that_was_put_back_is_sound_again(sick: Sick, tmp_path: Path) -> None:
+    shutil.copy(sick.file(Instance), tmp_path / "copy")
+    lost_file(sick)
+    sick.repair()
+    shutil.copy(tmp_path / "copy", sick.file(Instance))
+    (violation,) = sick.violations()
+    assert violation.remedy is Remedy.SOUND
+    sick.repair()
+    assert sick.node.study(sick.first).flags == []
+    assert sick.violations(deep=True) == []
+
+
+def test_a_report_of_a_lost_hour_is_sent_again_with_its_own_bytes(sick: Sick) -> None:
+    before = {r.sop_instance_uid: r.sha256 for a in sick.node.study(sick.first).analyses for r in a.result_objects}
+    report_of_a_lost_hour(sick)
+    sick.repair()
+    assert analyse_due(sick.node.bench) == 0, "nothing is made a second time"
+    study = sick.node.study(sick.first)
+    (analysis,) = study.analyses
+    assert {r.sop_instance_uid: r.sha256 for r in analysis.result_objects} == before
+    assert {d.status for r in analysis.result_objects for d in r.deliveries} == {DeliveryStatus.PENDING}
+    assert study.urgency is Urgency.STAT, "the class that the report asked for"
+    assert "by its report" in study.explanation
+
+
+def test_a_report_left_by_a_run_that_broke_off_is_no_violation(sick: Sick) -> None:
+    """Killed between the file and its row: the retry makes the same bytes again."""
+    with sick.node.bench.database.write() as session:
+        analysis = session.scalars(sa.select(Analysis).order_by(Analysis.id).limit(1)).one()
+        for result in analysis.result_objects:
+            if result.kind == "SR":
+                session.execute(sa.delete(Delivery).where(Delivery.result_object_id == result.id))
+                session.delete(result)
+        analysis.status, analysis.finished_at, analysis.due = AnalysisStatus.QUEUED, None, True
+        analysis.not_before = sick.node.clock.now
+    assert sick.violations() == []
+
+
+def test_what_is_right_a_moment_later_is_not_reported(sick: Sick) -> None:
+    """The file is renamed just before its row is written: the first look sees an orphan, the second does not."""
+    path = orphan(sick)
+    waits = []
+
+    def meanwhile(seconds: float) -> None:
+        waits.append(seconds)
+        sick.repair() if len(waits) == 1 else None
+
+    inspection = replace(sick.inspection, pause=meanwhile)
+    assert list(check(inspection, CHECKS)) == []
+    assert len(waits) >= 1
+    assert path.is_file()
+
+
+def test_a_stopped_node_owes_work_without_being_broken(sick: Sick) -> None:
+    nobody_analyses(sick)
+    assert sick.found(live=True) == {Invariant.I6}
+    assert sick.found(live=False) == set()
+
+
+def test_work_in_progress_is_not_overdue(sick: Sick) -> None:
+    nobody_analyses(sick)
+    with sick.node.bench.database.write() as session:
+        other = session.scalars(sa.select(Analysis).order_by(Analysis.id.desc()).limit(1)).one()
+        other.finished_at = sick.node.clock.now - timedelta(minutes=1)
+    assert sick.found() == set()
+
+
+def test_names_of_patients_are_found_in_logs_and_look_alikes_are_not(sick: Sick, tmp_path: Path) -> None:
+    name, identifier = str(sick.first.PatientName), str(sick.first.PatientID)
+    clean, named, numbered = (tmp_path / f"{n}.log" for n in ("clean", "named", "numbered"))
+    clean.write_text(f"instance_received sop_instance_uid=1.2.{identifier}.3\n")
+    named.write_text(f"broke: {name!r}\n")
+    numbered.write_text(f"patient {identifier} moved\n")
+    assert sick.found(logs=[str(clean)]) == set()
+    for log in (named, numbered):
+        (violation,) = sick.violations(logs=[str(log)])
+        assert violation.invariant is Invariant.I10
+        assert name not in violation.what
+        assert identifier not in violation.what
+
+
+def test_files_that_retention_removed_are_not_missed(sick: Sick) -> None:
+    sick.file(Instance).unlink()
+    sick.change(Instance, removed_at=sick.node.clock.now)
+    assert sick.violations(deep=True) == []
+
+
+ROW_SEEDS = [
+    (invariant, seed)
+    for invariant, seed in SEEDS
+    if seed not in (lost_file, altered_file, altered_result, lost_result, telling_name, orphan_file, damaged_orphan)
+    if seed not in (two_versions_count, lost_version)  # these run an analysis
+]
+
+
+@pytest.mark.peer
+def test_the_questions_are_the_same_on_postgresql(healthy: Path, tmp_path: Path) -> None:
+    """The rows of the healthy node in PostgreSQL; each seed is found there alone, and orphans are taken over."""
+    shutil.copytree(healthy, tmp_path / "data")
+    with opened(tmp_path / "data") as embedded:
+        rows = everything(embedded.bench.database)
+    with postgres() as url, opened(tmp_path / "data", database_url=url) as node:
+        sick = patient(node)
+        put(node.bench.database, rows)
+        assert sick.violations(deep=True) == []
+        for invariant, seed in ROW_SEEDS:
+            seed(sick)
+            assert sick.found(deep=True) == {invariant}, seed.__name__
+            sick.repair()
+            put(node.bench.database, rows)
+            node.clock.now = Clock().now
+        orphan_file(sick)
+        assert sick.found() == {Invariant.I2}
+        sick.repair()
+        assert sick.violations(deep=True) == []
+
+
+def everything(database: Database) -> dict[str, list[dict[str, object]]]:
+    """All rows of all tables."""
+    with database.read() as session:
+        return {
+            table.name: [dict(row) for row in session.execute(sa.select(table)).mappings()]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def put(database: Database, rows: dict[str, list[dict[str, object]]]) -> None:
+    """Replace all rows, and let new ones have higher ids."""
+    with database.write() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(sa.delete(table))
+        for table in Base.metadata.sorted_tables:
+            if rows[table.name]:
+                session.execute(sa.insert(table), rows[table.name])
+            if "id" in table.c:
+                session.execute(sa.text(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), 1000)"))
