@@ -7,59 +7,23 @@ gap. What lies below the lower mark belongs to what was promised already: rows, 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from triage.errors import StorageFullError
 from triage.logging import get_logger
+from triage.room import Room, RoomPolicy, short_of_bytes
 
 LOOK_EVERY: Final = 0.25  # seconds
 LOOK_AFTER: Final = 16 * 1024 * 1024
 """Bytes written by this process after which the file system is asked again, however short the time."""
-UPPER_MARK: Final = 1.25
-"""Upper mark as a multiple of the lower one."""
 FLOOR: Final = 0.5
 """An instance that was begun may go on until this part of the lower mark is left."""
-_MIB: Final = 1024 * 1024
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
-    """What the file system said at one moment; bytes and inodes that an unprivileged process may still take.
-
-    ``total_inodes`` is 0 where a file system makes them as needed: they then never run short.
-    """
-
-    free_bytes: int
-    total_bytes: int
-    free_inodes: int
-    total_inodes: int
-    read_only: bool = False
-
-    @classmethod
-    def of(cls, root: Path) -> Self:
-        """Ask the file system that holds ``root``.
-
-        Raises
-        ------
-        OSError
-            It does not answer: not mounted, or failing.
-        """
-        state = os.statvfs(root)
-        return cls(
-            free_bytes=state.f_bavail * state.f_frsize,
-            total_bytes=state.f_blocks * state.f_frsize,
-            free_inodes=state.f_favail,
-            total_inodes=state.f_files,
-            read_only=bool(state.f_flag & os.ST_RDONLY),
-        )
 
 
 class Space:
@@ -69,10 +33,8 @@ class Space:
     ----------
     root : Path
         A directory on it.
-    min_free_bytes, min_free_percent : int, float
-        Lower mark: the greater of the two; percent of the size of the file system.
-    min_free_inodes : int
-        Lower mark of inodes; each file takes one.
+    policy : RoomPolicy
+        What must stay free.
     look, monotonic : callable
         The file system and the clock (seconds), replaced in tests.
     """
@@ -80,15 +42,13 @@ class Space:
     def __init__(
         self,
         root: Path,
+        policy: RoomPolicy,
         *,
-        min_free_bytes: int = 0,
-        min_free_percent: float = 0.0,
-        min_free_inodes: int = 0,
         look: Callable[[Path], Room] = Room.of,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.root = root
-        self._min_bytes, self._percent, self._min_inodes = min_free_bytes, min_free_percent, min_free_inodes
+        self._policy = policy
         self._look, self._monotonic = look, monotonic
         self._lock = threading.Lock()
         self._room: Room | None = None
@@ -145,19 +105,14 @@ class Space:
             self._refresh_when_due()
             return self._problem
 
-    def marks(self, room: Room) -> tuple[int, int]:
-        """(lower, upper) mark in bytes on a file system of this size."""
-        lower = max(self._min_bytes, int(room.total_bytes * self._percent / 100))
-        return lower, int(lower * UPPER_MARK)
-
     def _refusal(self, size_hint: int) -> str:
         self._refresh_when_due()
         if self._problem or self._room is None:
             return self._problem
-        lower, _ = self.marks(self._room)
+        lower = self._policy.lower(self._room)
         left = self._room.free_bytes - self._written - self._awaited - size_hint
         # A moment's crowding is no reason to close the door: it ends with the instances that are on their way.
-        return self._short_of_bytes(left, lower) if left < lower else ""
+        return short_of_bytes(left, lower, self.root) if left < lower else ""
 
     def _refresh_when_due(self) -> None:
         now = self._monotonic()
@@ -170,21 +125,7 @@ class Space:
             self._room = None
             self._tell(f"The file system of {self.root} does not answer ({error.strerror}).")
             return
-        self._tell(self._shortage(self._room))
-
-    def _shortage(self, room: Room) -> str:
-        lower, upper = self.marks(room)
-        if room.read_only:
-            return f"The file system of {self.root} is read-only."
-        if room.free_bytes < (upper if self._full else lower):
-            return self._short_of_bytes(room.free_bytes, upper if self._full else lower)
-        inodes = int(self._min_inodes * UPPER_MARK) if self._full else self._min_inodes
-        if room.total_inodes and room.free_inodes < inodes:
-            return f"{room.free_inodes} inodes are free below {self.root}, {inodes} must be."
-        return ""
-
-    def _short_of_bytes(self, free: int, mark: int) -> str:
-        return f"{max(0, free) // _MIB} MiB are free below {self.root}, {mark / _MIB:.0f} must be."
+        self._tell(self._policy.shortage(self._room, self.root, closed=self._full))
 
     def _tell(self, problem: str) -> None:
         was, self._problem, self._full = self._full, problem, bool(problem)
@@ -201,10 +142,10 @@ class Space:
             self._refresh_when_due()
             if self._room is None:
                 raise StorageFullError(self._problem)
-            lower, _ = self.marks(self._room)
+            floor = int(self._policy.lower(self._room) * FLOOR)
             left = self._room.free_bytes - self._written
-            if left < lower * FLOOR:
-                raise StorageFullError(self._short_of_bytes(left, int(lower * FLOOR)))
+            if left < floor:
+                raise StorageFullError(short_of_bytes(left, floor, self.root))
 
     def _ended(self, size: int, unused: int) -> None:
         with self._lock:

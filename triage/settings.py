@@ -28,6 +28,7 @@ from triage.identifiers import ae_title, is_loopback
 from triage.peers import CallingPeer, Destination, check_transport, opens_plain_port
 from triage.priority import Breaker, Targets
 from triage.retention import Mode, RetentionPolicy
+from triage.room import RoomPolicy
 from triage.setting_rules import check_destination, check_file, check_token, check_url
 from triage.states import Proof
 
@@ -263,6 +264,14 @@ class Settings(BaseSettings):
             stat=self.target_minutes_stat,
             urgent=self.target_minutes_urgent,
             routine=self.target_minutes_routine,
+        )
+
+    @property
+    def room_policy(self) -> RoomPolicy:
+        return RoomPolicy(
+            min_free_bytes=self.min_free_megabytes * 1024 * 1024,
+            min_free_percent=self.min_free_percent,
+            min_free_inodes=self.min_free_inodes,
         )
 
     @property

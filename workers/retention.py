@@ -10,29 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from dicom_node.space import Room, Space
 from triage.crash_points import CrashPoint
 from triage.errors import StorageFullError
 from triage.logging import get_logger
 from triage.repositories import retention as rows
 from triage.retention import Kept, Mode, may_go
+from triage.room import Room
 from triage.settings import Settings
 from workers.workbench import Workbench
 
 LONGEST_RUN: Final = 30.0  # seconds; the next ring goes on
-_MIB: Final = 1024 * 1024
 
 log = get_logger(__name__)
-
-
-def space_of(settings: Settings) -> Space:
-    """The room of the archive as the listener judges it."""
-    return Space(
-        settings.archive,
-        min_free_bytes=settings.min_free_megabytes * _MIB,
-        min_free_percent=settings.min_free_percent,
-        min_free_inodes=settings.min_free_inodes,
-    )
 
 
 class Shortage:
@@ -40,7 +29,6 @@ class Shortage:
 
     def __init__(self, settings: Settings, look: Callable[[Path], Room] = Room.of) -> None:
         self._settings, self._look = settings, look
-        self._space = space_of(settings)
         self._short = False
 
     def now(self) -> bool:
@@ -59,7 +47,7 @@ class Shortage:
                 f"The file system of {settings.archive} does not answer: {error.strerror}."
             ) from error
         policy = settings.retention_policy
-        lower, _ = self._space.marks(room)
+        lower = settings.room_policy.lower(room)
         marks = [(room.free_bytes, *policy.marks(room.total_bytes, lower))]
         if room.total_inodes:
             marks.append((room.free_inodes, *policy.marks(room.total_inodes, settings.min_free_inodes)))

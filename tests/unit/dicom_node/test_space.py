@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.space import LOOK_AFTER, LOOK_EVERY, Room, Space
+from dicom_node.space import LOOK_AFTER, LOOK_EVERY, Space
 from triage.errors import StorageFullError
+from triage.room import Room, RoomPolicy
 
 MIB = 1024 * 1024
 
@@ -40,7 +41,7 @@ class Disk:
         self.now += LOOK_EVERY
 
     def space(self, **marks: float) -> Space:
-        return Space(Path("/data"), look=self.look, monotonic=lambda: self.now, **marks)
+        return Space(Path("/data"), RoomPolicy(**marks), look=self.look, monotonic=lambda: self.now)
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_many_threads_leave_nothing_behind(disk):
 
 
 def test_on_this_machine_a_question_costs_microseconds(tmp_path):
-    space = Space(tmp_path, min_free_bytes=1, min_free_percent=0.001, min_free_inodes=1)
+    space = Space(tmp_path, RoomPolicy(min_free_bytes=1, min_free_percent=0.001, min_free_inodes=1))
 
     def one_instance() -> None:
         with space.claim() as claim:

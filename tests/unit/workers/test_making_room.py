@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from dicom_node.space import Room
 from triage import tables
 from triage.crash_points import CrashPoint
 from triage.errors import StateError
@@ -22,6 +21,7 @@ from triage.repositories import analyses
 from triage.repositories import retention as rows
 from triage.repositories.worklist import mark_read
 from triage.retention import Mode, RetentionPolicy, may_go
+from triage.room import Room
 from triage.states import AnalysisStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
 from workers.analysis import analyse_due
 from workers.retention import Shortage, make_room
