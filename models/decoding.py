@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset, read_preamble
@@ -65,8 +66,9 @@ def read(path: Path) -> Dataset:
     Raises
     ------
     DicomError
-        Not readable as DICOM, or a deflated data set beyond :data:`MAX_INFLATED_BYTES`.
+        Not readable as DICOM, a deflated data set beyond :data:`MAX_INFLATED_BYTES`, or a crowd of sequence items.
     """
+    require_few_items(path)
     try:
         with path.open("rb") as file:
             read_preamble(file, force=True)
@@ -148,9 +150,14 @@ def _whole(dataset: Dataset, keyword: str, default: int | None = None) -> int:
         value = dataset.get(keyword)
         if value is None and default is not None:
             return default
-        return int(value)
+        number = int(value)
+        stated = dataset[keyword].VR
     except Exception as error:
         raise PixelError(f"{keyword} is missing or not one whole number.") from error
+    # Rows as UL reads as a number too; but software that trusts the standard's two bytes sees another image.
+    if stated != dictionary_VR(keyword):
+        raise PixelError(f"{keyword} has another value representation than the standard's.")
+    return number
 
 
 def _transfer_syntax(dataset: Dataset) -> uid.UID:

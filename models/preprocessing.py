@@ -122,7 +122,7 @@ def display_image(dataset: Dataset, pixels: NDArray[Any]) -> Float32:
     Raises
     ------
     PixelError
-        Not one grey frame, or a Modality LUT that means nothing (RescaleSlope 0 or not a number).
+        Not one grey frame, a Modality LUT that means nothing (RescaleSlope 0 or not a number), or such a window.
     """
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
         raise PixelError(f"expected one frame of integer pixels, not {pixels.dtype} {pixels.shape}.")
@@ -248,7 +248,7 @@ def _check_rescale(dataset: Dataset) -> None:
 
 
 def _voi_curve(dataset: Dataset) -> _Curve | None:
-    """Modality value → display in [0, 1] as the header asks; None where it asks for nothing usable."""
+    """Modality value → display in [0, 1] as the header asks; None where it asks for nothing."""
     return _voi_lut_curve(dataset) or _window_curve(dataset)
 
 
@@ -276,7 +276,8 @@ def _window_curve(dataset: Dataset) -> _Curve | None:
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     exact = function in {"SIGMOID", "LINEAR_EXACT"}
     if centre is None or width is None or width <= 0 or (width < 1 and not exact):
-        return None
+        # A window is meant and is broken: what the sender wanted to be seen is not known, and guessing makes a score.
+        raise PixelError("Window Center or Window Width is not a usable number.")
     if function == "SIGMOID":
         return lambda x: 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - centre) / width, -700.0, 700.0)))
     if function == "LINEAR_EXACT":

@@ -130,20 +130,26 @@ def test_first_of_several_windows() -> None:
     np.testing.assert_array_equal(several, shown(pixels, WindowCenter=100, WindowWidth=50))
 
 
+@pytest.mark.parametrize("elements", [{"WindowCenter": None, "WindowWidth": None}, {"WindowCenter": 100}])
+def test_no_window_falls_back_to_percentiles(elements: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(3).integers(200, 3000, (40, 40)).astype(np.uint16)
+    np.testing.assert_array_equal(shown(pixels, **elements), shown(pixels))
+
+
 @pytest.mark.parametrize(
     "elements",
     [
         {"WindowCenter": 100, "WindowWidth": 0},
         {"WindowCenter": 100, "WindowWidth": -5},
         {"WindowCenter": 100, "WindowWidth": 0.5},
+        {"WindowCenter": 100, "WindowWidth": float("nan")},
         {"WindowCenter": 100, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"},
-        {"WindowCenter": None, "WindowWidth": None},
-        {"WindowCenter": 100},
     ],
 )
-def test_useless_window_falls_back_to_percentiles(elements: dict[str, Any]) -> None:
+def test_a_broken_window_is_not_guessed(elements: dict[str, Any]) -> None:
     pixels = np.random.default_rng(3).integers(200, 3000, (40, 40)).astype(np.uint16)
-    np.testing.assert_array_equal(shown(pixels, **elements), shown(pixels))
+    with pytest.raises(PixelError, match="Window"):
+        shown(pixels, **elements)
 
 
 def test_percentiles_use_the_whole_range_and_resist_outliers() -> None:
