@@ -23,6 +23,7 @@ from typing import Final, Self
 from dicom_node import part10
 from dicom_node.contexts import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from dicom_node.elements import walk
+from dicom_node.space import Claim, Space
 from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.errors import DicomError, NotFoundError, StorageFullError
 from triage.instances import StoredFile
@@ -44,14 +45,14 @@ class Archive:
     ----------
     root : Path
         Created with mode 0700 where missing.
-    min_free_bytes : int
-        Below this much free space :meth:`receive` refuses.
+    space : Space, optional
+        Judges whether :meth:`receive` may take another instance; without it, it may.
     reached : callable
         Told of each step towards durability; see :mod:`triage.crash_points`.
     """
 
     root: Path
-    min_free_bytes: int = 0
+    space: Space | None = None
     reached: Reached = nowhere
 
     def __post_init__(self) -> None:
@@ -88,22 +89,16 @@ class Archive:
         Raises
         ------
         StorageFullError
-            Less than ``min_free_bytes``, or the file cannot be created.
+            Room is short, or the file cannot be created.
         """
-        if self.free_bytes() < self.min_free_bytes:
-            raise StorageFullError(f"Less than {self.min_free_bytes} bytes are free below {self.root}.")
+        claim = self.space.claim() if self.space is not None else None
         head = part10.encode_head(
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
             transfer_syntax_uid=transfer_syntax_uid,
             source_ae_title=source_ae_title,
         )
-        return IncomingFile.create(self, head, transfer_syntax_uid)
-
-    def free_bytes(self) -> int:
-        """Bytes that an unprivileged process may still write."""
-        state = os.statvfs(self.root)
-        return state.f_bavail * state.f_frsize
+        return IncomingFile.create(self, head, transfer_syntax_uid, claim)
 
     def path(self, relative_path: Path | str) -> Path:
         """The absolute path of a stored file.
@@ -190,6 +185,7 @@ class IncomingFile:
         self._archive = archive
         self._path = path
         self._descriptor = descriptor
+        self._claim: Claim | None = None
         self._digest = hashlib.sha256()
         self.transfer_syntax_uid = transfer_syntax_uid
         self._handed_over = 0
@@ -202,14 +198,17 @@ class IncomingFile:
         self._kept = False
 
     @classmethod
-    def create(cls, archive: Archive, head: bytes, transfer_syntax_uid: str) -> Self:
+    def create(cls, archive: Archive, head: bytes, transfer_syntax_uid: str, claim: Claim | None = None) -> Self:
         """See :meth:`Archive.receive`."""
         path = archive.incoming / f"{uuid.uuid4().hex}.part"
         try:
             descriptor = os.open(path, _CREATE, 0o600)
         except OSError as error:
+            if claim is not None:
+                claim.close()
             raise _storage_error(error, "create") from error
         incoming = cls(archive, path, descriptor, transfer_syntax_uid)
+        incoming._claim = claim
         # Written together with the first bytes of the data set.
         incoming._head = incoming._unwritten = head
         incoming.head_size = len(head)
@@ -260,10 +259,16 @@ class IncomingFile:
         """Have the kernel begin to write what it has got: the fsync of :meth:`commit` then has little left to wait for.
 
         The advice says "not needed any more"; pages that are still dirty are written out and stay in memory.
+
+        Raises
+        ------
+        StorageFullError
+            So little room is left that this instance has to end.
         """
-        written = self.head_size + self.data_set_size
-        os.posix_fadvise(self._descriptor, self._handed_over, written - self._handed_over, os.POSIX_FADV_DONTNEED)
-        self._handed_over = written
+        begin, self._handed_over = self._handed_over, self.size
+        os.posix_fadvise(self._descriptor, begin, self._handed_over - begin, os.POSIX_FADV_DONTNEED)
+        if self._claim is not None:
+            self._claim.wrote(self._handed_over - begin)
 
     def commit(self, sop_instance_uid: str) -> StoredFile:
         """Make bytes and name durable and return where they are.
@@ -369,6 +374,8 @@ class IncomingFile:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+        if self._claim is not None:
+            self._claim.close(self.size - self._handed_over)
 
     def _is_kept(self, target: Path, digest: str) -> bool:
         """True when the archive already holds these bytes, unharmed: the first file then stays."""

@@ -147,9 +147,10 @@ class Space:
             if left < floor:
                 raise StorageFullError(short_of_bytes(left, floor, self.root))
 
-    def _ended(self, size: int, unused: int) -> None:
+    def _ended(self, size: int, unused: int, unsaid: int) -> None:
         with self._lock:
             self._awaited -= unused
+            self._written += unsaid
             self._typical = max(size, self._typical - self._typical // 8)
 
 
@@ -183,7 +184,8 @@ class Claim:
         self._size += count
         self._space._took(count, met)
 
-    def close(self) -> None:
+    def close(self, unsaid: int = 0) -> None:
+        """The instance is stored or dropped; ``unsaid`` bytes of it were written that :meth:`wrote` was not told of."""
         if not self._closed:
             self._closed = True
-            self._space._ended(self._size, self._awaited)
+            self._space._ended(self._size + unsaid, self._awaited, unsaid)

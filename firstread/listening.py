@@ -19,6 +19,7 @@ from dicom_node.intake import Intake
 from dicom_node.listener import Listener, ListenerConfig
 from dicom_node.pace import AssociationLimits
 from dicom_node.ports import OpenPort
+from dicom_node.space import Space
 from dicom_node.tls import expiring
 from firstread.ground import stand
 from firstread.siblings import Siblings, ended_by_signal
@@ -80,9 +81,8 @@ def _receive_in_several(settings: Settings, ports: Sequence[OpenPort], table: As
 def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTable, ended: threading.Event) -> None:
     """Receive on open ports until the event is set, then end in order. One of several processes may do so."""
     database = Database(settings.database)
-    archive = Archive(
-        settings.archive, min_free_bytes=settings.min_free_megabytes * 1024 * 1024, reached=kill_at(settings.crash_at)
-    )
+    space = Space(settings.archive, settings.room_policy)
+    archive = Archive(settings.archive, space, reached=kill_at(settings.crash_at))
     rules = rows.IntakeRules(
         listener=process_name("listen"),
         completion=settings.completion,
@@ -139,7 +139,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
         table=table,
     )
     where = {"ae_title": settings.ae_title, "port": listener.port, "tls_port": listener.tls_port}
-    pulse = Pulse(database, "listen", utc_now, where)
+    pulse = Pulse(database, "listen", utc_now, lambda: where | {"refusing": space.refusing})
     pulse.start()  # before the first association: who starts at the same time must know that this process lives
     bury_the_dead(database, settings.completion, utc_now())
     with alerts:

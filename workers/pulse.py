@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -44,15 +44,19 @@ class Pulse(threading.Thread):
     ----------
     part : str
         "listen", "work", "deliver" or "serve".
-    detail : dict
-        Shown by `/readyz` and the doctor: ports, bundles, never a patient.
+    detail : dict, or callable that returns one
+        Shown by `/readyz` and the doctor: ports, bundles, whether new data is refused; never a patient.
     """
 
     def __init__(
-        self, database: Database, part: str, clock: Callable[[], datetime], detail: dict[str, Any] | None = None
+        self,
+        database: Database,
+        part: str,
+        clock: Callable[[], datetime],
+        detail: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     ) -> None:
         super().__init__(name="pulse", daemon=True)
-        self._database, self._part, self._clock, self._detail = database, part, clock, detail or {}
+        self._database, self._part, self._clock, self._detail = database, part, clock, detail
         self._stopped = threading.Event()
         self.process_name = process_name(part)
 
@@ -68,7 +72,8 @@ class Pulse(threading.Thread):
     def _beat(self) -> None:
         try:
             with self._database.write() as session:
-                heartbeats.beat(session, self.process_name, self._part, at=self._clock(), detail=self._detail)
+                detail = dict(self._detail() if callable(self._detail) else self._detail)
+                heartbeats.beat(session, self.process_name, self._part, at=self._clock(), detail=detail)
         except DatabaseUnavailableError as error:
             log.warning("heartbeat_failed", advice=error.advice())
 

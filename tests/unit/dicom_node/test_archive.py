@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from network_samples import CR, DEFLATED, EXPLICIT, IMPLICIT, encoded, files_below, part10_file, radiograph
 
 from dicom_node.archive import Archive, pixel_digest
+from dicom_node.space import Space
 from triage.errors import NotFoundError, StorageFullError
 from triage.instances import StoredFile
+from triage.room import RoomPolicy
 
 
 def store(archive: Archive, body: bytes, uid: str = "1.2.3.4", syntax: str = EXPLICIT) -> StoredFile:
@@ -133,7 +135,7 @@ def test_name_and_bytes_are_synced_in_order(archive, monkeypatch):
 
 
 def test_too_little_space_is_refused_before_anything_is_written(tmp_path):
-    archive = Archive(tmp_path, min_free_bytes=2**60)
+    archive = Archive(tmp_path, Space(tmp_path, RoomPolicy(min_free_bytes=2**60)))
     with pytest.raises(StorageFullError):
         archive.receive(sop_class_uid=CR, sop_instance_uid="1.2", transfer_syntax_uid=EXPLICIT)
     assert files_below(tmp_path) == []

@@ -38,8 +38,10 @@ from dicom_node.association import AssociationEnd
 from dicom_node.contexts import VERIFICATION
 from dicom_node.listener import Listener, ListenerConfig
 from dicom_node.negotiation import ProposedContext, encode_request
+from dicom_node.space import Space
 from triage.errors import DatabaseUnavailableError, DicomError, SettingsError, StorageFullError
 from triage.instances import IntakeOutcome
+from triage.room import RoomPolicy
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -288,7 +290,7 @@ def test_larger_than_allowed_is_refused_and_the_association_goes_on(archive):
 
 
 def test_a_full_disk_is_told_and_recovers(archive):
-    full = Archive(archive.root, min_free_bytes=2**60)
+    full = Archive(archive.root, Space(archive.root, RoomPolicy(min_free_bytes=2**60)))
     with RecordingNode(full) as node, RawPeer(node.port) as peer:
         peer.associate()
         assert peer.store(encoded(radiograph())).status == 0xA700
