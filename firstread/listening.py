@@ -31,6 +31,7 @@ from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Quarantined
 from triage.logging import configure, get_logger
 from triage.repositories import associations, events, quarantine
 from triage.repositories import intake as rows
+from triage.repositories.recorder import Recorder
 from triage.settings import Settings
 from workers.housekeeping import bury_the_dead
 from workers.proving import take_report
@@ -91,8 +92,10 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
         is_here=lambda path: (settings.archive / path).is_file(),
     )
 
+    recorder = Recorder(rules)
+
     def write(session: Session, received: Sequence[Received]) -> list[IntakeOutcome]:
-        outcomes = rows.record_instances(session, received, rules)
+        outcomes = recorder(session, received)
         archive.reached(CrashPoint.RECORDED)
         return outcomes
 
@@ -125,7 +128,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
                 )  # fmt: skip
 
     def reported(report: Report, who: str) -> bool:
-        return take_report(database, report, who, utc_now())
+        return take_report(database, settings, report, who, utc_now())
 
     alerts = SecurityAlerts(alerted)
     intake = Intake(archive, record, on_quarantined=quarantined)

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from triage.completion import RADIOGRAPHY, CompletionPolicy
 from triage.errors import StorageFullError
 from triage.findings import NotAnalysedReason, Urgency
-from triage.identifiers import OWN_MANUFACTURER
+from triage.identifiers import OWN_MANUFACTURER, names_nobody
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received, StoredFile
 from triage.priority import Targets, order_urgency
-from triage.repositories import analyses, events
+from triage.repositories import analyses, events, scrubbing
 from triage.repositories.completing import reconsider
 from triage.repositories.placing import place_study
 from triage.repositories.upsert import insert_or_ignore
@@ -28,7 +28,7 @@ NOT_AN_IMAGE: Final = frozenset(
 """Modalities of objects that no network reads and that therefore never re-open a study."""
 
 _PATIENT: Final = ("patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "patient_sex")
-_STUDY: Final = (
+STUDY: Final = (
     *_PATIENT,
     "patient_age",
     "accession_number",
@@ -39,7 +39,7 @@ _STUDY: Final = (
     "referring_physician_name",
     "body_part_examined",
 )
-_INSTANCE: Final = (
+INSTANCE: Final = (
     "sop_instance_uid",
     "series_instance_uid",
     "sop_class_uid",
@@ -208,9 +208,9 @@ class _Batch:
     def _new_study(self, item: Received) -> dict[str, Any]:
         at = item.arrival.received_at
         return {
-            **{name: getattr(item.header, name) for name in _STUDY},
+            **{name: getattr(item.header, name) for name in STUDY},
             "modality": "",
-            "flags": [] if item.header.patient_id else ["no_identity"],
+            "flags": ["no_identity"] if names_nobody(item.header.patient_id) else [],
             "opened_at": at,
             "received_at": at,
             "last_received_at": at,
@@ -221,7 +221,7 @@ class _Batch:
     def _load_associations(self, kept: list[Received]) -> None:
         first = {item.arrival.association_uid: item.arrival for item in reversed(kept)}
         by_uid = sa.select(Association.association_uid, Association.id).where(Association.association_uid.in_(first))
-        self._associations = dict(self._session.execute(by_uid).all())
+        self._associations = {row.association_uid: row.id for row in self._session.execute(by_uid)}
         missing = first.keys() - self._associations.keys()
         for uid in sorted(missing):
             arrival = first[uid]
@@ -231,7 +231,7 @@ class _Batch:
                 peer_address=arrival.peer_address, opened_at=arrival.received_at,
             )  # fmt: skip
         if missing:
-            self._associations = dict(self._session.execute(by_uid).all())
+            self._associations = {row.association_uid: row.id for row in self._session.execute(by_uid)}
 
     # --- what comes
 
@@ -247,7 +247,9 @@ class _Batch:
             self._event(study, "instance_resent", item)
             if again.removed_at is not None:
                 self._bring_back(study, again, item)
-            again.damage = ""  # the file is there now, whatever became of it before
+            if again.damage:  # the file is there now, whatever became of it before
+                at, who = item.arrival.received_at, item.arrival.calling_ae_title
+                scrubbing.record_damage(self._session, Instance, again.id, "", at=at, who=who)
             return outcome
         row = self._row(study, item, outcome, version=len(versions) + 1)
         self._rows.append(row)
@@ -275,7 +277,7 @@ class _Batch:
         header = item.header
         if study.patient_id and header.patient_id and study.patient_id != header.patient_id:
             _flag(study, "two_patients")
-        for name in _STUDY:
+        for name in STUDY:
             if not getattr(study, name) and getattr(header, name):
                 setattr(study, name, getattr(header, name))
         if header.modality and header.modality != study.modality:
@@ -306,7 +308,7 @@ class _Batch:
     def _row(self, study: Study, item: Received, outcome: IntakeOutcome, *, version: int) -> dict[str, Any]:
         header, stored, arrival = item.header, item.stored, item.arrival
         return {
-            **{name: getattr(header, name) for name in _INSTANCE},
+            **{name: getattr(header, name) for name in INSTANCE},
             "study_id": study.id,
             "association_id": self._associations[arrival.association_uid],
             "version": version,
