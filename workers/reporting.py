@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from dicom_node import results
-from models import decoding
 from triage.errors import DicomError
 from triage.findings import AnalysisResult, NotAnalysedReason
 from triage.repositories.outcomes import BuiltObject
 from triage.tables import Instance, ResultObject
+from workers import stored_image
 from workers.claims import Claim
 from workers.result_files import store_object
 from workers.workbench import Workbench
@@ -66,7 +66,7 @@ def _evidence(bench: Workbench, instances: Sequence[Instance]) -> list[Dataset]:
         if instance.not_analysed is NotAnalysedReason.OWN_RESULT:
             continue
         try:
-            headers.append(decoding.read(bench.archive.path(instance.relative_path)))
+            headers.append(stored_image.read(bench.archive.path(instance.relative_path)))
         except DicomError:
             continue  # it stands in the report as "not analysed: cannot be decoded", without a reference
     return headers

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from models import decoding
 from models.bundle import Bundle
 from models.image_facts import ImageFacts
 from models.routing import Refusal
 from triage.errors import DicomError
 from triage.findings import NotAnalysed, NotAnalysedReason
 from triage.tables import Instance
+from workers import stored_image
 from workers.workbench import Workbench
 
 
@@ -40,7 +40,7 @@ def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
     if instance.not_analysed is not None:
         return NotAnalysed(sop_instance_uid=uid, reason=instance.not_analysed, detail=instance.modality)
     try:
-        dataset = decoding.read(bench.archive.path(instance.relative_path))
+        dataset = stored_image.read(bench.archive.path(instance.relative_path))
         facts = ImageFacts.from_dataset(dataset)
     except DicomError as error:
         return NotAnalysed(sop_instance_uid=uid, reason=NotAnalysedReason.DECODE_ERROR, detail=str(error))
