@@ -16,6 +16,7 @@ from triage.identifiers import PeerAddress
 from triage.logging import get_logger
 from triage.repositories import commitments
 from triage.repositories.commitments import Patience, Question
+from triage.settings import Settings
 from workers.reaching import PATIENCE, Line
 from workers.workbench import Workbench
 
@@ -88,7 +89,9 @@ class _Inquiry:
         if association.context_of(STORAGE_COMMITMENT) is not None:
             user = CommitmentUser(
                 association,
-                lambda report: take_report(self._bench.database, report, peer.ae_title, self._bench.clock()),
+                lambda report: take_report(
+                    self._bench.database, self._bench.settings, report, peer.ae_title, self._bench.clock()
+                ),
             )
         can_look = association.context_of(STUDY_ROOT_FIND) is not None
         asked = False
@@ -147,7 +150,7 @@ class _Inquiry:
                 commitments.withdraw(session, question.commitment_id)
 
 
-def take_report(database: Database, report: Report, who: str, at: datetime) -> bool:
+def take_report(database: Database, settings: Settings, report: Report, who: str, at: datetime) -> bool:
     """Record what a destination says about a transaction; False when none of ours has that UID."""
     with database.write() as session:
         known = commitments.report(
@@ -157,6 +160,7 @@ def take_report(database: Database, report: Report, who: str, at: datetime) -> b
             failed=report.failed,
             who=who,
             at=at,
+            give_up_after=timedelta(hours=settings.delivery_hours),
         )
     log.info("commitment_reported", who=who, known=known, committed=len(report.committed), failed=len(report.failed))
     return known

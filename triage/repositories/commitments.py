@@ -193,11 +193,13 @@ def report(
     failed: Mapping[str, str],
     who: str,
     at: datetime,
+    give_up_after: timedelta,
 ) -> bool:
     """Record an N-EVENT-REPORT; False when this node has asked for no such transaction.
 
     What the destination says it holds is proven, however late the report is and however often it comes. What it says
-    it does not hold, or does not mention, is sent again, if the report is about the last request.
+    it does not hold, or does not mention, is sent again, if the report is about the last request; when it has been
+    owed for longer than ``give_up_after``, it is given up.
 
     Parameters
     ----------
@@ -223,6 +225,9 @@ def report(
     for delivery in missing:
         because = failed.get(delivery.result_object.sop_instance_uid, "its report does not mention it")
         send_again(session, delivery, f"The destination does not hold it: {because}", at=at, who=who)
+        if at - delivery.created_at >= give_up_after:
+            delivery.status = advance(delivery.status, DeliveryStatus.DEAD)
+            _event(session, delivery, "delivery_dead", at, who)
     return True
 
 
