@@ -69,10 +69,6 @@ class AssociationTable:
         holders = self._holders.tolist()
         return len(holders) - holders.count(0)
 
-    def taken_by(self, process: int) -> int:
-        """Open associations of one process."""
-        return self._holders.tolist().count(process)
-
     def _clear(self, place: int) -> None:
         self._addresses[place] = 0
         self._holders[place] = 0
