@@ -133,7 +133,7 @@ def _custody(session: Session, product: Product, receipts: Receipts, verdict: Ve
     for instance in session.scalars(sa.select(Instance)):
         rows[instance.sop_instance_uid, instance.sha256] = instance
         current[instance.sop_instance_uid] += instance.is_current
-        if instance.sop_instance_uid in damaged:
+        if instance.sop_instance_uid in damaged or instance.removed_at is not None:
             continue
         found = data_set_digest(product.settings.archive / instance.relative_path)
         if found != instance.sha256:

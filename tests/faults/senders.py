@@ -66,13 +66,14 @@ class Sender:
     receipts: Receipts
     calling: str = "MODALITY"
     timeout: float = 30.0
+    host: str = "127.0.0.1"
 
     def try_once(self, exam: Exam) -> list[Instance]:
         """Send over one association; returns the instances without a receipt."""
         left = list(exam.instances)
         try:
             with Association(
-                self.port, [i.context for i in left], calling=self.calling, timeout=self.timeout
+                self.port, [i.context for i in left], host=self.host, calling=self.calling, timeout=self.timeout
             ) as association:
                 while left:
                     answer = association.store(left[0])
