@@ -21,9 +21,12 @@ def make_or_require(settings: Settings) -> None:
     ------
     SettingsError
         The schema is older or newer. Nothing was changed.
+    DatabaseDamagedError
+        The file of the embedded database is not whole.
     """
     database = Database(settings.database)
     try:
+        database.require_sound()
         if database.revision()[0] is None:
             database.migrate()
         database.require_current()

@@ -69,6 +69,18 @@ class DatabaseUnavailableError(FirstreadError):
     retryable = True
 
 
+class DatabaseDamagedError(DatabaseUnavailableError):
+    """The file of the embedded database is not whole. Everything in the archive can be indexed anew.
+
+    To senders it is a database that is away: they keep what they have and try again.
+    """
+
+    next_step = (
+        "Stop firstread, move firstread.sqlite, -wal and -shm away, restore them from a backup and run "
+        "`firstread fsck --repair`; without a backup run `firstread fsck --reindex`."
+    )
+
+
 class StorageFullError(FirstreadError):
     """The archive has no room; answered to senders as 0xA700 so that they retry."""
 
