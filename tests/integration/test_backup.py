@@ -1,0 +1,185 @@
+"""A backup is made while senders send; restored elsewhere, it has everything that was acknowledged before it began."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.node import FIRSTREAD
+from peers.postgres import postgres
+from peers.processes import eventually, free_port, listens, run, running
+from peers.raw_peer import CR, EXPLICIT, encoded, radiograph
+from peers.replay_sender import Answer, Association, Instance
+
+SENDERS = 4
+
+
+def environment(data: Path, port: int, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FIRSTREAD_")}
+    return kept | {
+        "FIRSTREAD_DATA": str(data), "FIRSTREAD_DICOM_PORT": str(port), "FIRSTREAD_MIN_FREE_MEGABYTES": "0",
+        "FIRSTREAD_MIN_FREE_PERCENT": "0", **more,
+    }  # fmt: skip
+
+
+@contextmanager
+def listener(folder: Path, env: dict[str, str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    run(FIRSTREAD, "db", "upgrade", env=env)
+    log = folder / "listen.log"
+    with running(FIRSTREAD, "listen", log=log, env=env) as process:
+
+        def up() -> bool:
+            assert process.poll() is None, log.read_text()
+            return listens(port)
+
+        eventually(up, within=60, what="the listener listens")
+        yield process
+
+
+class Senders:
+    """Send instance after instance until told to stop; keep every answer."""
+
+    def __init__(self, port: int, size: int = 40_000) -> None:
+        self._port, self._size = port, size
+        self._ended = threading.Event()
+        self.answers: list[Answer] = []
+        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)]
+
+    def __enter__(self) -> Senders:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def receipts(self) -> list[Answer]:
+        return [answer for answer in list(self.answers) if answer.receipt]
+
+    def _send(self, sender: int) -> None:
+        with Association(self._port, [(CR, EXPLICIT)]) as association:
+            number = 0
+            while not self._ended.wait(0.005):
+                number += 1
+                self.answers.append(association.store(instance(f"1.2.{sender}.{number}", self._size)))
+
+
+def instance(uid: str, size: int) -> Instance:
+    dataset = radiograph(
+        SOPInstanceUID=uid, StudyInstanceUID=f"{uid}.1", SeriesInstanceUID=f"{uid}.2", PixelData=os.urandom(size)
+    )
+    return Instance.made(CR, uid, EXPLICIT, encoded(dataset))
+
+
+def rows(database: Path) -> dict[str, str]:
+    """SOP Instance UID to digest."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        return dict(connection.execute("SELECT sop_instance_uid, sha256 FROM instances"))
+
+
+def backup(env: dict[str, str], target: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(run(FIRSTREAD, "backup", target, "--json", env=env))
+    return manifest
+
+
+def test_a_backup_beside_senders_holds_everything_acknowledged_before_it(tmp_path: Path) -> None:
+    data, kept, new = tmp_path / "data", tmp_path / "backup", tmp_path / "restored"
+    port = free_port()
+    env = environment(data, port)
+    with listener(tmp_path, env, port), Senders(port) as senders:
+        eventually(lambda: len(senders.receipts()) > 40, within=60, what="senders send")
+        first = backup(env, kept)
+        before = senders.receipts()
+        second = backup(env, kept)
+        eventually(lambda: len(senders.receipts()) > len(before), within=60, what="nobody was held up")
+    assert first["missing_count"] == second["missing_count"] == 0
+    assert second["trees"]["archive/store"]["files"] >= len(before)
+    assert len(list(kept.glob("database-*"))) == 1, "the copy of the backup before is gone"
+
+    restored = json.loads(run(FIRSTREAD, "restore", kept, "--data", new, "--json", env=env))
+    assert (restored["missing_count"], restored["upgrade"]) == (0, False)
+    found = rows(new / "firstread.sqlite")
+    assert {a.instance.sop_instance_uid: a.instance.sha256 for a in before}.items() <= found.items()
+    assert found.keys() <= {a.instance.sop_instance_uid for a in senders.answers}
+    run(FIRSTREAD, "fsck", "--deep", "--repair", "--data", new, env=env)
+    run(FIRSTREAD, "fsck", "--deep", "--data", new, env=env)
+    assert not new.with_name("restored.restoring").exists()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> dict[str, str]:
+    """A node with three instances that has ended."""
+    port = free_port()
+    env = environment(tmp_path / "data", port)
+    with listener(tmp_path, env, port), Association(port, [(CR, EXPLICIT)]) as association:
+        for number in range(3):
+            assert association.store(instance(f"1.2.{number}", 1000)).receipt
+    return env
+
+
+def refused(*command: str | Path, env: dict[str, str], status: int) -> str:
+    done = subprocess.run([FIRSTREAD, *command], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stderr
+    return done.stderr
+
+
+def test_what_is_no_backup_or_no_empty_place_is_refused(small: dict[str, str], tmp_path: Path) -> None:
+    data, kept = Path(small["FIRSTREAD_DATA"]), tmp_path / "backup"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    assert "holds something that is no backup" in refused("backup", tmp_path / "mine", env=small, status=78)
+    assert "hold each other" in refused("backup", data / "here", env=small, status=78)
+    assert "no finished backup" in refused("restore", kept, "--data", tmp_path / "new", env=small, status=78)
+    manifest = backup(small, kept)
+    assert "not empty" in refused("restore", kept, "--data", data, env=small, status=78)
+    with (kept / manifest["database"]).open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\xff")
+    told = refused("restore", kept, "--data", tmp_path / "new", env=small, status=78)
+    assert "not the copy that the manifest names" in told
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_missing_is_said_and_the_rest_comes_back(small: dict[str, str], tmp_path: Path) -> None:
+    data, kept, new = Path(small["FIRSTREAD_DATA"]), tmp_path / "backup", tmp_path / "new"
+    lost = next((data / "archive" / "store").rglob("*.dcm"))
+    away = shutil.move(lost, tmp_path / "away.dcm")
+    assert "1 files that rows name are missing" in refused("backup", kept, env=small, status=1)
+    told = refused("restore", kept, "--data", new, env=small, status=1)
+    assert f"missing: archive/store/{lost.parent.name}/{lost.name}" in told
+    assert len(list((new / "archive" / "store").rglob("*.dcm"))) == 2
+    shutil.move(away, lost)
+    tree = backup(small, kept)["trees"]["archive/store"]
+    assert (tree["files"], tree["copied"]) == (3, 0), "the last pass found what the first had copied"
+    assert len(list((kept / "archive" / "store").rglob("*.dcm"))) == 3
+
+
+@pytest.mark.peer
+def test_postgresql_comes_along_where_its_programs_are(tmp_path: Path) -> None:
+    if shutil.which("pg_dump") is None:
+        pytest.skip("pg_dump is not installed")
+    data, kept, new = tmp_path / "data", tmp_path / "backup", tmp_path / "new"
+    with postgres() as url, postgres() as other:
+        port = free_port()
+        env = environment(data, port, FIRSTREAD_DATABASE_URL=url)
+        with listener(tmp_path, env, port), Association(port, [(CR, EXPLICIT)]) as association:
+            assert association.store(instance("1.2.3", 1000)).receipt
+        assert backup(env, kept)["database_kind"] == "postgresql"
+        assert "is not empty" in refused("restore", kept, "--data", new, env=env, status=78)
+        shutil.rmtree(new)
+        restored = run(FIRSTREAD, "restore", kept, "--data", new, "--json", env=env | {"FIRSTREAD_DATABASE_URL": other})
+        assert json.loads(restored)["missing_count"] == 0
+        env = environment(new, port, FIRSTREAD_DATABASE_URL=other)
+        run(FIRSTREAD, "fsck", "--deep", env=env)
+        assert "sqlite" in refused("restore", kept, "--data", tmp_path / "x", env=environment(new, port), status=78)
