@@ -36,8 +36,7 @@ def result_of(source: Dataset, kind: str, number: int = 0) -> Dataset:
     dataset.SeriesInstanceUID = derive_uid("owed series", str(source.StudyInstanceUID), kind)
     for keyword in ("StudyInstanceUID", "PatientName", "PatientID", "PatientBirthDate", "AccessionNumber"):
         setattr(dataset, keyword, source.get(keyword, ""))
-    if kind == "SC":
-        dataset.ImageComments = "x" * 10_000  # longer than one packet, so that it can be cut in the middle
+    dataset.ImageComments = "x" * 10_000  # longer than an association request, so that it can be cut in the middle
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
     return dataset
