@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     retention_needs_proof: Proof = Proof.READ_BACK
     """What a destination must have shown before our copy of a result may go: `COMMITTED` it took responsibility,
     `READ_BACK` it listed the object when asked, `ANSWERED` it said Success."""
+    scrub_days: float = Field(default=100.0, ge=0, le=3650)
+    """Every stored file is read again and compared with its digest within so many days; 0 never. Reads 64 MiB at most
+    every 30 s."""
     max_associations: int = Field(default=100, ge=1, le=10000)
     """Simultaneous DICOM associations; more are rejected as transient."""
     max_data_set_megabytes: int = Field(default=2048, ge=1, le=1024 * 1024)
