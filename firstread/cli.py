@@ -205,6 +205,41 @@ def worklist(
         Console().print(worklist_table.draw(cases, datetime.now(UTC)))
 
 
+@app.command(rich_help_panel="Daily use")
+def fsck(
+    data: Data = None,
+    deep: Annotated[bool, typer.Option("--deep/--quick", help="Read every file again; else names and rows.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended; nothing is deleted.")] = False,
+    reindex: Annotated[bool, typer.Option("--reindex", help="Fill an empty database from the archive.")] = False,
+    resend_results: Annotated[
+        bool, typer.Option("--resend-results", help="With --reindex: owe the reports found to the destinations again.")
+    ] = False,
+    phi: Annotated[
+        list[Path] | None, typer.Option("--phi", help="Log file to search for patients of the database; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Check that every promise is kept: files against rows, rows against rules. Runs beside a live system.
+
+    Exit status 0: all is well; 1: something is left, with what to do and what has to be sent again; 2: it cannot run.
+
+    Example: `firstread fsck --deep --repair`
+    """
+    from firstread import fsck as custody  # noqa: PLC0415
+    from triage.logging import configure  # noqa: PLC0415
+
+    configure(part="fsck", as_json=False, level="CRITICAL")
+    chosen = settings_of(data=data)
+    try:
+        if reindex:
+            status = custody.reindex(chosen, resend_results=resend_results, as_json=as_json)
+        else:
+            status = custody.run(chosen, deep=deep, repair=repair, logs=phi or (), as_json=as_json)
+    except FirstreadError as error:
+        status = custody.cannot_run(error, as_json=as_json)
+    raise typer.Exit(status)
+
+
 @app.command(rich_help_panel="Models and documents")
 def conformance() -> None:
     """Print the DICOM Conformance Statement from the tables the code uses.

@@ -15,8 +15,8 @@ from pydicom.data import get_testdata_file
 from dicom_node.stand_in_pacs import StandInPacs
 
 COMMANDS = (
-    ["up"], ["listen"], ["work"], ["serve"], ["demo"], ["send"], ["echo"], ["doctor"], ["worklist"], ["phantom"],
-    ["backup"], ["restore"],
+    ["up"], ["listen"], ["work"], ["serve"], ["demo"], ["send"], ["echo"], ["doctor"], ["worklist"], ["fsck"],
+    ["phantom"],    ["backup"], ["restore"],
     ["conformance"], ["settings"], ["db", "upgrade"], ["db", "status"], ["models", "list"], ["models", "show"],
     ["models", "card"], ["models", "verify"], ["models", "train"],
 )  # fmt: skip
