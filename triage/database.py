@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,9 @@ from triage.errors import DatabaseDamagedError, DatabaseUnavailableError, Settin
 BUSY_TIMEOUT: Final = 10.0  # seconds that a SQLite writer waits for another
 QUICKLY_CHECKED: Final = 512 * 1024 * 1024
 """Bytes of a database that are checked at every start; a second of reading at most."""
-_WRITE: Final = "firstread_write"
+_FIRST_WAIT: Final = 0.0002
+_LONGEST_WAIT: Final = 0.002
+"""Seconds between two attempts to get the write lock. SQLite's own waits grow to 100 ms, for locks held 2 ms here."""
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -41,7 +44,6 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url.replace("postgresql://", "postgresql+psycopg://", 1))
         self.engine = _engine(self.url)
-        self._writer = self.engine.execution_options(**{_WRITE: True})
 
     @property
     def is_sqlite(self) -> bool:
@@ -63,6 +65,8 @@ class Database:
             No connection, or the connection was lost.
         """
         with _translated(), Session(self.engine, expire_on_commit=False) as session:
+            if self.is_sqlite:
+                session.connection().exec_driver_sql("BEGIN")
             yield session
 
     @contextmanager
@@ -74,7 +78,9 @@ class Database:
         DatabaseUnavailableError
             No connection, or another writer held the lock longer than :data:`BUSY_TIMEOUT`.
         """
-        with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            if self.is_sqlite:
+                _begin_immediate(session.connection())
             yield session
 
     def watch(self) -> ChangeWatch:
@@ -83,7 +89,9 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to this version (create it when empty)."""
-        with _translated(), self._writer.connect() as connection:
+        with _translated(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                _begin_immediate(connection)
             config = alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -207,17 +215,31 @@ def _engine(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions begin where _on_begin says, not where sqlite3 guesses
+        connection.isolation_level = None  # transactions begin where Database says, not where sqlite3 guesses
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
-    @sa.event.listens_for(engine, "begin")
-    def _on_begin(connection: sa.Connection) -> None:
-        options = connection.get_execution_options()
-        if options.get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITE, False) else "BEGIN")
-
     return engine
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    """Take SQLite's write lock. On the driver itself: an engine with an event for this pays at every statement."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101
+    end, wait = time.monotonic() + BUSY_TIMEOUT, _FIRST_WAIT
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+            time.sleep(wait)
+            wait = min(wait * 1.5, _LONGEST_WAIT)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
 
 
 @contextmanager

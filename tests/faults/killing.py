@@ -272,7 +272,7 @@ def _upgrade(lab: Lab) -> None:
         for file in path.parent.glob("firstread.sqlite*"):
             file.unlink()
         old = Database(here.product.settings.database)
-        with old._writer.connect() as connection:
+        with old.engine.connect() as connection:
             config = alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "0001")
