@@ -96,7 +96,7 @@ def _pixels(facts: ImageFacts, _: RoutingConditions) -> Refusal | None:
         return Refusal(Reason.NO_PIXELS)
     if facts.samples_per_pixel != 1 or not facts.photometric_interpretation.startswith("MONOCHROME"):
         return Refusal(Reason.COLOUR_IMAGE)
-    return Refusal(Reason.MULTI_FRAME) if facts.frames > 1 else None
+    return Refusal(Reason.MULTI_FRAME, f"{facts.frames} frames") if facts.frames > 1 else None
 
 
 def _derived(facts: ImageFacts, _: RoutingConditions) -> Refusal | None:

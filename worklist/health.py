@@ -21,6 +21,7 @@ from triage.repositories.totals import Totals, totals
 from triage.tables import Heartbeat
 from worklist.context import Here
 from worklist.problems import problem, unavailable
+from worklist.room import RoomCollector, room_of
 
 NEEDED: Final = ("listen", "work")
 """Parts without which nothing comes in or nothing is analysed."""
@@ -56,6 +57,7 @@ def readyz(request: Request, here: Here) -> Response:
     try:
         with here.database.read() as session:
             ages = beat_ages(session, here.clock())
+            refusing = heartbeats.refusing(session, here.clock())
     except DatabaseUnavailableError as error:
         return unavailable(request, error, parts={"database": None})
     missing = missing_parts(ages)
@@ -63,7 +65,8 @@ def readyz(request: Request, here: Here) -> Response:
     if missing:
         names = " and ".join(missing)
         return problem(request, 503, f"No sign of life from {names}.", parts=parts, next_step="Run `firstread doctor`.")
-    return JSONResponse({"status": "ready", "parts": parts})
+    # A full disk is no reason to take the page away: what is refused is said, and the senders are told.
+    return JSONResponse({"status": "ready", "parts": parts, "refusing": refusing})
 
 
 @router.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
@@ -73,6 +76,7 @@ def metrics(here: Here) -> Response:
     with here.database.read() as session:
         registry = CollectorRegistry()
         registry.register(RowsCollector(totals(session), beat_ages(session, now), now))
+        registry.register(RoomCollector(room_of(here.settings), heartbeats.refusing(session, now)))
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -90,11 +94,18 @@ class RowsCollector(Collector):
         yield CounterMetricFamily(
             "firstread_quarantined", "Objects kept in quarantine, dismissed ones included.", value=counted.quarantined
         )
+        yield _by("firstread_damaged_files", "Stored files found missing or altered.", "of", counted.damaged)
         yield _by("firstread_studies", "Studies by completion.", "status", counted.studies)
         yield _by("firstread_cases", "Cases by reading status.", "reading_status", counted.reading)
         yield _by("firstread_open_cases", "Cases not read yet, by class.", "urgency", counted.open_cases)
         yield _by("firstread_analyses", "Analyses by status.", "status", counted.analyses)
         yield _by("firstread_deliveries", "Deliveries by status.", "status", counted.deliveries)
+        yield _by(
+            "firstread_images_not_decodable",
+            "Images that cost the process that decoded them.",
+            "reason",
+            counted.undecodable,
+        )
         oldest = {
             "reading": counted.oldest_unread,
             "analysis": counted.oldest_analysis,

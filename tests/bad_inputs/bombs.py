@@ -25,7 +25,7 @@ def jpeg_2000(
     """
     size = struct.pack(">H8IH", 0, columns, rows, 0, 0, columns, rows, 0, 0, 1) + bytes([precision - 1, 1, 1])
     style = bytes([bool(precincts), 0, 0, 1, 0, levels, 4, 4, 0, 1, *precincts])
-    quantisation = bytes([0x40, *[precision << 3] * (1 + 3 * levels)])
+    quantisation = bytes([0x40, *[min(precision, 31) << 3] * (1 + 3 * levels)])
     body = b"\xff\x93" + data
     tile = struct.pack(">HIBB", 0, 12 + len(body), 0, 1)
     segments = ((0x51, size), (0x52, style), (0x5C, quantisation), (0x90, tile))

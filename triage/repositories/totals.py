@@ -10,10 +10,12 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from triage.findings import Urgency
+from triage.findings import NotAnalysedReason, Urgency
+from triage.repositories.outcomes import UNDECODABLE
+from triage.repositories.scrubbing import damaged
 from triage.repositories.worklist import OPEN, open_counts
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
-from triage.tables import Analysis, Delivery, Instance, Quarantined, Study
+from triage.tables import Analysis, AnalysisImage, Delivery, Instance, Quarantined, Study
 
 Kind = TypeVar("Kind", StudyStatus, ReadingStatus, AnalysisStatus, DeliveryStatus)
 
@@ -24,11 +26,13 @@ class Totals:
 
     instances: int
     quarantined: int
+    damaged: Mapping[str, int]
     studies: Mapping[StudyStatus, int]
     reading: Mapping[ReadingStatus, int]
     open_cases: Mapping[Urgency, int]
     analyses: Mapping[AnalysisStatus, int]
     deliveries: Mapping[DeliveryStatus, int]
+    undecodable: Mapping[NotAnalysedReason, int]
     oldest_unread: datetime | None
     oldest_analysis: datetime | None
     oldest_delivery: datetime | None
@@ -41,15 +45,26 @@ def totals(session: Session) -> Totals:
     return Totals(
         instances=session.scalar(sa.select(sa.func.count()).select_from(Instance)) or 0,
         quarantined=session.scalar(sa.select(sa.func.count()).select_from(Quarantined)) or 0,
+        damaged=dict(zip(("instance", "result"), damaged(session), strict=True)),
         studies=_by(session, Study.status, StudyStatus),
         reading=_by(session, Study.reading_status, ReadingStatus),
         open_cases=open_counts(session),
         analyses=_by(session, Analysis.status, AnalysisStatus),
         deliveries=_by(session, Delivery.status, DeliveryStatus),
+        undecodable=_undecodable(session),
         oldest_unread=session.scalar(sa.select(sa.func.min(Study.received_at)).where(OPEN)),
         oldest_analysis=session.scalar(sa.select(sa.func.min(Analysis.queued_at)).where(Analysis.status.in_(waiting))),
         oldest_delivery=session.scalar(sa.select(sa.func.min(Delivery.created_at)).where(Delivery.status.in_(owed))),
     )
+
+
+def _undecodable(session: Session) -> Mapping[NotAnalysedReason, int]:
+    rows = session.execute(
+        sa.select(AnalysisImage.reason, sa.func.count())
+        .where(AnalysisImage.reason.in_(UNDECODABLE))
+        .group_by(AnalysisImage.reason)
+    )
+    return dict.fromkeys(UNDECODABLE, 0) | {reason: count for reason, count in rows if reason is not None}
 
 
 def _by(session: Session, column: InstrumentedAttribute[Kind], kind: type[Kind]) -> Mapping[Kind, int]:
