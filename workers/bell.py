@@ -25,6 +25,7 @@ RING_AGAIN: Final = 0.1  # seconds between two rings of the same task while rows
 PROVE_EVERY: Final = 0.5  # seconds between two looks for proofs that are due
 SWEEP_EVERY: Final = 30.0  # seconds
 RETAIN_EVERY: Final = 60.0  # seconds
+SCRUB_EVERY: Final = 30.0  # seconds
 STALE: Final = 10.0  # seconds after which an unheard ring is dropped
 
 log = get_logger(__name__)
@@ -98,6 +99,8 @@ class Bell(threading.Thread):
                     self._ring(Task.SWEEP)
                 if self._last(Task.RETAIN) + RETAIN_EVERY <= time.monotonic():
                     self._ring(Task.RETAIN)
+                if self._last(Task.SCRUB) + SCRUB_EVERY <= time.monotonic():
+                    self._ring(Task.SCRUB)
 
     def _ring(self, task: Task, argument: str = "") -> None:
         if time.monotonic() - self._last(task, argument) < RING_AGAIN:

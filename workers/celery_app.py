@@ -34,6 +34,8 @@ def create_celery(settings: Settings) -> Any:
             Task.PROVE: {"queue": Queue.DELIVERY},
             Task.COMPLETE: {"queue": Queue.HOUSEKEEPING},
             Task.SWEEP: {"queue": Queue.HOUSEKEEPING},
+            Task.RETAIN: {"queue": Queue.HOUSEKEEPING},
+            Task.SCRUB: {"queue": Queue.HOUSEKEEPING},
         },
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,

@@ -20,3 +20,4 @@ class Task(StrEnum):
     COMPLETE = "firstread.complete"
     SWEEP = "firstread.sweep"
     RETAIN = "firstread.retain"
+    SCRUB = "firstread.scrub"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from dicom_node import results
-from triage.errors import DicomError
+from triage.errors import DicomError, NotFoundError
 from triage.findings import AnalysisResult, NotAnalysedReason
 from triage.repositories.outcomes import BuiltObject
 from triage.tables import Instance, ResultObject
@@ -67,7 +67,7 @@ def _evidence(bench: Workbench, instances: Sequence[Instance]) -> list[Dataset]:
             continue
         try:
             headers.append(stored_image.read(bench.archive.path(instance.relative_path)))
-        except DicomError:
+        except (DicomError, NotFoundError):
             continue  # it stands in the report as "not analysed: cannot be decoded", without a reference
     return headers
 

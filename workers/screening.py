@@ -14,6 +14,7 @@ from triage.errors import DicomError
 from triage.findings import NotAnalysed, NotAnalysedReason
 from triage.tables import Instance
 from workers import stored_image
+from workers.scrubbing import damage_before_reading
 from workers.workbench import Workbench
 
 
@@ -39,6 +40,8 @@ def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
     uid = instance.sop_instance_uid
     if instance.not_analysed is not None:
         return NotAnalysed(sop_instance_uid=uid, reason=instance.not_analysed, detail=instance.modality)
+    if damage := damage_before_reading(bench, instance):
+        return NotAnalysed(sop_instance_uid=uid, reason=NotAnalysedReason.DECODE_ERROR, detail=f"the file is {damage}")
     try:
         dataset = stored_image.read(bench.archive.path(instance.relative_path))
         facts = ImageFacts.from_dataset(dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers import analysis, delivery, housekeeping, proving, retention
+from workers import analysis, delivery, housekeeping, proving, retention, scrubbing
 from workers.names import Task
 from workers.workbench import Workbench
 
@@ -41,6 +41,9 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
     def retain() -> None:
         retention.make_room(bench())
 
+    def scrub() -> None:
+        scrubbing.scrub(bench())
+
     for name, body in (
         (Task.ANALYSE, analyse),
         (Task.DELIVER, deliver),
@@ -48,5 +51,6 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         (Task.COMPLETE, complete),
         (Task.SWEEP, sweep),
         (Task.RETAIN, retain),
+        (Task.SCRUB, scrub),
     ):
         app.task(body, name=name)

@@ -16,6 +16,10 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "instance_resent": lambda _: "The same instance again, already here",
     "instance_versioned": lambda _: "The same pixels with a corrected header: a new version counts",
     "instance_conflict": lambda _: "Other content under a known SOP Instance UID: kept aside, refused",
+    "file_damaged": lambda d: f"The stored {_kept(d)} is {d.get('damage')}: it has to come again",
+    "file_sound_again": lambda d: f"The stored {_kept(d)} is sound again",
+    "instance_reindexed": lambda _: "Recorded again from its file",
+    "custody_repaired": lambda d: _because("Mended by fsck", d),
     "identity_changed": lambda d: _because("Patient identity changed by the sender", d, "attributes"),
     "study_complete": lambda d: _because("Study complete", d),
     "study_reopened": lambda _: "More came: study open again",
@@ -74,6 +78,11 @@ def condensed(entries: Iterable[TimelineEntry]) -> list[TimelineEntry]:
 
 def _because(text: str, detail: Detail, field: str = "reason") -> str:
     return f"{text}: {detail[field]}" if detail.get(field) else text
+
+
+def _kept(detail: Detail) -> str:
+    kind = str(detail.get("kind_of_object", "instance"))
+    return "image" if kind == "instance" else kind
 
 
 def _object(detail: Detail) -> str:

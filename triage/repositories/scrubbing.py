@@ -49,7 +49,8 @@ def _due(
 def record_sound(session: Session, table: Kept, ids: Collection[int], *, at: datetime) -> None:
     """These files were read and are what they should be."""
     if ids:
-        session.execute(sa.update(table).where(table.id.in_(ids)).values(checked_at=at))
+        kept = table.removed_at.is_(None)  # of a removed one the time means something else, to retention
+        session.execute(sa.update(table).where(table.id.in_(ids), kept).values(checked_at=at))
 
 
 def record_damage(session: Session, table: Kept, row_id: int, damage: str, *, at: datetime, who: str) -> bool:

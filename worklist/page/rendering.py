@@ -15,6 +15,7 @@ HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
 
 FLAGS: Final = {
+    "damaged": "a stored image or result is damaged",
     "conflict": "another image under the same UID was refused",
     "identity_changed": "patient identity changed after arrival",
     "no_identity": "no patient ID",

@@ -77,6 +77,7 @@ def test_metrics_count_rows_and_waits(house: Any, client: TestClient) -> None:
     }
     assert samples[("instances",)] == 4
     assert samples[("quarantined_total",)] == 1
+    assert samples[("damaged_files", "instance")] == 0
     assert samples[("studies", "RECEIVING")] == 1
     assert samples[("studies", "COMPLETE")] == 2
     assert samples[("cases", "READ")] == 1
