@@ -108,7 +108,8 @@ def altered_pixels(instance: Instance) -> Instance:
 
 def _template(dataset: Dataset) -> bytes:
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = _STUDY, _SERIES, _INSTANCE
-    dataset.PatientID, dataset.PatientName = PATIENT, "Rig^Invented"
+    dataset.PatientID, dataset.PatientName, dataset.PatientSex = PATIENT, "Rig^Invented", "O"
+    dataset.PatientBirthDate, dataset.PatientAge, dataset.AccessionNumber = "19700101", "056Y", "RIG"
     dataset.file_meta.MediaStorageSOPInstanceUID = _INSTANCE
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)

@@ -140,9 +140,9 @@ def sender_before_the_answer(lab: Lab) -> Verdict:
 
         def store_and_kill(_event: object) -> int:
             if not killed.is_set():
-                killed.set()
                 here.product.kill("deliver")
                 until(lambda: not here.product.alive("deliver"), within=5, what="the sender is dead")
+                killed.set()
             return 0
 
         here.pacs.behave(store_and_kill)

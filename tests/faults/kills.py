@@ -178,7 +178,7 @@ def run(
                 continue
             killer.strike()
             hooligan()
-            next_strike = time.monotonic() + killer.random.uniform(0.05, 0.5)
+            next_strike = time.monotonic() + killer.random.uniform(0.1, 0.9)
             if tally.kills // 100 > said:
                 said = tally.kills // 100
                 report(f"{tally.kills} kills in {time.monotonic() - begin:.0f} s, {_sent(sources)} studies sent")

@@ -39,6 +39,9 @@ class Lab:
     notes: list[str] = field(default_factory=list)
     _rigs: int = 0
 
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
     def rig(self, **options: Any) -> AbstractContextManager[Rig]:
         """A rig in a folder of its own."""
         self._rigs += 1
