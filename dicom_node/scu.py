@@ -101,11 +101,15 @@ class SendOutcome:
 
 @dataclass(frozen=True, slots=True)
 class EchoOutcome:
-    """Answer of :func:`echo`; ``milliseconds`` from connecting to the response, 0 without one."""
+    """Answer of :func:`echo`; ``milliseconds`` from connecting to the response, 0 without one.
+
+    ``rejected`` says that the peer answered, and does not take associations from us.
+    """
 
     ok: bool
     milliseconds: float
     message: str
+    rejected: bool = False
 
 
 Progress = Callable[[SendOutcome], None]
@@ -262,7 +266,7 @@ def echo(peer: PeerAddress, *, calling_ae_title: str, timeout: float = 10.0, tls
         )
         status = association.echo()
     except DeliveryError as error:
-        return EchoOutcome(False, 0.0, error.advice())
+        return EchoOutcome(False, 0.0, error.advice(), isinstance(error, AssociationRejectedError))
     milliseconds = (time.monotonic() - start) * 1000
     association.release()
     if status:

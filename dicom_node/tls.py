@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from triage.errors import SettingsError
@@ -114,6 +115,17 @@ def expiring(files: TlsFiles, now: datetime) -> list[Expiry]:
         for certificate in _certificates(file)
     ]
     return sorted((e for e in found if e.at < now + RENEW_WITHIN), key=lambda expiry: expiry.at)
+
+
+def fingerprint(files: TlsFiles) -> str:
+    """Our certificate as a :func:`triage.identifiers.certificate_name`.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be read.
+    """
+    return f"SHA256:{_certificates(files.certificate)[0].fingerprint(hashes.SHA256()).hex()}"
 
 
 def names_of(described: Mapping[str, Any], encoded: bytes) -> frozenset[str]:

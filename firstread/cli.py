@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,17 @@ Destinations = Annotated[
 ]
 Calling = Annotated[
     list[str] | None, typer.Option("--calling-ae-title", help="AET or AET@NETWORK that may send; repeatable.")
+]
+
+Tls = Annotated[
+    bool | None,
+    typer.Option(
+        "--tls/--plain", help="With the dicom_tls_… files; by default as the settings say of this destination."
+    ),
+]
+PeerCertificate = Annotated[
+    str | None,
+    typer.Option("--certificate", help="What the peer's certificate must say: DNS:…, IP:…, URI:…, CN:… or SHA256:…"),
 ]
 
 
@@ -153,6 +165,8 @@ def send(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
     to: Annotated[str, typer.Option("--to", help="AET@HOST:PORT")],
     ae_title: AeTitle = None,
+    tls: Tls = None,
+    certificate: PeerCertificate = None,
 ) -> None:
     """Send DICOM files to a peer, with a progress bar. Exit status 1 when anything was not stored.
 
@@ -160,15 +174,19 @@ def send(
     """
     from firstread.transfers import send_files  # noqa: PLC0415
     from triage.identifiers import PeerAddress  # noqa: PLC0415
+    from workers.transport import tls_for_address  # noqa: PLC0415
 
-    chosen = settings_of(ae_title=ae_title)
-    send_files(paths, PeerAddress.parse(to), calling_ae_title=chosen.ae_title, console=Console())
+    chosen, peer = settings_of(ae_title=ae_title), PeerAddress.parse(to)
+    secured = tls_for_address(chosen, peer, datetime.now(UTC), tls=tls, certificate=certificate)
+    send_files(paths, peer, calling_ae_title=chosen.ae_title, console=Console(), tls=secured)
 
 
 @app.command(rich_help_panel="Daily use")
 def echo(
     peer: Annotated[str, typer.Argument(help="AET@HOST:PORT")],
     ae_title: AeTitle = None,
+    tls: Tls = None,
+    certificate: PeerCertificate = None,
 ) -> None:
     """Ask a peer by C-ECHO whether it is there and knows us.
 
@@ -176,9 +194,11 @@ def echo(
     """
     from firstread.transfers import echo_peer  # noqa: PLC0415
     from triage.identifiers import PeerAddress  # noqa: PLC0415
+    from workers.transport import tls_for_address  # noqa: PLC0415
 
-    chosen = settings_of(ae_title=ae_title)
-    echo_peer(PeerAddress.parse(peer), calling_ae_title=chosen.ae_title, console=Console())
+    chosen, address = settings_of(ae_title=ae_title), PeerAddress.parse(peer)
+    secured = tls_for_address(chosen, address, datetime.now(UTC), tls=tls, certificate=certificate)
+    echo_peer(address, calling_ae_title=chosen.ae_title, console=Console(), tls=secured)
 
 
 @app.command(rich_help_panel="Daily use")
@@ -191,8 +211,6 @@ def worklist(
 
     Example: `firstread worklist --limit 10`
     """
-    from datetime import UTC, datetime  # noqa: PLC0415
-
     from firstread import worklist_table  # noqa: PLC0415
     from triage.database import Database  # noqa: PLC0415
 

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
 from rich.console import Console
 
-from dicom_node.scu import echo
-from firstread import ground
+from firstread import dicom_checks, ground, room_checks
+from firstread.finding import Finding, Grade
 from models.registry import Registry
 from triage.database import Database
 from triage.errors import FirstreadError
-from triage.identifiers import PeerAddress
 from triage.repositories import heartbeats
 from triage.settings import Settings
 from workers.workbench import bundle_directories, utc_now
 
 NEEDED_PARTS = ("listen", "work", "deliver", "serve")
-
-
-class Grade(StrEnum):
-    GOOD = "ok"
-    WARNING = "warning"
-    BAD = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. ``next_step`` says what to do; empty where all is well."""
-
-    subject: str
-    grade: Grade
-    message: str
-    next_step: str = ""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -49,6 +29,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _disk,
         _database,
         _ports,
+        _certificates,
         _bundles,
         _destinations,
     )
@@ -105,12 +86,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("data directory", Grade.BAD, f"{folder}: {error.strerror}", "Make it writable for this user.")
         return
-    free = shutil.disk_usage(folder).free // (1024 * 1024)
-    if free < settings.min_free_megabytes:
-        message = f"{free} MiB free, below min_free_megabytes = {settings.min_free_megabytes}: senders hear 0xA700"
-        yield Finding("disk", Grade.BAD, message, "Free space, or move the data directory.")
-    else:
-        yield Finding("disk", Grade.GOOD, f"{free} MiB free at {folder}")
+    yield from room_checks.disk(settings, folder)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -124,9 +100,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("database", Grade.GOOD, f"schema {found}")
     with database.read() as session:
-        alive = {row.part for row in heartbeats.alive(session, utc_now())}
+        alive = heartbeats.alive(session, utc_now())
+        yield from dicom_checks.listeners(settings, alive)
+        yield from room_checks.rows(session)
+        parts = {row.part for row in alive}
     database.dispose()
-    missing = [part for part in NEEDED_PARTS if part not in alive]
+    missing = [part for part in NEEDED_PARTS if part not in parts]
     if missing:
         yield Finding("parts", Grade.WARNING, f"not running: {', '.join(missing)}", "`firstread up`")
     else:
@@ -134,31 +113,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
-    yield _dicom_port(settings)
+    yield from dicom_checks.ports(settings, utc_now())
     with socket.socket() as probe:
         probe.settimeout(2)
         open_ = probe.connect_ex((settings.bind, settings.http_port)) == 0
     state = "answers" if open_ else "nothing listens there"
     advice = "" if open_ else "`firstread up`"
     yield Finding(f"HTTP port {settings.http_port}", Grade.GOOD if open_ else Grade.WARNING, state, advice)
-
-
-def _dicom_port(settings: Settings) -> Finding:
-    subject = f"DICOM port {settings.dicom_port}"
-    if settings.dicom_port == 0:
-        return Finding(subject, Grade.WARNING, "any free one is taken", "Set dicom_port for senders to find us.")
-    peer = PeerAddress(settings.ae_title, settings.bind, settings.dicom_port)
-    outcome = echo(peer, calling_ae_title=settings.ae_title, timeout=3.0)
-    if outcome.ok:
-        return Finding(subject, Grade.GOOD, f"answers C-ECHO in {outcome.milliseconds:.0f} ms")
-    with socket.socket() as probe:
-        try:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.bind, settings.dicom_port))
-        except OSError as error:
-            message = f"taken by another program or not ours to open ({error.strerror})"
-            return Finding(subject, Grade.BAD, message, "Stop that program, or set another dicom_port.")
-    return Finding(subject, Grade.WARNING, "free, nothing listens there", "`firstread up`")
 
 
 def _bundles(settings: Settings) -> Iterator[Finding]:
@@ -174,14 +135,9 @@ def _bundles(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"bundle {metadata.name}", Grade.GOOD, f"{metadata.version}, {label}checksums match")
 
 
+def _certificates(settings: Settings) -> Iterator[Finding]:
+    yield from dicom_checks.certificates(settings, utc_now())
+
+
 def _destinations(settings: Settings) -> Iterator[Finding]:
-    if not settings.destinations:
-        yield Finding("destinations", Grade.WARNING, "none: results stay here", "Add --destination AET@HOST:PORT.")
-    for destination in settings.destinations:
-        outcome = echo(destination.peer, calling_ae_title=settings.ae_title, timeout=5.0)
-        subject = f"destination {destination.address}"
-        if outcome.ok:
-            yield Finding(subject, Grade.GOOD, f"answers C-ECHO in {outcome.milliseconds:.0f} ms")
-        else:
-            advice = f"Check that it runs and that it admits {settings.ae_title} as calling AE title."
-            yield Finding(subject, Grade.BAD, outcome.message, advice)
+    yield from dicom_checks.destinations(settings, utc_now())

@@ -11,7 +11,9 @@ from triage.settings import Settings
 def print_addresses(settings: Settings, console: Console) -> None:
     """Print where everything is, and the warning that loopback mode asks nobody who they are."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_row("Send studies to", f"[bold]{settings.ae_title}@{settings.bind}:{settings.dicom_port}[/]")
+    for port, how in ((settings.plain_port, ""), (settings.dicom_tls_port, " over TLS")):
+        if port is not None:
+            grid.add_row("Send studies to", f"[bold]{settings.ae_title}@{settings.bind}:{port}[/]{how}")
     grid.add_row("Reading worklist", f"[bold]http://{settings.bind}:{settings.http_port}/[/]")
     where = ", ".join(destination.address for destination in settings.destinations)
     grid.add_row("Results go to", where or "[yellow]nowhere yet: add --destination AET@HOST:PORT[/]")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dicom_node.scu import SendOutcome, echo, send
+from dicom_node.tls import PeerTls
 from triage.errors import DeliveryError, NotFoundError
 from triage.identifiers import PeerAddress
 
@@ -39,7 +40,14 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def send_files(paths: Sequence[Path], peer: PeerAddress, *, calling_ae_title: str, console: Console) -> None:
+def send_files(
+    paths: Sequence[Path],
+    peer: PeerAddress,
+    *,
+    calling_ae_title: str,
+    console: Console,
+    tls: PeerTls | None = None,
+) -> None:
     """Send files over one association and print what became of them.
 
     Raises
@@ -55,7 +63,7 @@ def send_files(paths: Sequence[Path], peer: PeerAddress, *, calling_ae_title: st
         def advance(_outcome: SendOutcome) -> None:
             bar.advance(task)
 
-        outcomes = send(peer, files, calling_ae_title=calling_ae_title, progress=advance)
+        outcomes = send(peer, files, calling_ae_title=calling_ae_title, progress=advance, tls=tls)
     failed = [outcome for outcome in outcomes if not outcome.stored]
     for outcome in failed[:SHOWN]:
         console.print(f"[red]not stored[/] {outcome.sop_instance_uid or 'not DICOM'}: {outcome.error}", highlight=False)
@@ -66,7 +74,7 @@ def send_files(paths: Sequence[Path], peer: PeerAddress, *, calling_ae_title: st
         raise DeliveryError(f"{len(failed)} of {len(outcomes)} objects were not stored ({summary}).")
 
 
-def echo_peer(peer: PeerAddress, *, calling_ae_title: str, console: Console) -> None:
+def echo_peer(peer: PeerAddress, *, calling_ae_title: str, console: Console, tls: PeerTls | None = None) -> None:
     """C-ECHO and print the answer.
 
     Raises
@@ -74,7 +82,8 @@ def echo_peer(peer: PeerAddress, *, calling_ae_title: str, console: Console) -> 
     DeliveryError
         No or a bad answer.
     """
-    outcome = echo(peer, calling_ae_title=calling_ae_title)
+    outcome = echo(peer, calling_ae_title=calling_ae_title, tls=tls)
     if not outcome.ok:
         raise DeliveryError(outcome.message)
-    console.print(f"[green]{outcome.message}[/] ({outcome.milliseconds:.0f} ms)", highlight=False)
+    how = " over TLS" if tls is not None else ""
+    console.print(f"[green]{outcome.message}[/] ({outcome.milliseconds:.0f} ms{how})", highlight=False)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from dicom_node.tls import PeerTls, TlsFiles, requestor_tls
 from triage.errors import SettingsError
-from triage.identifiers import PeerAddress
+from triage.identifiers import PeerAddress, certificate_name
 from triage.peers import Destination
 from triage.settings import Settings
 
@@ -39,3 +39,21 @@ def destination_at(settings: Settings, peer: PeerAddress) -> Destination:
     """What the settings say of an address; plain where they say nothing."""
     found = (destination for destination in settings.destinations if destination.peer == peer)
     return next(found, Destination(address=str(peer)))
+
+
+def tls_for_address(
+    settings: Settings, peer: PeerAddress, now: datetime, *, tls: bool | None = None, certificate: str | None = None
+) -> PeerTls | None:
+    """TLS for any address: as asked, else as the settings say of it as a destination.
+
+    Raises
+    ------
+    SettingsError
+        It is needed and cannot be had.
+    IdentifierError
+        ``certificate`` names none.
+    """
+    known = destination_at(settings, peer)
+    wanted = known.tls or certificate is not None if tls is None else tls
+    name = certificate_name(certificate) if certificate else known.certificate
+    return tls_towards(settings, Destination(address=str(peer), tls=wanted, certificate=name if wanted else None), now)
