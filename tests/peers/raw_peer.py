@@ -21,6 +21,8 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+PIECE = 500_000
+"""Bytes of a data set that go into one PDU."""
 
 
 def radiograph(uid: str = "1.2.3.4", **attributes: object) -> Dataset:
@@ -115,7 +117,8 @@ class RawPeer:
     ) -> dimse.CommandSet:
         """A whole C-STORE; returns the response's command set."""
         self.command(dimse.store_request(1, sop_class, sop_instance), context_id=context_id)
-        self.data_set(data, context_id=context_id)
+        for start in range(0, max(1, len(data)), PIECE):
+            self.data_set(data[start : start + PIECE], context_id=context_id, last=start + PIECE >= len(data))
         return self.response()
 
     def response(self) -> dimse.CommandSet:
