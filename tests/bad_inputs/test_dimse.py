@@ -77,7 +77,7 @@ def test_another_request_instead_of_the_announced_data_set(attacked: Attacked) -
 def test_an_announced_data_set_without_a_byte(attacked: Attacked) -> None:
     with attacked.one_more_in_quarantine(b"", 0xC000, "empty"), attacked.peer() as peer:
         peer.admitted()
-        assert peer.store(b"").status == 0xC000
+        assert peer.store(b"", sop_instance=new_uid()).status == 0xC000
 
 
 @pytest.mark.parametrize(
