@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from triage.findings import ScoreKind, Urgency
+from triage.retention import Mode
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
 
 
@@ -205,6 +206,60 @@ class QueuedDelivery(DeliveryOut):
 
 class DeliveryPage(_Answer):
     items: list[QueuedDelivery]
+    next_before: int | None
+    """Send it as `before` for the next page; null on the last one."""
+
+
+class RefusalOut(_Answer):
+    """A listener that takes nothing new."""
+
+    listener: str
+    reason: str
+
+
+class SpaceOut(_Answer):
+    """Room on the file system of the archive, and what happens at which mark."""
+
+    free_bytes: int
+    total_bytes: int
+    free_inodes: int | None
+    """Null where the file system makes them as needed."""
+    refused_below_bytes: int
+    """Below this much free space new data is answered with 0xA700."""
+    accepted_from_bytes: int
+    """From this much on it is taken again."""
+    retention: Mode
+    retention_below_bytes: int
+    """Below this much free space files of finished studies are removed, oldest first."""
+    retention_until_bytes: int
+    refusing: list[RefusalOut]
+    """Listeners that refuse right now."""
+    quarantined: int
+    """Entries of the quarantine that nobody has dealt with."""
+
+
+class QuarantinedOut(_Answer):
+    """Bytes that came and could not become an instance."""
+
+    id: int
+    at: datetime
+    reason: str
+    """Names attributes, never values."""
+    dicom_status: str
+    """What the sender was told, as 0xhhhh."""
+    calling_ae_title: str
+    peer_address: str
+    transfer_syntax_uid: str
+    size: int
+    sha256: str
+    """Of the data set."""
+    bytes_kept: bool
+    dismissed_at: datetime | None
+    dismissed_by: str
+
+
+class QuarantinePage(_Answer):
+    items: list[QuarantinedOut]
     next_before: int | None
     """Send it as `before` for the next page; null on the last one."""
 

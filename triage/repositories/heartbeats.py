@@ -37,6 +37,15 @@ def alive(session: Session, now: datetime) -> Sequence[Heartbeat]:
     ).all()
 
 
+def refusing(session: Session, now: datetime) -> dict[str, str]:
+    """Living listeners that take nothing new, each with its reason."""
+    return {
+        beat.name: str(beat.detail["refusing"])
+        for beat in alive(session, now)
+        if beat.part == "listen" and beat.detail.get("refusing")
+    }
+
+
 def silent(session: Session, now: datetime) -> Sequence[Heartbeat]:
     """Rows of processes that died without a word."""
     return session.scalars(sa.select(Heartbeat).where(Heartbeat.at < now - SILENT_AFTER).order_by(Heartbeat.name)).all()
