@@ -145,13 +145,13 @@ def decline(
     analyses.decline(session, analysis, reason, detail, at=at)
 
 
-def deliver(session: Session, *, at: datetime, attempt: Attempt | None = None) -> None:
+def deliver(session: Session, *, at: datetime, attempt: Attempt | None = None, provable: bool = False) -> None:
     """One round of deliveries to the PACS."""
     for delivery in claim_batch(session, PACS, at):
         session.flush()
         conclude(
             session, delivery.id, delivery.token, attempt or Attempt(verdict=Verdict.DELIVERED, dicom_status=0),
-            started_at=at, finished_at=at, give_up_after=timedelta(hours=72),
+            started_at=at, finished_at=at, give_up_after=timedelta(hours=72), provable=provable,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from triage.crash_points import kill_at
 from triage.database import Database
 from triage.settings import Settings
 from worklist import health, problems
-from worklist.api import admin, reading_list, room, studies
+from worklist.api import admin, deliveries, reading_list, room, studies
 from worklist.context import Clock, Context
 from worklist.guard import Guard
 from worklist.live import Feed
@@ -58,6 +58,7 @@ def create_app(
     api.include_router(reading_list.router)
     api.include_router(studies.router)
     api.include_router(admin.router)
+    api.include_router(deliveries.router)
     api.include_router(room.router)
     app.include_router(api)
     app.include_router(health.router)

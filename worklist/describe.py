@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from triage.findings import ScoreKind
 from triage.repositories.worklist import ListedCase, TopFinding
 from triage.states import AnalysisStatus, StudyStatus, terminal
-from triage.tables import Analysis, AnalysisImage, Finding, Instance, ResultObject, Study
+from triage.tables import Analysis, AnalysisImage, Delivery, Finding, Instance, ResultObject, Study
 from worklist.schemas import (
     AnalysisOut,
     ClassesOut,
+    CommitmentOut,
     DeliveryOut,
     FindingOut,
     InstanceOut,
@@ -178,15 +179,31 @@ def _result_object(analysis: Analysis, result: ResultObject) -> ResultObjectOut:
         revision=analysis.revision,
         bundle=analysis.bundle_name,
         created_at=result.created_at,
-        deliveries=[
-            DeliveryOut(
-                destination=delivery.destination,
-                status=delivery.status,
-                reason=delivery.reason,
-                attempts=delivery.attempt_count,
-                not_before=delivery.not_before,
-                sent_at=delivery.sent_at,
-            )
-            for delivery in result.deliveries
-        ],
+        deliveries=[DeliveryOut.model_validate(delivery_fields(delivery)) for delivery in result.deliveries],
     )
+
+
+def delivery_fields(delivery: Delivery) -> dict[str, Any]:
+    """Where a delivery stands, and what proof there is."""
+    asked = delivery.commitment
+    return {
+        "id": delivery.id,
+        "destination": delivery.destination,
+        "status": delivery.status,
+        "reason": delivery.reason,
+        "attempts": delivery.attempt_count,
+        "not_before": delivery.not_before,
+        "sent_at": delivery.sent_at,
+        "proof": delivery.proof,
+        "proven_at": delivery.proven_at,
+        "note": delivery.note,
+        "commitment": None
+        if asked is None
+        else CommitmentOut(
+            transaction_uid=asked.transaction_uid,
+            status=asked.status,
+            requested_at=asked.requested_at,
+            answered_at=asked.answered_at,
+            reason=asked.reason,
+        ),
+    }

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from triage.findings import ScoreKind, Urgency
 from triage.retention import Mode
-from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
+from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
 
 
 class _Answer(BaseModel):
@@ -142,13 +142,33 @@ class AnalysisOut(_Answer):
     finished_at: datetime | None
 
 
+class CommitmentOut(_Answer):
+    """A request for storage commitment (PS3.4 annex J)."""
+
+    transaction_uid: str
+    status: CommitmentStatus
+    requested_at: datetime
+    answered_at: datetime | None
+    reason: str
+    """Why it is not asked yet, or what came of it."""
+
+
 class DeliveryOut(_Answer):
+    """A result object owed to a destination."""
+
+    id: int
     destination: str
     status: DeliveryStatus
     reason: str
     attempts: int
     not_before: datetime | None
     sent_at: datetime | None
+    proof: Proof | None
+    """What shows that the destination holds it: its answer, its list, its commitment."""
+    proven_at: datetime | None
+    note: str
+    """What the destination remarked although it took the object."""
+    commitment: CommitmentOut | None
 
 
 class ResultObjectOut(_Answer):
@@ -196,11 +216,12 @@ class AttemptOut(_Answer):
 class QueuedDelivery(DeliveryOut):
     """A delivery with its object and every attempt."""
 
-    id: int
     study_instance_uid: str
     sop_instance_uid: str
     kind: str
     created_at: datetime
+    identity_held: bool
+    """It is held because the study's identity is no longer the result's; sending it takes a confirmation."""
     tried: list[AttemptOut]
 
 
@@ -262,6 +283,25 @@ class QuarantinePage(_Answer):
     items: list[QuarantinedOut]
     next_before: int | None
     """Send it as `before` for the next page; null on the last one."""
+
+
+class ResendWish(_Request):
+    """How to send a delivery again."""
+
+    confirm_identity: bool = False
+    """Send a result that is held because the study's identity has changed, as it is."""
+
+
+class ResendAll(_Request):
+    """Send everything again that was given up for a destination."""
+
+    destination: Annotated[str, StringConstraints(max_length=300)]
+
+
+class Resent(_Answer):
+    destination: str
+    resent: int
+    """Deliveries that are PENDING again. What is held because of its identity is not among them."""
 
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload, selectinload
@@ -60,4 +61,16 @@ def delivery_by_id(session: Session, delivery_id: int) -> Delivery:
 
 def _with_everything(query: sa.Select[Delivery]) -> sa.Select[Delivery]:
     study = selectinload(Delivery.result_object).joinedload(ResultObject.analysis).joinedload(Analysis.study)
-    return query.options(study, selectinload(Delivery.attempts))
+    return query.options(study, selectinload(Delivery.attempts), joinedload(Delivery.commitment))
+
+
+def destinations(session: Session) -> Mapping[str, Mapping[str, int]]:
+    """How many deliveries of each destination stand where: by status, and those SENT or COMMITTED by proof."""
+    counts: dict[str, Counter[str]] = {}
+    rows = sa.select(Delivery.destination, Delivery.status, Delivery.proof, sa.func.count()).group_by(
+        Delivery.destination, Delivery.status, Delivery.proof
+    )
+    for destination, status, proof, count in session.execute(rows):
+        arrived = status in (DeliveryStatus.SENT, DeliveryStatus.COMMITTED)
+        counts.setdefault(destination, Counter())[str(proof if arrived and proof else status)] += count
+    return counts

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from triage.errors import NotFoundError, StateError
 from triage.findings import ScoreKind, Urgency
@@ -155,6 +155,7 @@ def case_by_uid(session: Session, study_uid: str) -> Study:
     analyses = selectinload(Study.analyses)
     images = analyses.selectinload(Analysis.images)
     results = analyses.selectinload(Analysis.result_objects)
+    deliveries = results.selectinload(ResultObject.deliveries)
     query = (
         sa.select(Study)
         .where(Study.study_instance_uid == study_uid)
@@ -163,7 +164,8 @@ def case_by_uid(session: Session, study_uid: str) -> Study:
             selectinload(Study.events),
             images.selectinload(AnalysisImage.findings),
             images.selectinload(AnalysisImage.instance),
-            results.selectinload(ResultObject.deliveries).selectinload(Delivery.attempts),
+            deliveries.selectinload(Delivery.attempts),
+            deliveries.joinedload(Delivery.commitment),
         )
     )
     return _found(session.scalar(query))

@@ -11,6 +11,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from triage.errors import DatabaseUnavailableError
 from triage.findings import Urgency
+from triage.repositories import queues
+from triage.repositories.deliveries import IDENTITY_DIFFERS
+from triage.states import DeliveryStatus
+from worklist.api.deliveries import describe_delivery
 from worklist.api.reading_list import ListQuery, read_page
 from worklist.api.studies import read_detail
 from worklist.context import Context, Here, StudyUid
@@ -21,6 +25,8 @@ from worklist.signin import COOKIE, FAILURES, LIFETIME, SIGN_INS, Patience, Toke
 from worklist.snapshot import Kept
 from worklist.timeline import condensed
 
+SHOWN: Final = 100
+"""Deliveries of each kind on their page."""
 STATUSES: Final = {
     "": "Open",
     "UNREAD": "Unread",
@@ -57,6 +63,18 @@ def case_page(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse
 def case_fragment(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
     """The part of the case page that changes."""
     return render(request, "case_facts.html", _case(here, study_uid))
+
+
+@router.get("/deliveries")
+def deliveries_page(request: Request, here: Here) -> HTMLResponse:
+    """What is owed to whom, what was given up and why."""
+    return render(request, "deliveries.html", _deliveries(here))
+
+
+@router.get("/fragment/deliveries")
+def deliveries_fragment(request: Request, here: Here) -> HTMLResponse:
+    """The part of the deliveries page that changes."""
+    return render(request, "deliveries_facts.html", _deliveries(here))
 
 
 @router.get("/docs")
@@ -99,6 +117,22 @@ def _list(query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lo
     }
 
 
+def _deliveries(here: Context) -> dict[str, Any]:
+    with here.database.read() as session:
+        owed = queues.destinations(session)
+        listed = {
+            status: [describe_delivery(row) for row in queues.list_deliveries(session, status=status, limit=SHOWN)]
+            for status in (DeliveryStatus.DEAD, DeliveryStatus.PENDING)
+        }
+    known = [destination.address for destination in here.settings.destinations]
+    return {
+        "destinations": {address: owed.get(address, {}) for address in (*known, *sorted(owed.keys() - set(known)))},
+        "dead": listed[DeliveryStatus.DEAD],
+        "waiting": listed[DeliveryStatus.PENDING],
+        "shown": SHOWN,
+    }
+
+
 def _case(here: Context, study_uid: str) -> dict[str, Any]:
     case, _ = read_detail(here, study_uid)
     return {
@@ -106,6 +140,7 @@ def _case(here: Context, study_uid: str) -> dict[str, Any]:
         "timeline": condensed(case.timeline),
         "pictures": [instance for instance in case.instances if instance.preview_url],
         "others": [instance for instance in case.instances if not instance.preview_url],
+        "identity_differs": IDENTITY_DIFFERS,
         "now": here.clock(),
         "urgencies": list(Urgency),
     }
