@@ -187,7 +187,7 @@ def _print(findings: Findings, inspection: Inspection, repair: bool, console: Co
     for invariant in Invariant:
         kinds = [kind for kind in findings.examples if kind[0] is invariant]
         mark = "[bold red]✗[/]" if any(findings.seen[k] > findings.mended[k] for k in kinds) else "[green]✓[/]"
-        console.print(f"{mark} [bold]{invariant}[/] {invariant.sentence}", highlight=False)
+        console.print(f"{mark} [bold]{invariant}[/] {invariant.sentence}", highlight=False, soft_wrap=True)
         for kind in kinds:
             for violation, mended in findings.examples[kind]:
                 _print_violation(violation, mended, repair, console)
