@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -21,8 +20,9 @@ from dicom_node.pace import AssociationLimits
 from dicom_node.ports import OpenPort
 from dicom_node.space import Space
 from dicom_node.tls import expiring
+from firstread.ending import Ending
 from firstread.ground import stand
-from firstread.siblings import Siblings, ended_by_signal
+from firstread.siblings import Siblings
 from triage.crash_points import CrashPoint, kill_at
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
@@ -59,7 +59,7 @@ def listen(settings: Settings) -> None:
     table = config.table(shared=settings.listener_processes > 1)
     try:
         if settings.listener_processes == 1:
-            receive(settings, ports, table, ended_by_signal())
+            receive(settings, ports, table, Ending())
         else:
             _receive_in_several(settings, ports, table)
     finally:
@@ -68,9 +68,9 @@ def listen(settings: Settings) -> None:
 
 
 def _receive_in_several(settings: Settings, ports: Sequence[OpenPort], table: AssociationTable) -> None:
-    def work(ended: threading.Event, again: bool) -> None:
+    def work(ending: Ending, again: bool) -> None:
         once = settings.model_copy(update={"crash_at": ""}) if again else settings  # or it would crash for ever
-        receive(once, ports, table, ended)
+        receive(once, ports, table, ending)
 
     def close_ports() -> None:
         for port in ports:
@@ -79,8 +79,8 @@ def _receive_in_several(settings: Settings, ports: Sequence[OpenPort], table: As
     Siblings(settings.listener_processes, work, on_death=table.give_back_all_of, on_end=close_ports).run()
 
 
-def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTable, ended: threading.Event) -> None:
-    """Receive on open ports until the event is set, then end in order. One of several processes may do so."""
+def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTable, ending: Ending) -> None:
+    """Receive on open ports until asked to end, then end in order. One of several processes may do so."""
     database = Database(settings.database)
     space = Space(settings.archive, settings.room_policy)
     archive = Archive(settings.archive, space, reached=kill_at(settings.crash_at))
@@ -147,7 +147,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
     bury_the_dead(database, settings.completion, utc_now())
     with alerts:
         listener.start()
-        ended.wait()
+        ending.wait()
         listener.stop()
     pulse.stop()
     database.dispose()

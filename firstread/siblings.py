@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -18,11 +17,11 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final
 
+from firstread.ending import SIGNALS, Ending
 from firstread.supervised import end_with
 from triage.errors import FirstreadError, SettingsError
 from triage.logging import get_logger
 
-ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 UNUSABLE: Final = 78  # exit status for settings that are wrong (EX_CONFIG): another process would say the same
 LOOK_EVERY: Final = 0.1  # seconds
 LONGEST_PAUSE: Final = 30.0  # seconds before a process that keeps dying is replaced
@@ -31,19 +30,7 @@ STOP_WITHIN: Final = 40.0  # seconds until what does not end is killed
 
 log = get_logger(__name__)
 
-Work = Callable[[threading.Event, bool], None]
-
-
-def ended_by_signal() -> threading.Event:
-    """An event that SIGTERM or Ctrl-C sets from now on."""
-    ended = threading.Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        ended.set()
-
-    for name in ENDING:
-        signal.signal(name, end)
-    return ended
+Work = Callable[[Ending, bool], None]
 
 
 @dataclass
@@ -62,7 +49,7 @@ class Siblings:
     Parameters
     ----------
     work : callable
-        What each process does until the event is set; told whether it takes the place of one that died.
+        What each process does until it is asked to end; told whether it takes the place of one that died.
     on_death : callable
         Told the id of each process that ended unasked, before it is replaced.
     on_end : callable
@@ -84,7 +71,7 @@ class Siblings:
         SettingsError
             One of them said that it cannot run with these settings.
         """
-        for name in ENDING:
+        for name in SIGNALS:
             signal.signal(name, self._request_end)
         try:
             while not self._ending:
@@ -122,21 +109,21 @@ class Siblings:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # a signal for the child must not meet the parent's handler
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a signal for the child must not meet the parent's handler
         process = os.fork()
         if process == 0:
             self._be_child(parent, again)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return process
 
     def _be_child(self, parent: int, again: bool) -> None:
         """Never returns: what waits further up in the stack is the parent's."""
         status = 1
         try:
-            ended = ended_by_signal()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            ending = Ending()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             end_with(parent)
-            self._work(ended, again)
+            self._work(ending, again)
             status = 0
         except FirstreadError as error:
             status = UNUSABLE if isinstance(error, SettingsError) else 1

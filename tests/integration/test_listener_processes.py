@@ -223,14 +223,14 @@ def script(work: str) -> subprocess.Popen[str]:
 
 
 def test_settings_that_are_wrong_for_one_end_all() -> None:
-    process = script("def work(ended, again): raise SettingsError('The port is wrong.')")
+    process = script("def work(ending, again): raise SettingsError('The port is wrong.')")
     said, _ = process.communicate(timeout=60)
     assert "The port is wrong. Correct the setting" in said
     assert "refused 1 A process cannot run with these settings" in said
 
 
 def test_one_that_does_not_end_is_killed() -> None:
-    process = script("def work(ended, again):\n    print('up', os.getpid(), flush=True)\n    threading.Event().wait()")
+    process = script("def work(ending, again):\n    os.write(1, b'up %d\\n' % os.getpid())\n    threading.Event().wait()")
     assert process.stdout is not None
     up = [int(process.stdout.readline().removeprefix("up ")) for _ in range(2)]
     process.terminate()
@@ -241,7 +241,7 @@ def test_one_that_does_not_end_is_killed() -> None:
 
 
 def test_one_that_keeps_dying_is_replaced_more_and_more_slowly() -> None:
-    process = script("def work(ended, again):\n    os._exit(3)\nsiblings.LOOK_EVERY = 0.01\n")
+    process = script("def work(ending, again):\n    os._exit(3)\nsiblings.LOOK_EVERY = 0.01\n")
     assert process.stdout is not None
     pauses = []
     while len(pauses) < 6:
