@@ -234,7 +234,7 @@ class Acceptor:
             except Interrupted:
                 return self._release(AssociationEnd.STOPPED)
             if not between:
-                self._connection.limit_time(self._pace.left())
+                self._connection.limit_time(left)
             match pdu.type:
                 case PduType.P_DATA:
                     for fragment in self._connection.fragments(pdu):

@@ -46,6 +46,9 @@ class PduType(IntEnum):
     ABORT = 7
 
 
+_PDU_TYPES: Final = {int(kind): kind for kind in PduType}
+
+
 class AbortReason(IntEnum):
     """Reason/Diag. of an A-ABORT by the service provider (PS3.8 Table 9-26)."""
 
@@ -151,10 +154,9 @@ class Connection:
         self._await_first_byte(timeout, interruptible)
         self._deadline = time.monotonic() + self._stall_seconds
         kind, length = _PDU_HEADER.unpack(self._take(_PDU_HEADER.size))
-        try:
-            pdu_type = PduType(kind)
-        except ValueError:
-            raise ProtocolViolation(f"PDU type {kind:#04x}", AbortReason.UNRECOGNIZED_PDU) from None
+        pdu_type = _PDU_TYPES.get(kind)
+        if pdu_type is None:
+            raise ProtocolViolation(f"PDU type {kind:#04x}", AbortReason.UNRECOGNIZED_PDU)
         limit = self._maximum_length if pdu_type is PduType.P_DATA else MAXIMUM_CONTROL_PDU
         if limit and length > limit:
             raise ProtocolViolation(f"{pdu_type.name} of {length} bytes", AbortReason.INVALID_PDU_PARAMETER_VALUE)

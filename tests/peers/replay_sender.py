@@ -159,6 +159,14 @@ class Association:
             status = None
         return Answer(instance, status, time.perf_counter() - begin, time.monotonic())
 
+    def echo(self) -> int:
+        """C-ECHO over the first context; returns its status."""
+        command = _element(0x0002, _padded("1.2.840.10008.1.1")) + _element(0x0100, b"\x30\0")
+        command += _element(0x0110, b"\1\0") + _element(0x0800, b"\1\1")
+        command = _element(0x0000, struct.pack("<L", len(command))) + command
+        self.socket.sendall(_p_data(min(self.accepted), 3, command))
+        return self._read_status()
+
     def release(self) -> None:
         """A-RELEASE; a peer that is gone already is no error."""
         try:
