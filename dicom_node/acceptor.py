@@ -10,6 +10,7 @@ import contextlib
 import struct
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -251,14 +252,21 @@ class Acceptor:
                     raise ProtocolViolation(f"unexpected {pdu.type.name}", AbortReason.UNEXPECTED_PDU)
 
     def _release(self, end: AssociationEnd) -> AssociationEnd:
-        """Ask for release; a peer that goes on sending instead is aborted."""
+        """Ask for release (Sta7). What is on its way to us is read and forgotten: unanswered, it is sent again."""
         self._connection.send(negotiation.RELEASE_RQ, self._limits.send_seconds)
-        try:
-            pdu: Pdu = self._connection.next_pdu(_LINGER_SECONDS, interruptible=False)
-            if pdu.type in (PduType.RELEASE_RP, PduType.ABORT):
-                return end
-        except UpperLayerError:
-            pass
+        deadline = time.monotonic() + _LINGER_SECONDS
+        with contextlib.suppress(UpperLayerError):
+            while (left := deadline - time.monotonic()) > 0:
+                pdu: Pdu = self._connection.next_pdu(left, interruptible=False)
+                if pdu.type in (PduType.RELEASE_RP, PduType.ABORT):
+                    return end
+                if pdu.type is PduType.RELEASE_RQ:  # both sides asked at once
+                    self._connection.send(negotiation.RELEASE_RP, self._limits.send_seconds)
+                self._connection.limit_time(left)
+                if pdu.type is PduType.P_DATA:
+                    deque(self._connection.fragments(pdu), maxlen=0)
+                else:
+                    self._connection.body(pdu)
         self._say_last(None)
         return end
 
