@@ -57,14 +57,18 @@ def run_demo(settings: Settings, console: Console, *, once: bool) -> None:
     try:
         with console.status("Drawing synthetic patients …"):
             board = Board(draw_patients(folder))
-        with StandInPacs(folder / "pacs", ae_title="DEMOPACS", on_received=board.received) as pacs:
+        port = free_port(settings.dicom_port)
+        reports_to = {settings.ae_title: PeerAddress(settings.ae_title, "127.0.0.1", port)}
+        with StandInPacs(
+            folder / "pacs", ae_title="DEMOPACS", on_received=board.received, reports_to=reports_to
+        ) as pacs:
             own = settings.model_copy(
                 update={
                     "data": folder / "data",
                     "database_url": "",
                     "broker_url": "",
                     "bind": "127.0.0.1",
-                    "dicom_port": free_port(settings.dicom_port),
+                    "dicom_port": port,
                     "http_port": free_port(settings.http_port),
                     "destinations": (Destination(address=str(pacs.address)),),
                 }
@@ -146,7 +150,7 @@ def _watch(settings: Settings, supervisor: Supervisor, board: Board, console: Co
                 time.sleep(0.1)
         right, total, seconds = board.agreement(cases)
         console.print(
-            f"[bold]{total} studies through[/]: report and heat map of each in the PACS, "
+            f"[bold]{total} studies through[/]: report and heat map of each in the PACS and committed by it, there "
             f"{seconds[len(seconds) // 2] * 1000:.0f} ms after the last image (median; longest "
             f"{seconds[-1] * 1000:.0f} ms). Findings equal the drawn truth in {right} of {total}.",
             highlight=False,

@@ -19,7 +19,7 @@ from firstread.worklist_table import COLOURS
 from triage.errors import FirstreadError
 from triage.identifiers import PeerAddress
 from triage.repositories.worklist import ListedCase
-from triage.states import AnalysisStatus
+from triage.states import AnalysisStatus, DeliveryStatus
 
 KINDS = {"SR": "report", "OT": "heat map"}
 """Modality of the objects that must come back, and what they are."""
@@ -102,7 +102,9 @@ class Board:
         if case.analysis_status in (AnalysisStatus.NOT_ANALYSED, AnalysisStatus.FAILED):
             return f"{case.analysis_status.lower().replace('_', ' ')}: {case.analysis_reason}"
         absent = [what for modality, what in KINDS.items() if modality not in journey.stored]
-        return f"{' and '.join(absent)} not in the PACS yet" if absent else ""
+        if absent:
+            return f"{' and '.join(absent)} not in the PACS yet"
+        return "" if _committed(case) else "not committed by the PACS yet"
 
     def draw(self, cases: Sequence[ListedCase]) -> RenderableType:
         """The studies in reading order, those still to come below; arrival, truth and answer side by side."""
@@ -112,7 +114,7 @@ class Board:
         table = Table(
             box=SIMPLE, header_style="bold", title="Reading worklist, most urgent first", title_justify="left"
         )
-        for heading in ("Read", "Came", "Class", "Due", "Truth", "AI says", "Report", "Map", "Took"):
+        for heading in ("Read", "Came", "Class", "Due", "Truth", "AI says", "Report", "Map", "Took", "Kept"):
             table.add_column(heading)
         for journey in sorted(self.journeys, key=lambda j: place.get(j.study_instance_uid, len(self.journeys))):
             uid = journey.study_instance_uid
@@ -126,6 +128,7 @@ class Board:
                 _says(case),
                 *("✓" if modality in journey.stored else "" for modality in KINDS),
                 "" if journey.seconds is None else f"{journey.seconds * 1000:.0f} ms",
+                "✓" if _committed(case) else "",
                 style="default" if journey.sent_at else "dim",
             )
         return table
@@ -146,6 +149,11 @@ def _says(case: ListedCase | None) -> Text:
         return Text("")
     positives = ", ".join(f"{_words(f.key)} {f.value:.2f}" for f in case.findings if f.positive)
     return Text(positives or ("nothing" if case.findings else "…"))
+
+
+def _committed(case: ListedCase | None) -> bool:
+    """The PACS has taken responsibility for every result of the case (storage commitment)."""
+    return case is not None and case.deliveries.get(DeliveryStatus.COMMITTED, 0) == len(KINDS)
 
 
 def _words(key: str) -> str:

@@ -29,6 +29,7 @@ def test_the_demo_brings_every_study_through_and_puts_the_pneumothorax_on_top(tm
     result = demo(tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "8 studies through" in result.stdout
+    assert "committed by it" in result.stdout
     rows = [
         line.split() for line in result.stdout.splitlines() if re.match(r"\s+\d\s+\d\s+(STAT|URGENT|ROUTINE)", line)
     ]
