@@ -17,6 +17,7 @@ from dicom_node.stand_in_pacs import StandInPacs
 COMMANDS = (
     ["up"], ["listen"], ["work"], ["serve"], ["demo"], ["send"], ["echo"], ["doctor"], ["worklist"], ["fsck"],
     ["phantom"], ["backup"], ["restore"], ["results", "list"], ["results", "resend"],
+    ["quarantine", "list"], ["quarantine", "retry"], ["quarantine", "dismiss"],
     ["conformance"], ["settings"], ["db", "upgrade"], ["db", "status"], ["models", "list"], ["models", "show"],
     ["models", "card"], ["models", "verify"], ["models", "train"],
 )  # fmt: skip
