@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
+from peers.certificates import Identity
 from peers.processes import await_port, free_port, program, run, running
 
 PROMPT = {**os.environ, "TCP_NODELAY": "1"}  # DCMTK's Nagle otherwise costs 40 ms a message
@@ -56,24 +57,31 @@ class StoreScp:
 
 
 @contextmanager
-def storescp(folder: Path, *, ae_title: str = "DCMTK") -> Iterator[StoreScp]:
+def storescp(folder: Path, *, ae_title: str = "DCMTK", options: Sequence[str | Path] = ()) -> Iterator[StoreScp]:
     """A receiver that keeps objects as they come, one file per SOP Instance UID."""
     kept = folder / "received"
     kept.mkdir(parents=True)
     port = free_port()
     log = folder / "storescp.log"
-    command = [program("storescp"), "-aet", ae_title, "+xa", "+B", "-od", str(kept), str(port)]
+    command = [program("storescp"), "-aet", ae_title, "+xa", "+B", *options, "-od", kept, str(port)]
     with running(*command, log=log, env=PROMPT) as process:
         await_port(process, port, log)
         yield StoreScp(ae_title, port, kept)
 
 
-def send(path: Path, port: int, *, called: str = "FIRSTREAD", calling: str = "MODALITY") -> str:
+def tls(identity: Identity, trusted: Path) -> list[str | Path]:
+    """Options of DCMTK's tools for TLS with a certificate, trusting an authority."""
+    return ["+tls", identity.key, identity.certificate, "+cf", trusted]
+
+
+def send(
+    path: Path, port: int, *, called: str = "FIRSTREAD", calling: str = "MODALITY", options: Sequence[str | Path] = ()
+) -> str:
     """Send one file in the transfer syntax it has."""
     syntax = str(dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
     return run(
-        program("storescu"), "-v", "-R", PROPOSE[syntax], "-aet", calling, "-aec", called, "127.0.0.1", str(port), path,
-        env=PROMPT,
+        program("storescu"), "-v", "-R", PROPOSE[syntax], *options, "-aet", calling, "-aec", called, "127.0.0.1",
+        str(port), path, env=PROMPT,
     )  # fmt: skip
 
 
