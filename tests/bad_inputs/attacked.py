@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from peers.certificates import Authority
 from peers.node import Node
 from peers.processes import eventually
 from peers.raw_peer import EXPLICIT, RawPeer, encoded, files_below, radiograph
@@ -80,6 +81,9 @@ class Attacked:
 
     node: Node
     database: Database
+    tls_port: int
+    authority: Authority
+    """Whom the node trusts, and who issued its own certificate."""
     greeting: Dataset = field(default_factory=lambda: picture(Modality="SR", SOPClassUID=RAW_DATA))
     """What the known peer sends: no network reads it, so it costs the house nothing."""
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from peers.certificates import Authority, Identity
 from peers.processes import eventually
 from peers.raw_peer import CR, EXPLICIT, IMPLICIT, encoded, pdata
 
-from bad_inputs.attacked import ELSEWHERE, KNOWN, PLACES, Attacked, Peer, picture
+from bad_inputs.attacked import ELSEWHERE, FAST, KNOWN, PLACES, Attacked, Peer, picture
 from bad_inputs.cases import case, one
 from dicom_node import dimse, negotiation
 from dicom_node.contexts import VERIFICATION
@@ -85,6 +90,9 @@ def slow(attacked_node: Attacked) -> Iterator[dict[str, Slow]]:
 
     connections = {
         "silence": Slow(port, lambda _: None),
+        "TLS silence": Slow(attacked_node.tls_port, lambda _: None),
+        "half a TLS hello": Slow(attacked_node.tls_port, lambda peer: peer.send(client_hello()[:20]), drip=b"\0"),
+        "TLS hello": Slow(attacked_node.tls_port, lambda peer: peer.send(client_hello())),
         "request": Slow(port, lambda peer: peer.send(bytes(request()[:40])), drip=b" "),
         "value": Slow(port, half_a_value, drip=b"\x00"),
         "fragments": Slow(port, open_data_set, drip=pdata(1, 0, b"\x00")),
@@ -314,6 +322,88 @@ def test_release_while_a_store_runs_is_never_half(attacked: Attacked, whole: boo
         assert peer.receive()[0] == 6
         assert peer.is_closed()
     assert len(attacked.instances(str(dataset.SOPInstanceUID))) == whole
+
+
+def tls_client(identity: Identity | None, trusted: Authority) -> ssl.SSLContext:
+    """A client that checks the node's certificate and shows one of its own, or none."""
+    context = ssl.create_default_context(cafile=str(trusted.file))
+    if identity is not None:
+        context.load_cert_chain(identity.certificate, identity.key)
+    return context
+
+
+def client_hello() -> bytes:
+    """What a TLS client says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="node").do_handshake()
+    return outgoing.read()
+
+
+def secured(peer: Peer, context: ssl.SSLContext) -> Peer:
+    """The same peer behind TLS."""
+    peer.sock = context.wrap_socket(peer.sock, server_hostname="127.0.0.1")
+    return peer
+
+
+def old(context: ssl.SSLContext) -> ssl.SSLContext:
+    """TLS 1.0 at the most."""
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
+    return context
+
+
+@pytest.mark.parametrize(
+    ("who", "reason"),
+    [
+        one("N20", "nobody", "did not return a certificate", name="no certificate"),
+        one("N20", "expired", "certificate has expired", name="expired"),
+        one("N20", "stranger", "unable to get local issuer certificate", name="foreign authority"),
+        one("N20", "old", "unsupported protocol", name="TLS 1.0"),
+    ],
+)
+def test_who_is_not_trusted_gets_no_tls(attacked: Attacked, tmp_path: Path, who: str, reason: str) -> None:
+    authority, day = attacked.authority, timedelta(days=1)
+    identity = {
+        "nobody": lambda: None,
+        "expired": lambda: authority.issue("expired", begins=-3 * day, ends=-day),
+        "stranger": lambda: Authority(tmp_path, "other").issue("stranger"),
+        "old": lambda: authority.issue("old"),
+    }[who]()
+    context = tls_client(identity, authority)
+    if who == "old":
+        context = old(context)
+    with pytest.raises(ssl.SSLError), Peer(attacked.tls_port) as peer:
+        secured(peer, context).associate()
+
+    def alerts() -> list[Event]:
+        return [event for event in attacked.events("security_alert") if reason in event.detail["reason"]]
+
+    (event,) = eventually(alerts, within=5, what="a security alert")
+    assert event.detail["reason"].startswith("TLS: ")
+    assert (event.who, event.detail["peer_address"]) == ("", "127.0.0.1")
+
+
+@case("N20")
+def test_who_is_trusted_is_served_while_others_keep_silent_before_their_hello(attacked: Attacked) -> None:
+    silent = [socket.create_connection(("127.0.0.1", attacked.tls_port)) for _ in range(100)]
+    try:
+        context = tls_client(attacked.authority.issue("modality"), attacked.authority)
+        start = time.monotonic()
+        with Peer(attacked.tls_port) as peer:
+            secured(peer, context).admitted()
+            assert peer.send_object(picture()).status == 0
+            assert peer.release() == 6
+        assert time.monotonic() - start < FAST
+    finally:
+        for sock in silent:
+            sock.close()
+
+
+@pytest.mark.parametrize("how", [one("N20", how, name=how) for how in ("TLS silence", "half a TLS hello", "TLS hello")])
+def test_a_handshake_that_does_not_end_is_closed(attacked: Attacked, slow: dict[str, Slow], how: str) -> None:
+    assert slow[how].closed_after() < 11
 
 
 @case("N1")
