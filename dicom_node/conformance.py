@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydicom.uid import UID
 
-from dicom_node import contexts, elements, store_scp
+from dicom_node import contexts, elements, store_scp, tls
 from dicom_node.admission import Rejection
 from dicom_node.listener import ListenerConfig
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -51,6 +51,7 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
                     ("Application Context Name", "1.2.840.10008.3.1.1.1"),
                     ("AE title (default)", config.ae_title),
                     ("Port (default)", str(config.port)),
+                    ("Port with TLS (default)", "none" if config.tls_port is None else str(config.tls_port)),
                     ("Maximum PDU length announced", f"{config.maximum_pdu} bytes"),
                     ("Longest PDU sent", f"{LARGEST_PDU} bytes"),
                     ("Simultaneous associations", str(config.maximum_associations)),
@@ -98,6 +99,7 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
             ),
             f"\nTime limits: {Timeouts().connect:g} s to connect, {Timeouts().association:g} s for the association, "
             f"{Timeouts().response:g} s for a response.\n",
+            _SECURITY,
             _CHARACTER_SETS,
         )
     )
@@ -132,6 +134,16 @@ breaks decides:
 
 _SENDING = """One association per batch and destination, kept open while there is something to send. No extended
 negotiation.
+"""
+
+_SECURITY = f"""## Security profiles
+
+TLS on a port of its own (`dicom_tls_port`) and towards each destination that is set so, by the BCP 195 RFC 8996, 9325
+TLS Secure Transport Connection Profile (PS3.15 annex B), as acceptor and as requestor: TLS 1.2 and 1.3, for 1.2 the
+suites `{tls.CIPHERS}`, no older version, no way down to a connection without TLS. Both sides show a certificate that
+comes from a trusted authority. As requestor the node checks that it names the host of the destination, or bears the
+name or fingerprint that is set for it. An AE title may be bound to a certificate; whoever claims it with another one,
+or without TLS, is rejected (1, 1, 3). A handshake has the time of ARTIM.
 """
 
 _CHARACTER_SETS = """## Character sets
