@@ -1,4 +1,4 @@
-"""A process that hangs ends and says why where it can; what it held goes on elsewhere; one that gets on is left alone."""
+"""A process that hangs ends and says why where it can; what it held goes on elsewhere."""
 
 from __future__ import annotations
 
