@@ -93,7 +93,7 @@ class TlsConnection(Connection):
         if self._high > self._low:
             return
         if interruptible:
-            self._wait(0, 0.0, interruptible)
+            self._wait(0, 0.0, interruptible=interruptible)
         self._low = self._high = 0
         self._read(time.monotonic() + timeout, "nothing received", interruptible)
 
@@ -103,14 +103,14 @@ class TlsConnection(Connection):
     def _read(self, deadline: float, problem: str, interruptible: bool = False) -> int:
         """Wait for data, then take all that is there: TLS gives 16 KiB at a time, files take larger pieces better."""
         start = self._high
-        self._high += self._tried(self._receive, deadline, problem, interruptible=interruptible)
+        self._high += self._tried(self._read_some, deadline, problem, interruptible=interruptible)
         with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError, UpperLayerError):
             while self._high < len(self._buffer):
-                self._high += self._receive()
+                self._high += self._read_some()
         self.bytes_received += self._high - start
         return self._high - start
 
-    def _receive(self) -> int:
+    def _read_some(self) -> int:
         try:
             count = self._tls.recv_into(self._view[self._high :])
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -132,10 +132,10 @@ class TlsConnection(Connection):
             except OSError as error:
                 raise _lost(error) from None
             left = deadline - time.monotonic()
-            if left <= 0 or not self._wait(events, left, interruptible):
+            if left <= 0 or not self._wait(events, left, interruptible=interruptible):
                 raise PeerStalled(problem)
 
-    def _wait(self, events: int, seconds: float, interruptible: bool) -> bool:
+    def _wait(self, events: int, seconds: float, *, interruptible: bool = False) -> bool:
         """True when one of the events came; 0 for none asks only whether this side wants to stop."""
         poll = select.poll()
         try:

@@ -129,6 +129,7 @@ class Connection:
     ) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setblocking(False)
         self._sock = sock
         self._stall_seconds = stall_seconds
         self._maximum_length = maximum_length
@@ -212,13 +213,17 @@ class Connection:
         ConnectionLost
             The connection is gone.
         """
-        try:
-            self._sock.settimeout(timeout)
-            self._sock.sendall(data)
-        except TimeoutError:
-            raise PeerStalled("the peer does not read") from None
-        except OSError as error:
-            raise ConnectionLost(type(error).__name__) from None
+        deadline = time.monotonic() + timeout
+        with memoryview(data) as whole:
+            sent = 0
+            while sent < len(whole):
+                try:
+                    sent += self._sock.send(whole[sent:])
+                except BlockingIOError:
+                    if not self._wait(select.POLLOUT, deadline - time.monotonic()):
+                        raise PeerStalled("the peer does not read") from None
+                except OSError as error:
+                    raise ConnectionLost(type(error).__name__) from None
 
     def send_abort(self, reason: AbortReason | None) -> None:
         """Send an A-ABORT, by the service user when ``reason`` is None; never raises."""
@@ -260,18 +265,26 @@ class Connection:
     def _await_first_byte(self, timeout: float, interruptible: bool) -> None:
         if self._high > self._low:
             return
+        if interruptible:
+            if not self._wait(select.POLLIN, timeout, interruptible=True):
+                raise PeerStalled("nothing received")
+        else:  # in the middle of a message there mostly is something
+            self._low = self._high = 0
+            self._receive(time.monotonic() + timeout, "nothing received")
+
+    def _wait(self, events: int, seconds: float, *, interruptible: bool = False) -> bool:
+        """True when one of the events came in time."""
         poll = select.poll()
         try:
-            poll.register(self._sock, select.POLLIN)
+            poll.register(self._sock, events)
             if interruptible and self._wake is not None:
                 poll.register(self._wake, select.POLLIN)
-            ready = poll.poll(timeout * 1000)
+            ready = poll.poll(max(0.0, seconds) * 1000)
         except (OSError, ValueError):
             raise ConnectionLost("closed") from None
-        if not ready:
-            raise PeerStalled("nothing received")
         if interruptible and self._wake is not None and any(fd == self._wake.fileno() for fd, _ in ready):
             raise Interrupted
+        return bool(ready)
 
     def _take(self, count: int) -> memoryview:
         """``count`` contiguous bytes; small counts only."""
@@ -295,18 +308,23 @@ class Connection:
         return self._view[start : self._low]
 
     def _fill(self) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise PeerStalled("PDU incomplete")
-        try:
-            self._sock.settimeout(left)
-            count = self._sock.recv_into(self._view[self._high :])
-        except TimeoutError:
-            raise PeerStalled("PDU incomplete") from None
-        except OSError as error:
-            raise ConnectionLost(type(error).__name__) from None
+        self._deadline += self._receive(self._deadline, "PDU incomplete") / MINIMUM_RATE
+
+    def _receive(self, deadline: float, problem: str) -> int:
+        """Take what is there, or wait for it."""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise PeerStalled(problem)
+            try:
+                count = self._sock.recv_into(self._view[self._high :])
+                break
+            except BlockingIOError:
+                self._wait(select.POLLIN, left)
+            except OSError as error:
+                raise ConnectionLost(type(error).__name__) from None
         if not count:
             raise ConnectionLost("closed")
         self._high += count
         self.bytes_received += count
-        self._deadline += count / MINIMUM_RATE
+        return count

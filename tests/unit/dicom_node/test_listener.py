@@ -29,6 +29,7 @@ from network_samples import (
     pdata,
     radiograph,
 )
+from peers.processes import eventually
 from pynetdicom import AE, build_context
 
 from dicom_node import dimse, upper_layer
@@ -567,6 +568,7 @@ def test_stop_waits_for_a_data_set_that_is_arriving(archive, nothing_left_open):
         idle.associate()
         busy.command(dimse.store_request(1, CR, "1.2.3.4"))
         busy.data_set(body[:100], last=False)
+        eventually(lambda: any(archive.incoming.iterdir()), within=10, what="the node takes the data set")
         stopper = threading.Thread(target=node.listener.stop, args=(20.0,))
         stopper.start()
         assert idle.receive()[0] == 5  # the node is stopping now
