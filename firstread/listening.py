@@ -20,12 +20,12 @@ from dicom_node.pace import AssociationLimits
 from dicom_node.ports import OpenPort
 from dicom_node.space import Space
 from dicom_node.tls import expiring
+from firstread.closings import Closings
 from firstread.ending import Ending
 from firstread.ground import stand
 from firstread.siblings import Siblings
 from triage.crash_points import CrashPoint, kill_at
 from triage.database import Database
-from triage.errors import DatabaseUnavailableError
 from triage.group_commit import GroupCommit
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, Received, StoredFile
 from triage.logging import configure, get_logger
@@ -108,16 +108,16 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
         with database.write() as session:
             quarantine.record(session, kept)
 
+    def close(association_uid: str, at: datetime) -> None:
+        with database.write() as session:
+            associations.close_association(session, association_uid, at=at, policy=settings.completion)
+
+    closings = Closings(close)
+
     def association_closed(summary: AssociationSummary) -> None:
         if summary.stored == summary.failed == 0:  # an echo; a refused conflict has rows too
             return
-        try:
-            with database.write() as session:
-                associations.close_association(
-                    session, summary.association_uid, at=utc_now(), policy=settings.completion
-                )
-        except DatabaseUnavailableError as error:  # the sweep ends it when this process's heartbeat says so
-            log.warning("association_not_closed", advice=error.advice())
+        closings.closed(summary.association_uid, utc_now())
 
     def alerted(refusals: Sequence[Alert]) -> None:
         with database.write() as session:
@@ -145,7 +145,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
     pulse = Pulse(database, "listen", utc_now, lambda: where | {"refusing": space.refusing})
     pulse.start()  # before the first association: who starts at the same time must know that this process lives
     bury_the_dead(database, settings.completion, utc_now())
-    with alerts:
+    with alerts, closings:
         listener.start()
         ending.wait()
         listener.stop()
