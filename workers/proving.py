@@ -97,7 +97,7 @@ class _Inquiry:
         asked = False
         while left:
             question = left[0]
-            if user is not None and not question.unreported:
+            if user is not None and not question.unreported and not (question.refused and can_look):
                 asked = self._request(user, question) or asked
             elif can_look:
                 self._look(association, question)

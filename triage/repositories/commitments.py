@@ -55,11 +55,14 @@ class Question:
     ----------
     unreported : bool
         It was asked for and no report came in time.
+    refused : bool
+        It was asked for in vain before: refused, aborted, out of reach.
     """
 
     commitment_id: int
     transaction_uid: str
     unreported: bool
+    refused: bool
     objects: Sequence[SentObject]
 
 
@@ -119,6 +122,7 @@ def claim(session: Session, destination: str, now: datetime) -> list[Question]:
                 commitment_id=commitment.id,
                 transaction_uid=commitment.transaction_uid,
                 unreported=commitment.reason == NO_REPORT,
+                refused=commitment.reason not in (TO_BE_ASKED, BEING_ASKED, NO_REPORT),
                 objects=[_sent_object(delivery) for delivery in unproven],
             )
         )

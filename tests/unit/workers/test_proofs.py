@@ -177,7 +177,7 @@ def test_what_is_never_proven_stays_sent(node: Node, stack: ExitStack) -> None:
 
 
 def test_a_destination_that_refuses_the_request_is_asked_again_later(node: Node, stack: ExitStack) -> None:
-    pair = Pair(stack, node, word=Word.REFUSES)
+    pair = Pair(stack, node, word=Word.REFUSES, lists=False)
     pair.deliver()
     pair.prove()
     pair.prove()
@@ -187,6 +187,16 @@ def test_a_destination_that_refuses_the_request_is_asked_again_later(node: Node,
     pair.prove()
     pair.await_states(COMMITTED)
     assert len(set(pair.pacs.requests)) == 1  # under the same Transaction UID
+
+
+def test_a_destination_that_refuses_and_lists_shows_what_it_has(node: Node, stack: ExitStack) -> None:
+    pair = Pair(stack, node, word=Word.REFUSES)
+    pair.deliver()
+    pair.prove()
+    assert (pair.states(), pair.pacs.queries) == ({ANSWERED}, 0)  # it may have been a moment's weakness
+    node.clock.pass_by(minutes=1)
+    pair.prove()
+    assert pair.states() == {READ_BACK}
 
 
 def test_a_destination_without_commitment_shows_what_it_has(node: Node, stack: ExitStack) -> None:
