@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     dicom_tls_trusted: Path | None = None
     """PEM file with the authorities that certificates of peers must come from."""
     listener_processes: int = Field(default=1, ge=1, le=64)
-    """Processes that receive on the DICOM ports. One takes some hundred images a second; more use more cores."""
+    """Processes that receive on the DICOM ports: more than one where one keeps a core busy and there are others."""
     http_port: int = Field(default=8080, ge=0, le=65535)
     """Port of the page and the API; 0 takes a free one."""
     destinations: Annotated[tuple[Destination, ...], NoDecode] = ()
