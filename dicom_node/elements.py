@@ -30,6 +30,8 @@ MAXIMUM_VALUE: Final = 4096
 """Bytes of a wanted value that are read; the longest index attribute has 324 characters."""
 
 PIXEL_DATA: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+_FIRST_GROUP: Final = 0x0003
+_PIXEL_GROUP: Final = 0x7FE0
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
@@ -135,6 +137,7 @@ class _Walker:
         self._implicit = implicit
         self._truncated = truncated
         self._tag = struct.Struct(order + "HH").unpack_from
+        self._short = struct.Struct(order + "HH2sH").unpack_from
         self._u16 = struct.Struct(order + "H").unpack_from
         self._u32 = struct.Struct(order + "L").unpack_from
         self._count = 0
@@ -142,13 +145,11 @@ class _Walker:
     def top_level(self, position: int, wanted: frozenset[int]) -> Walk:
         values: dict[int, bytes] = {}
         repeated: set[int] = set()
-        while position < self._end:
-            if self._end - position < 8:
-                if position > self._front:
-                    raise FrontExceededError
-                if self._truncated or not any(self._data[position : self._end]):
-                    break
-                raise DicomError("The data set ends inside an element.")
+        while True:
+            if not self._implicit:
+                position = self._stride(position, wanted, values, repeated)
+            if self._ends(position):
+                break
             tag, vr, length, value = self._element(position, self._implicit, strict=True)
             if tag < 0x00030000:
                 raise DicomError(f"{_name(tag)} has no place in a data set.")
@@ -170,6 +171,33 @@ class _Walker:
                     repeated.add(tag)
             position = value + length
         return Walk(values, frozenset(repeated), None)
+
+    def _ends(self, position: int) -> bool:
+        """True at the end; padding with zeros, which some senders add, is an end too."""
+        if self._end - position >= 8:
+            return False
+        if position > self._front and position < self._end:
+            raise FrontExceededError
+        if self._truncated or not any(self._data[position : self._end]):
+            return True
+        raise DicomError("The data set ends inside an element.")
+
+    def _stride(self, position: int, wanted: frozenset[int], values: dict[int, bytes], repeated: set[int]) -> int:
+        """Step over elements whose VR has a short length, as most of a header do; the position of what is no such."""
+        data, unpack, last = self._data, self._short, min(self._end, len(self._data)) - 12
+        while position <= last and self._count < MAXIMUM_ELEMENTS:
+            group, element, vr, length = unpack(data, position)
+            end = position + 8 + length
+            if vr not in _SHORT_VRS or not _FIRST_GROUP <= group < _PIXEL_GROUP or end > last:
+                break
+            tag = group << 16 | element
+            if tag in wanted:
+                found = bytes(data[position + 8 : min(end, position + 8 + MAXIMUM_VALUE)])
+                if values.setdefault(tag, found) != found:
+                    repeated.add(tag)
+            position = end
+            self._count += 1
+        return position
 
     def _element(self, position: int, implicit: bool, *, strict: bool) -> tuple[int, bytes, int | None, int]:
         """(tag, VR, length or None when undefined, position of the value)."""
