@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+MIN ?= 20
 T ?= tests
 PACKAGES := triage models dicom_node worklist workers firstread
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format bench docs clean
+.PHONY: help demo up test lint format bench faults soak docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,12 @@ format: $(VENV)/ready ## Let ruff format and fix
 
 bench: $(VENV)/ready ## Time to result, measured beside its floor; writes docs/measurements/
 	@$(BIN)/python benchmarks/time_to_result.py $(ARGS)
+
+faults: $(VENV)/ready ## Every fault of the catalogue, as root (ARGS="F7 F19", --quick, "--kills 1000"); writes docs/measurements/
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m faults $(ARGS)
+
+soak: $(VENV)/ready ## Load with a fault a minute (MIN=20), memory and threads watched; writes docs/measurements/
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m faults.soak --minutes $(MIN) $(ARGS)
 
 docs: $(VENV)/ready ## Write the documents that are generated
 	@$(BIN)/firstread conformance > docs/CONFORMANCE.md

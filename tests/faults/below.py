@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,8 +112,9 @@ def ballast(folder: Path, leave: int) -> Iterator[None]:
     """Fill the file system up to that many free bytes."""
     file = folder / "ballast"
     try:
-        with file.open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, max(1, shutil.disk_usage(folder).free - leave))
+        with file.open("wb", buffering=0) as stream, suppress(OSError):
+            while (spare := shutil.disk_usage(folder).free - leave) > 0:
+                stream.write(bytes(min(spare, 65536)))
         yield
     finally:
         file.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
-from peers.processes import eventually
+from peers.processes import eventually, listens
 from peers.replay_sender import SUCCESS
 
 from faults.below import need_root, shim
@@ -167,10 +167,15 @@ def sqlite_locked(lab: Lab) -> Verdict:
         if done.returncode == 0:
             try:
                 here.product.start("listen")
-                eventually(lambda: not here.product.alive("listen"), within=30, what="a start on a read-only database")
+                port = here.product.settings.dicom_port
+                eventually(
+                    lambda: listens(port) or not here.product.alive("listen"), within=30, what="a start or a refusal"
+                )
+                lab.note(f"file not writable: {refused_meanwhile(here, 1)}")
             finally:
                 subprocess.run(["chattr", "-i", file], check=True)
-            lab.note("no start on a file that cannot be written")
+            here.product.kill("listen")
+            eventually(lambda: not here.product.alive("listen"), within=10, what="the receiver is gone")
         here.product.start()
         here.product.await_ready()
         here.sender().deliver(here.exams.radiograph())

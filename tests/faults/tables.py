@@ -106,7 +106,7 @@ def write_faults(rows: Sequence[Row], seed: int, *, full: bool, out: Path | None
     from faults.catalogue import NOT_INJECTED  # noqa: PLC0415
 
     lines += ["", "Not injected here:", "", *(f"- {name}: {why}." for name, why in NOT_INJECTED.items()), ""]
-    return _written(out, "faults", lines)
+    return written(out, "faults", lines)
 
 
 def write_kills(tallies: Sequence[Tally], *, out: Path | None) -> Path:
@@ -145,10 +145,10 @@ def write_kills(tallies: Sequence[Tally], *, out: Path | None) -> Path:
     line("Settled after the last kill", [f"{tally.verdict.settled_after:.1f} s" for tally in tallies])
     line("Took", [f"{tally.seconds:.0f} s" for tally in tallies])
     lines.append("")
-    return _written(out, "kills", lines)
+    return written(out, "kills", lines)
 
 
-def _written(out: Path | None, name: str, lines: Sequence[str]) -> Path:
+def written(out: Path | None, name: str, lines: Sequence[str]) -> Path:
     folder = out or MEASUREMENTS
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{datetime.now(UTC):%Y-%m-%d}.md"
