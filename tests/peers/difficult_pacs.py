@@ -104,6 +104,7 @@ class DifficultPacs:
     """Statuses that its reports were answered with."""
     queries: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    sockets: list[socket.socket] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -113,6 +114,13 @@ class DifficultPacs:
     def held(self) -> set[str]:
         with self.lock:
             return set(self.contents) - self.forgets
+
+    def hang_up(self) -> None:
+        """End all connections, and every further one."""
+        self.door = Door.CLOSED
+        for sock in self.sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     # --- behind the front, in pynetdicom's threads
 
@@ -219,6 +227,7 @@ def _take(front: socket.socket, pacs: DifficultPacs, behind: dict[Door, int]) ->
         except OSError:
             return
         pacs.connections += 1
+        pacs.sockets.append(sock)
         threading.Thread(target=_serve, args=(sock, pacs, pacs.door, behind), daemon=True).start()
 
 
