@@ -250,7 +250,10 @@ def _commit_report(bench: Workbench, claim: Claim, built: outcomes.BuiltObject) 
             return
         outcomes.record_objects(session, analysis, [built], at=now)
         session.refresh(analysis, ["result_objects"])
-        outcomes.owe(session, analysis.result_objects, wanted_kinds(bench.settings), at=now)
+        here = {instance.id for instance in instances}
+        # A picture of a version that was corrected meanwhile stays here: the one of its successor goes out.
+        current = [row for row in analysis.result_objects if row.source_instance_id in (None, *here)]
+        outcomes.owe(session, current, wanted_kinds(bench.settings), at=now)
         analyses.succeed(session, analysis, at=now)
 
 

@@ -68,6 +68,7 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
         revision=claim.revision,
         created_at=claim.started_at.astimezone(),
         number=number,
+        version=candidate.version,
     )
     heat_map = store_object(bench.settings.results, capture, "SC", source_instance_id=candidate.instance_id)
     return Explained(result=result, heat_map=heat_map, previews=_previews(bench, heat_map, scored, result, activation))

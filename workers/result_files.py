@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node import results
+from dicom_node.results.files import sync_folder
 from triage.errors import StorageFullError
 from triage.repositories.outcomes import BuiltObject, Previews
 
@@ -91,7 +92,20 @@ def result_paths(root: Path, pattern: str = "*.dcm") -> Iterator[str]:
         yield from (f"{folder.name}/{path.name}" for path in sorted(folder.glob(pattern)))
 
 
+def make_folders(root: Path) -> None:
+    """Make every folder that a result can lie in, durably: a loss of power takes a folder with its files.
+
+    All at once, at the start of a process: one that finds a folder must not have to ask whether it is synced.
+    """
+    missing = [folder for folder in (root / f"{number:02x}" for number in range(256)) if not folder.is_dir()]
+    for folder in missing:
+        folder.mkdir(parents=True, exist_ok=True)
+    if missing:
+        sync_folder(root)
+
+
 def _make_place(root: Path, uid: str, suffix: str) -> Path:
     relative = place(uid, suffix)
-    (root / relative).parent.mkdir(parents=True, exist_ok=True)
+    if not (root / relative).parent.is_dir():
+        make_folders(root)
     return relative

@@ -24,6 +24,8 @@ class Candidate:
 
     Attributes
     ----------
+    version : int
+        Of the instance: a corrected header is the next one.
     burned_in : bool
         The header says that annotation is burnt into the pixels.
     """
@@ -32,6 +34,7 @@ class Candidate:
     sop_instance_uid: str
     bundle: Bundle
     dataset: Dataset
+    version: int = 1
     burned_in: bool = False
 
 
@@ -54,8 +57,9 @@ def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
     if burned_in and not bench.settings.analyse_burned_in:
         return NotAnalysed(sop_instance_uid=uid, reason=NotAnalysedReason.BURNED_IN_ANNOTATION)
     return Candidate(
-        instance_id=instance.id, sop_instance_uid=uid, bundle=route.bundle, dataset=dataset, burned_in=burned_in
-    )
+        instance_id=instance.id, sop_instance_uid=uid, bundle=route.bundle, dataset=dataset, version=instance.version,
+        burned_in=burned_in,
+    )  # fmt: skip
 
 
 def removed(instance: Instance) -> NotAnalysed:

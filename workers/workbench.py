@@ -21,6 +21,7 @@ from triage.errors import PixelError
 from triage.logging import get_logger
 from triage.repositories import installation
 from triage.settings import Settings
+from workers.result_files import make_folders
 from workers.watchdog import Watchdog
 
 log = get_logger(__name__)
@@ -66,6 +67,7 @@ class Workbench:
     @classmethod
     def open(cls, settings: Settings, *, clock: Clock = utc_now) -> Workbench:
         """Connect and read the bundles. Networks are loaded at first use or by :meth:`warm_up`."""
+        make_folders(settings.results)
         database = Database(settings.database)
         with database.write() as session:
             device_uid = installation.device_uid(session, at=clock())

@@ -48,12 +48,17 @@ def write(dataset: Dataset, path: Path) -> tuple[str, int]:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
-    return hashlib.sha256(content).hexdigest(), len(content)
 
 
 def digest(path: Path) -> str:

@@ -47,6 +47,7 @@ def build_heat_map(
     revision: int,
     created_at: datetime,
     number: int,
+    version: int = 1,
     transfer_syntax_uid: str = ExplicitVRLittleEndian,
 ) -> Dataset:
     """Wrap a composed picture as an instance of the source's study. The same arguments give the same bytes.
@@ -59,6 +60,8 @@ def build_heat_map(
         From :func:`~dicom_node.results.picture.compose_heat_map`; nothing in it may identify the patient.
     number : int
         Instance Number, from 1.
+    version : int
+        Of the analysed image: 2 for its first corrected header.
     transfer_syntax_uid : str
         Explicit VR Little Endian, which everything reads, or JPEG Baseline: a tenth of the size for 4 ms more.
 
@@ -79,7 +82,7 @@ def build_heat_map(
         target, _ = Making(source=header, names=names, created_at=created_at).dataset(
             ResultKind.HEAT_MAP,
             sop_class_uid=SecondaryCaptureImageStorage,
-            sop_instance_uid=names.instance(ResultKind.HEAT_MAP, image.sop_instance_uid),
+            sop_instance_uid=names.heat_map(image.sop_instance_uid, version),
             modality="OT",
             series_number=SERIES_NUMBER,
             series_description=plain(f"{LABEL} heat map {algorithm.name}", 64),

@@ -41,6 +41,15 @@ class ResultNames:
         """SOP Instance UID of one object; ``sources`` are the SOP Instance UIDs of the images it is about."""
         return derive_uid(*self._algorithm_run, kind, str(self.revision), *sources)
 
+    def heat_map(self, sop_instance_uid: str, version: int = 1) -> str:
+        """SOP Instance UID of the picture of one image in one of its versions.
+
+        An image whose header is corrected while its study is still being read is scored twice in one revision: two
+        pictures, and never two contents under one UID.
+        """
+        versions = () if version == 1 else (str(version),)
+        return self.instance(ResultKind.HEAT_MAP, sop_instance_uid, *versions)
+
     def tracking(self, sop_instance_uid: str, finding_key: str) -> str:
         """Tracking UID (112040, DCM) of a finding on an image: the same in every revision and version."""
         return derive_uid(

@@ -171,10 +171,11 @@ def record_objects(
 
 
 def load_images(session: Session, analysis_id: int) -> tuple[tuple[ImageResult, ...], tuple[NotAnalysed, ...]]:
-    """The recorded images of an analysis as plain data, in order of arrival."""
+    """The recorded images of an analysis as plain data, in order of arrival; of each the version that counts."""
     query = (
         sa.select(tables.AnalysisImage)
-        .where(tables.AnalysisImage.analysis_id == analysis_id)
+        .join(tables.AnalysisImage.instance)
+        .where(tables.AnalysisImage.analysis_id == analysis_id, tables.Instance.is_current)
         .order_by(tables.AnalysisImage.instance_id)
         .options(selectinload(tables.AnalysisImage.findings), selectinload(tables.AnalysisImage.instance))
     )

@@ -312,3 +312,24 @@ def test_a_run_that_dies_between_score_and_pictures_still_gets_its_heat_map(
     (image,) = analysis.images
     assert image.preview_path
     assert analysis.status is AnalysisStatus.SUCCEEDED
+
+
+def test_a_header_corrected_while_its_study_is_open_gives_one_result_of_the_corrected_image(
+    node: Node, phantom: Draw
+) -> None:
+    """Both versions are scored in one revision: their pictures have two names, and only the current one goes out."""
+    dataset = phantom(1, {"pneumothorax"})
+    association = node.receive(dataset, close=False)
+    analyse_due(node.bench)
+    corrected = copy.deepcopy(dataset)
+    corrected.SeriesDescription = "corrected"
+    node.receive(corrected)
+    node.close(association)
+    analyse_due(node.bench)
+    (analysis,) = node.study(dataset).analyses
+    assert (analysis.status, analysis.reason) == (AnalysisStatus.SUCCEEDED, "")
+    first, second = [result for result in analysis.result_objects if result.kind == "SC"]
+    assert first.sop_instance_uid != second.sop_instance_uid
+    assert not first.deliveries
+    assert len(second.deliveries) == 2
+    assert [result.kind for result in analysis.result_objects].count("SR") == 1
