@@ -16,7 +16,7 @@ from worklist.api import admin, deliveries, reading_list, room, studies
 from worklist.context import Clock, Context
 from worklist.guard import Guard
 from worklist.live import Feed
-from worklist.page import routes
+from worklist.page import node_routes, routes
 from worklist.page.rendering import STATIC, environment
 from worklist.schemas import Problem
 from worklist.signin import Tokens
@@ -63,6 +63,7 @@ def create_app(
     app.include_router(api)
     app.include_router(health.router)
     app.include_router(routes.router)
+    app.include_router(node_routes.router)
     app.include_router(routes.sign_in_routes(tokens))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

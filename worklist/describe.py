@@ -126,6 +126,7 @@ def _instance(study: Study, instance: Instance) -> InstanceOut:
         not_analysed=reason,
         preview_url=url if any(image.preview_path for image in images) else None,
         overlay_url=f"{url}?overlay=true" if any(image.overlay_path for image in images) else None,
+        removed_at=instance.removed_at,
         findings=_by_weight(_finding(finding) for image in scored for finding in image.findings),
     )
 

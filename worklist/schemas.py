@@ -116,6 +116,8 @@ class InstanceOut(_Answer):
     """"not analysed: ..." with the reason; null when it is analysed or its turn has not come."""
     preview_url: str | None
     overlay_url: str | None
+    removed_at: datetime | None
+    """When retention removed its file and pictures; null while they are here."""
     findings: list[FindingOut]
 
 

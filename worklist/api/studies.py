@@ -106,6 +106,9 @@ def preview(
 def _why_no_picture(images: Sequence[AnalysisImage], *, overlay: bool) -> str:
     if not images:
         return "No analysis has looked at this image yet."
+    removed = images[0].instance.removed_at
+    if removed is not None:
+        return f"Images removed by retention on {removed:%Y-%m-%d}; findings and reports stay."
     reason = describe.not_analysed_reason(images[0].instance, images)
     if reason is not None:
         return f"No picture: {reason}."

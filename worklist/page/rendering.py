@@ -40,6 +40,7 @@ def environment() -> Environment:
         "why": why,
         "flag": lambda flag: FLAGS.get(flag, flag.replace("_", " ")),
         "date": dicom_date,
+        "size": size,
     }
     return templates
 
@@ -83,6 +84,16 @@ def duration(span: timedelta) -> str:
     if days == 0:
         return f"{hours} h {minutes % 60:02d} min"
     return f"{days} d {hours % 24} h"
+
+
+def size(count: int) -> str:
+    """Bytes in words: "12 kB", "3.4 MB", "72 GB"."""
+    amount, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{amount:.1f} {unit}" if amount < 10 and unit != "B" else f"{amount:.0f} {unit}"
 
 
 def instant(moment: datetime) -> str:
