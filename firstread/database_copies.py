@@ -107,7 +107,7 @@ def _run(program: str, *arguments: str, url: sa.URL) -> None:
     }
     name = f"--dbname={url.database}"
     command = [path, *(name if argument == "--dbname=" else argument for argument in arguments)]
-    environment = {**os.environ, **{key: value for key, value in where.items() if value is not None}}
+    environment = {"PATH": os.defpath, **{key: value for key, value in where.items() if value is not None}}
     try:
         done = subprocess.run(  # a fixed program, arguments of ours, no shell
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LONGEST, check=False
