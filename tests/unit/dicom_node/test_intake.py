@@ -27,7 +27,7 @@ def store(intake: Intake, body: bytes, *, sop_class: str = CR, uid: str = "1.2.3
     )
 
 
-@pytest.mark.parametrize("outcome", list(IntakeOutcome))
+@pytest.mark.parametrize("outcome", [o for o in IntakeOutcome if o is not IntakeOutcome.MISPLACED])
 def test_the_row_is_asked_for_when_the_file_is_in_place(archive, outcome):
     seen = []
 
@@ -39,6 +39,18 @@ def test_the_row_is_asked_for_when_the_file_is_in_place(archive, outcome):
 
     assert store(Intake(archive, record), encoded(radiograph())) is outcome
     assert seen == [("1.2.3.4", True, ARRIVAL)]
+
+
+def test_what_belongs_to_another_study_goes_from_the_store_into_quarantine(archive):
+    kept = []
+    intake = Intake(archive, lambda *_: IntakeOutcome.MISPLACED, on_quarantined=kept.append)
+    for _ in range(2):  # sent again: kept once
+        with pytest.raises(IdentityMismatchError, match="another study"):
+            store(intake, encoded(radiograph()))
+    assert files_below(archive.store) == []
+    assert {path.suffix for path in files_below(archive.quarantined)} == {".dcm", ".json"}
+    assert [(archive.root / item.relative_path).stat().st_size for item in kept] == [item.size for item in kept]
+    assert {item.dicom_status for item in kept} == {0xA900}
 
 
 def test_pixels_have_their_own_digest(archive):
