@@ -16,8 +16,8 @@ from triage.tables import Association
 from workers.pulse import died_here
 from workers.workbench import Workbench
 
-ABANDONED_AFTER = timedelta(hours=1)
-"""Age of a partly received file that no association can still be writing."""
+ABANDONED_AFTER = timedelta(minutes=5)
+"""Since the last byte of a partly received file: no association is silent for so long."""
 
 log = get_logger(__name__)
 
