@@ -158,7 +158,7 @@ def run(
     Parameters
     ----------
     streams : int
-        Modalities that send at the same time, two studies a second together.
+        Modalities that send at the same time, about one study a second together.
     """
     tally = Tally(seed=seed, scaled=scaled, wanted=kills)
     begin = time.monotonic()
@@ -166,7 +166,7 @@ def run(
         folder, scaled=scaled, seed=seed, destinations=2, fork_server=fork_server, FIRSTREAD_ANALYSIS_ATTEMPTS=ATTEMPTS
     ) as here:
         lock = threading.Lock()
-        sources = [Stream(here.sender(calling=f"MOD{n}"), here.exams.any, streams / 2.0, lock) for n in range(streams)]
+        sources = [Stream(here.sender(calling=f"MOD{n}"), here.exams.any, streams / 1.2, lock) for n in range(streams)]
         people = _People(here)
         for thread in (*sources, people):
             thread.start()

@@ -215,7 +215,8 @@ def product(
     database.migrate()
     here = Product(settings.data, environment, fork_server, settings, database)
     try:
-        here.start(*parts)
+        if parts:
+            here.start(*parts)
         if ready:
             here.await_ready(*parts)
         yield here
