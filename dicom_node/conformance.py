@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pydicom.uid import UID
 
-from dicom_node import contexts, elements, store_scp, tls
+from dicom_node import commitment, contexts, elements, store_scp, tls
 from dicom_node.admission import Rejection
+from dicom_node.conversation import MAXIMUM_ANSWER
 from dicom_node.listener import ListenerConfig
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.requestor import LARGEST_PDU, Timeouts
@@ -99,14 +100,40 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
             ),
             f"\nTime limits: {Timeouts().connect:g} s to connect, {Timeouts().association:g} s for the association, "
             f"{Timeouts().response:g} s for a response.\n",
+            _PROOF,
+            _table(
+                ("SOP class", "UID", "roles", "use"),
+                (
+                    (
+                        _name(contexts.STORAGE_COMMITMENT),
+                        contexts.STORAGE_COMMITMENT,
+                        "SCU",
+                        "N-ACTION, N-EVENT-REPORT",
+                    ),
+                    (_name(contexts.STUDY_ROOT_FIND), contexts.STUDY_ROOT_FIND, "SCU", "C-FIND at IMAGE level"),
+                ),
+            ),
+            "\n### Statuses of N-EVENT-REPORT\n",
+            _table(
+                ("status", "when"),
+                (
+                    ("0x0000", "recorded; also for a report that came before"),
+                    (f"{commitment.INVALID_ARGUMENT_VALUE:#06x}", "unknown Transaction UID, or not readable"),
+                    (f"{commitment.NO_SUCH_EVENT_TYPE:#06x}", "Event Type ID other than 1 and 2"),
+                    (f"{commitment.RESOURCE_LIMITATION:#06x}", f"data set over {MAXIMUM_ANSWER} bytes"),
+                    (f"{store_scp.PROCESSING_FAILURE:#06x}", "cannot be recorded now; report again"),
+                    (f"{commitment.UNRECOGNIZED_OPERATION:#06x}", "N-ACTION: this node is no provider"),
+                ),
+            ),
+            "",
             _SECURITY,
             _CHARACTER_SETS,
         )
     )
 
 
-def _created(item: CreatedClass) -> tuple[str, str, str]:
-    return UID(item.sop_class_uid).name, item.sop_class_uid, item.purpose
+def _name(uid: str) -> str:
+    return UID(uid).name
 
 
 def _statuses() -> str:
@@ -132,8 +159,19 @@ each optionally from one address or network. The called AE title has to be ours.
 breaks decides:
 """
 
-_SENDING = """One association per batch and destination, kept open while there is something to send. No extended
+_SENDING = """One association per batch and destination, one at a time, kept open while there is something to send. The
+classes of *Proof of delivery* are proposed with it, to learn whether the destination serves them. No extended
 negotiation.
+"""
+
+_PROOF = """## Proof of delivery
+
+After C-STORE the destination is asked, on another association, whether it holds the objects: by Storage Commitment
+(PS3.4 annex J), or by C-FIND for each SOP Instance UID under its Study and Series Instance UID where it offers no
+commitment, refuses the request, or did not report in time (`commitment_hours`). Failed and unproven objects are sent
+again with the same UIDs. A report is heard on the association of the request for a moment, and afterwards on any
+association of an admitted peer that proposes Storage Commitment with SCP/SCU role selection (SCU 0, SCP 1), or without
+a selection.
 """
 
 _SECURITY = f"""## Security profiles

@@ -22,6 +22,7 @@ A destination in `firstread.toml` may be a table:
 [[destinations]]
 address = "PACS@10.0.0.5:104"
 heat_map = false   # marking an image is a regulatory question: send the report only
+commitment = "auto"  # proof of arrival: storage commitment, else C-FIND; "required" or "off"
 tls = true         # send over TLS, never without
 certificate = "DNS:pacs.hospital.example"   # what its certificate must say; without it: the host of the address
 ```

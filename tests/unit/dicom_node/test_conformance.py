@@ -37,6 +37,13 @@ def test_every_status_that_is_answered_is_listed():
     assert listed == {"0x0000", "0x0110", "0x0117", "0x0122", "0xA700", "0xA900", "0xC000"}
 
 
+def test_what_proves_a_delivery_is_listed():
+    listed = rows(statement(CONFIG), "## Proof of delivery")
+    assert [row[1] for row in listed] == [contexts.STORAGE_COMMITMENT, contexts.STUDY_ROOT_FIND]
+    statuses = {row[0] for row in rows(statement(CONFIG), "### Statuses of N-EVENT-REPORT")}
+    assert statuses == {"0x0000", "0x0110", "0x0113", "0x0115", "0x0211", "0x0213"}
+
+
 @pytest.mark.parametrize("position", [0, 50, 100, 169])
 def test_a_listed_class_is_accepted_on_the_wire(node: RecordingNode, position):
     sop_class = rows(statement(CONFIG), "## Services accepted (provider)")[position][1]
