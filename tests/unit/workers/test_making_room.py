@@ -15,10 +15,11 @@ from pydicom.uid import generate_uid
 
 from triage import tables
 from triage.crash_points import CrashPoint
-from triage.errors import StateError
+from triage.errors import StateError, StorageFullError
 from triage.findings import NotAnalysedReason
 from triage.repositories import analyses
 from triage.repositories import retention as rows
+from triage.repositories.intake import IntakeRules, record_instance
 from triage.repositories.worklist import mark_read
 from triage.retention import Mode, RetentionPolicy, may_go
 from triage.room import Room
@@ -303,3 +304,71 @@ def _random_study(session, rng, number, now):
                     proof=rng.choice([Proof.READ_BACK, Proof.COMMITTED, Proof.ANSWERED, None]),
                 )
             )
+
+
+def test_the_same_bytes_again_are_stored_again_without_new_work(node, disk, finished):
+    dataset = finished(0)
+    make_room(node.bench, disk.shortage)
+    node.clock.pass_by(days=1)
+    node.receive(dataset)
+    study = node.study(dataset)
+    assert (study.instances[0].removed_at, len(study.instances), len(study.analyses)) == (None, 1, 1)
+    assert (node.bench.settings.archive / study.instances[0].relative_path).is_file()
+    assert study.last_received_at == node.clock(), "its time begins anew"
+    assert make_room(node.bench, disk.shortage) == 0
+    with node.bench.database.write() as session:
+        assert analyses.request(session, session.get(tables.Study, study.id), at=node.clock(), who="ann")
+
+
+def test_bytes_that_come_while_they_are_removed_are_not_lost(node, disk, finished):
+    """The row says removed, the file is still there, the sender sends again: the file must outlive the unlinking."""
+    dataset = finished(0)
+
+    def send_again(reached: CrashPoint) -> None:
+        if reached is CrashPoint.GIVEN_UP:
+            node.receive(dataset)
+
+    node.bench.reached = send_again
+    assert make_room(node.bench, disk.shortage) == 1
+    instance = node.study(dataset).instances[0]
+    assert instance.removed_at is None
+    assert (node.bench.settings.archive / instance.relative_path).is_file()
+
+
+def test_a_file_that_went_before_its_row_is_refused_and_sent_again(node, disk, finished, monkeypatch):
+    """Between the file's arrival and its row the old one is unlinked, and the new one with it: no Success for that."""
+    dataset = finished(0)
+    make_room(node.bench, disk.shortage)
+    rules = replace(node_rules(node), is_here=lambda path: (node.bench.settings.archive / path).is_file())
+    record = node.intake._record
+
+    def unlink_first(header, stored, arrival):
+        (node.bench.archive.root / stored.relative_path).unlink()
+        with node.bench.database.write() as session:
+            return record_instance(session, header, stored, arrival, rules)
+
+    monkeypatch.setattr(node.intake, "_record", unlink_first)
+    with pytest.raises(StorageFullError, match="while it came again"):
+        node.receive(dataset)
+    assert node.study(dataset).instances[0].removed_at is not None
+    monkeypatch.setattr(node.intake, "_record", record)
+    node.receive(dataset)
+    assert node.study(dataset).instances[0].removed_at is None
+
+
+def node_rules(node) -> IntakeRules:
+    settings = node.bench.settings
+    return IntakeRules(
+        listener="listen@test:1", completion=settings.completion, targets=settings.targets,
+        pixel_digest=node.bench.archive.pixel_digest,
+    )  # fmt: skip
+
+
+def test_another_header_around_removed_pixels_is_a_new_version(node, disk, finished):
+    dataset = finished(0)
+    make_room(node.bench, disk.shortage)
+    dataset.PatientName = "CORRECTED^NAME"
+    node.receive(dataset)
+    first, second = node.study(dataset).instances
+    assert (first.removed_at is not None, first.is_current) == (True, False)
+    assert (second.removed_at, second.is_current, second.version) == (None, True, 2)
