@@ -111,8 +111,10 @@ def decode_into(frame: Frame, out: Words) -> None:
     """
     if frame.syntax == RLE:
         data: Any = frame.data
-        plain = imagecodecs.dicomrle_decode(data, frame.dtype)
-        out.reshape(-1)[:] = np.frombuffer(plain, dtype=frame.dtype, count=out.size)
+        plain: Any = out.reshape(-1).view(np.uint8)
+        written = imagecodecs.dicomrle_decode(data, frame.dtype, out=plain)
+        if len(written) != frame.size:
+            raise ValueError("the segments hold another number of pixels than the attributes state")
         return
     decoder = _DECODERS[frame.syntax]
     if frame.fits:
