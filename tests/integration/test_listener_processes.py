@@ -230,7 +230,9 @@ def test_settings_that_are_wrong_for_one_end_all() -> None:
 
 
 def test_one_that_does_not_end_is_killed() -> None:
-    process = script("def work(ending, again):\n    os.write(1, b'up %d\\n' % os.getpid())\n    threading.Event().wait()")
+    process = script(
+        "def work(ending, again):\n    os.write(1, b'up %d\\n' % os.getpid())\n    threading.Event().wait()"
+    )
     assert process.stdout is not None
     up = [int(process.stdout.readline().removeprefix("up ")) for _ in range(2)]
     process.terminate()

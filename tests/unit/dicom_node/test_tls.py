@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import socket
 import ssl
+import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +17,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from network_samples import CR, EXPLICIT, RawPeer, RecordingNode, encoded, files_below, part10_file, radiograph
+from network_samples import RecordingNode
 from peers.certificates import DAY, Authority, Identity
 from peers.processes import eventually
+from peers.raw_peer import CR, EXPLICIT, RawPeer, encoded, part10_file, pdata, radiograph
 from structlog.testing import capture_logs
 
 from dicom_node import dimse
@@ -30,7 +33,7 @@ from dicom_node.tls import TlsFiles, acceptor_context, expiring, requestor_tls
 from triage.errors import SettingsError
 from triage.identifiers import PeerAddress
 
-ACCEPT = 2
+ACCEPT, RELEASE_REQUEST, RELEASE_RESPONSE = 2, 5, 6
 
 
 def now() -> datetime:
@@ -76,8 +79,11 @@ def at(port: int) -> PeerAddress:
     return PeerAddress("NODE", "127.0.0.1", port)
 
 
-def client(identity: Identity | None, trusted: Authority, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(trusted.file))
+def client(
+    identity: Identity | None, trusted: Authority | TlsFiles, version: ssl.TLSVersion | None = None
+) -> ssl.SSLContext:
+    authority = trusted.trusted if isinstance(trusted, TlsFiles) else trusted.file
+    context = ssl.create_default_context(cafile=str(authority))
     if identity is not None:
         context.load_cert_chain(identity.certificate, identity.key)
     if version is not None:
@@ -353,6 +359,38 @@ def test_a_silent_client_does_not_hold_the_end(archive: Archive, own: TlsFiles) 
         assert silent.is_closed()
 
 
+def test_an_idle_association_is_released_at_the_end(archive: Archive, own: TlsFiles, ct1: TlsFiles) -> None:
+    node = RecordingNode(archive, config(own))
+    node.listener.start()
+    context = client(Identity(ct1.certificate, ct1.key, ""), ct1)
+    with TlsPeer(node.listener.tls_port, context) as peer:
+        assert peer.associate()[0] == ACCEPT
+        ending = threading.Thread(target=node.listener.stop)
+        begin = time.monotonic()
+        ending.start()
+        assert peer.receive()[0] == RELEASE_REQUEST
+        assert time.monotonic() - begin < 2
+        peer.send(struct.pack(">BxLxxxx", RELEASE_RESPONSE, 4))
+        ending.join(10)
+        assert not ending.is_alive()
+
+
+def test_what_came_in_one_record_is_not_waited_for(node: RecordingNode, ct1: TlsFiles) -> None:
+    """Decrypted data lie in TLS, not in the socket: nothing there becomes readable any more."""
+    context = client(Identity(ct1.certificate, ct1.key, ""), ct1)
+    with TlsPeer(node.listener.tls_port, context) as peer:
+        request = encode_request("CT1", "NODE", [ProposedContext(1, CR, (EXPLICIT,))], 0)
+        data = encoded(radiograph())
+        command = dimse.store_request(1, CR, "1.2.3.4")
+        begin = time.monotonic()
+        peer.send(request + pdata(1, 3, command) + pdata(1, 2, data) + struct.pack(">BxLxxxx", RELEASE_REQUEST, 4))
+        assert peer.receive()[0] == ACCEPT
+        assert peer.response().status == 0
+        assert peer.receive()[0] == RELEASE_RESPONSE
+        assert time.monotonic() - begin < 5
+        assert peer.is_closed()
+
+
 def test_two_hundred_silent_clients_lock_nobody_out(
     archive: Archive, own: TlsFiles, ct1: TlsFiles, nothing_left_open: None
 ) -> None:
@@ -377,7 +415,7 @@ def test_the_requestor_refuses_who_is_not_who_it_should_be(
     (outcome,) = send(at(port), [radiograph_file], calling_ae_title="CT1", tls=stranger)
     assert (outcome.stored, outcome.retryable, outcome.needs_attention) == (False, True, True)
     assert "certificate not accepted: self-signed certificate in certificate chain" in outcome.error
-    assert files_below(node.archive.root) == []
+    assert node.recorded == []
 
 
 def test_the_requestor_checks_the_name_it_connects_to(archive: Archive, authority: Authority, ct1: TlsFiles) -> None:
