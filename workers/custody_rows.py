@@ -213,7 +213,7 @@ def gaps(trail: Trail) -> Iterator[str]:
             yield f"that an analysis is {status}"
     if told["result_sent"] < trail.deliveries[DeliveryStatus.SENT] + trail.deliveries[DeliveryStatus.COMMITTED]:
         yield "that a result was sent"
-    if told["delivery_dead"] < trail.deliveries[DeliveryStatus.DEAD]:
+    if told["delivery_dead"] + told["delivery_held"] < trail.deliveries[DeliveryStatus.DEAD]:
         yield "that a delivery was given up"
     if study.reading_status is ReadingStatus.READ and not told["case_read"]:
         yield "that the case was read"
