@@ -11,9 +11,12 @@ from dicom_node import commitment, contexts, elements, store_scp, tls
 from dicom_node.admission import Rejection
 from dicom_node.conversation import MAXIMUM_ANSWER
 from dicom_node.listener import ListenerConfig
+from dicom_node.negotiation import MAXIMUM_CONTEXTS
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.proposal import MAXIMUM_ITEMS
 from dicom_node.requestor import LARGEST_PDU, Timeouts
 from dicom_node.scu import StatusClass, classify
+from dicom_node.upper_layer import MINIMUM_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,7 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
                 ("rejection", "result", "source", "reason"),
                 ((r.name.replace("_", " ").lower().replace(" ae ", " AE "), *map(str, r.value)) for r in Rejection),
             ),
-            f"\nTime limits: {config.artim_seconds:g} s for the association request (ARTIM), {config.idle_seconds:g} s "
-            f"without a message, {config.stall_seconds:g} s of silence inside a message. Beyond them the association "
-            "is aborted.\n",
+            _limits(config),
             "## Services accepted (provider)\n",
             "Verification (1.2.840.10008.1.1) and Storage of every SOP class below. Storage SOP classes that are not "
             "in this table are accepted too when they are private or lie below 1.2.840.10008.5.1.4.1.1: a refused "
@@ -129,6 +130,19 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
             _SECURITY,
             _CHARACTER_SETS,
         )
+    )
+
+
+def _limits(config: ListenerConfig) -> str:
+    limits = config.association_limits
+    return (
+        f"\nTime limits: {config.artim_seconds:g} s for the association request (ARTIM), {config.idle_seconds:g} s "
+        f"without a message, {config.stall_seconds:g} s of silence inside a message, which as a whole has to come with "
+        f"at least {MINIMUM_RATE // 1024} KiB/s. Beyond them the association is aborted. Between two messages this node "
+        f"asks for release when the association is older than {limits.seconds / 3600:g} h, has carried more than "
+        f"{limits.received_bytes // 1024**3} GiB, or has stored nothing for {limits.seconds_without_store / 60:g} min. "
+        f"A request may have {MAXIMUM_CONTEXTS} presentation contexts, and {MAXIMUM_ITEMS} sub-items in any of its "
+        "items.\n"
     )
 
 
