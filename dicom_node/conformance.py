@@ -138,8 +138,8 @@ def _limits(config: ListenerConfig) -> str:
     return (
         f"\nTime limits: {config.artim_seconds:g} s for the association request (ARTIM), {config.idle_seconds:g} s "
         f"without a message, {config.stall_seconds:g} s of silence inside a message, which as a whole has to come with "
-        f"at least {MINIMUM_RATE // 1024} KiB/s. Beyond them the association is aborted. Between two messages this node "
-        f"asks for release when the association is older than {limits.seconds / 3600:g} h, has carried more than "
+        f"at least {MINIMUM_RATE // 1024} KiB/s. Beyond them the association is aborted. Between two messages this "
+        f"node asks for release when the association is older than {limits.seconds / 3600:g} h, has carried more than "
         f"{limits.received_bytes // 1024**3} GiB, or has stored nothing for {limits.seconds_without_store / 60:g} min. "
         f"A request may have {MAXIMUM_CONTEXTS} presentation contexts, and {MAXIMUM_ITEMS} sub-items in any of its "
         "items.\n"
