@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,3 +18,6 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}: set FIRSTREAD_TEST_DATA")
     return folder
+
+
+settings.register_profile("deep")  # custody's histories by the hundred: make test ARGS=--hypothesis-profile=deep

@@ -19,7 +19,7 @@ from triage.states import AnalysisStatus, StudyStatus
 from triage.tables import Analysis, Delivery, Event, Instance, ResultObject, Study
 
 STUDY_OF: Final = {image.sop_uid: image.study_uid for image in IMAGES.values()}
-_INSTANCES: Final = sa.select(Instance.sop_instance_uid, Instance.sha256, Instance.relative_path, Instance.is_current)
+_INSTANCES: Final = sa.select(Instance.sop_instance_uid, Instance.digest, Instance.relative_path, Instance.is_current)
 _ANALYSES: Final = sa.select(Analysis.id, Analysis.study_id, Analysis.revision, Analysis.status, Analysis.attempts)
 _RESULTS: Final = sa.select(ResultObject.sop_instance_uid, ResultObject.sha256, ResultObject.relative_path)
 _EVENTS: Final = sa.select(Event.kind, Event.study_id, Event.detail)

@@ -314,6 +314,8 @@ class House:
                 self._dying(die_at, lambda: self._analyse(claims))
             except Killed:
                 self._count_bad_end(claims)
+            except Exception as error:
+                raise AssertionError(f"a worker broke down: {error}") from error
 
     def _analyse(self, claims: list[Claim]) -> None:
         from workers.analysis import analyse  # noqa: PLC0415 - as it is now, seeded errors included

@@ -153,15 +153,19 @@ class Custody(RuleBasedStateMachine):
                 self._leave_alone()
                 self._look_at_the_end()
         finally:
-            if hasattr(self, "house"):
-                self.house.close()
-            self.patch.undo()
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Take back all that was changed for this history."""
+        self.patch.undo()
+        if hasattr(self, "house"):
+            self.house.close()
 
     def _leave_alone(self) -> None:
         """Faults stop. Whoever is at work goes on, the bell rings, time passes."""
         house = self.house
         house.listener += 1  # senders have gone home
-        for _ in range(60):
+        for _ in range(30):
             house.sweep()
             house.ring()
             for _ in range(len(house.broker.messages)):
