@@ -19,7 +19,9 @@ from PIL import Image
 from worklist_rows import Seen, arrive, deliver, score
 
 from triage.database import Database
+from triage.outbox import Verdict
 from triage.repositories import heartbeats, outcomes
+from triage.repositories.deliveries import Attempt
 from triage.settings import Settings
 from worklist.app import create_app
 
@@ -213,6 +215,27 @@ def test_a_person_claims_sets_a_class_and_reads(page: Any, node: Node) -> None:
     page.wait_for_selector("text=ReadingStatus cannot go from UNREAD to UNREAD.")
 
 
+def test_what_was_given_up_is_sent_again_with_a_click(page: Any, node: Node) -> None:
+    uids = [node.case(name, 0.94, minutes_ago=9) for name in ("alpha", "beta")]
+    refused = Attempt(verdict=Verdict.REFUSED, dicom_status=0xA900, error="refused with status 0xa900")
+    for minutes in (8, 6, 4):
+        with node.database.write() as session:
+            deliver(session, at=datetime.now(UTC) - timedelta(minutes=minutes), attempt=refused)
+    _live(page, f"{node.url}/studies/{uids[0]}")
+    page.wait_for_selector("text=given up – refused with status 0xa900")
+    page.get_by_role("button", name="Send again").click()
+    page.wait_for_selector("text=SR to be sent to")
+    page.get_by_role("link", name="Deliveries").click()
+    page.wait_for_selector("[data-live-state=live]")
+    assert page.locator("text=1 given up").count() == 1
+    page.get_by_role("button", name="Send all again").click()
+    page.wait_for_selector("text=2 waiting")
+    assert page.get_by_role("button", name="Send again").count() == 0
+    with node.database.write() as session:
+        deliver(session, at=datetime.now(UTC))
+    page.wait_for_selector("text=2 taken, not proven")
+
+
 def test_search_and_theme(page: Any, node: Node) -> None:
     node.case("alpha", 0.1, minutes_ago=50)
     node.case("beta", 0.1, minutes_ago=20)
@@ -231,7 +254,7 @@ def test_nothing_is_wider_than_the_screen(page: Any, node: Node, width: int) -> 
     uid = node.case("alpha", 0.94, minutes_ago=200)
     node.case("a-very-long-name-without-any-space-in-it-at-all-indeed", 0.7, minutes_ago=1)
     page.set_viewport_size({"width": width, "height": 800})
-    for path in ("/", f"/studies/{uid}", "/docs", "/sign-in"):
+    for path in ("/", f"/studies/{uid}", "/deliveries", "/docs", "/sign-in"):
         page.goto(node.url + path)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, path
