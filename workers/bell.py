@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, Final
 
+from kombu.exceptions import KombuError
+
 from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
@@ -75,8 +77,14 @@ class Bell(threading.Thread):
                 log.warning("bell_without_database", advice=error.advice())
                 watch.close()
                 self._silenced.wait(1.0)
-            except OSError as error:  # the broker is away: the rows wait, the next look rings again
+            except (
+                OSError,
+                KombuError,
+            ) as error:  # the broker is away or full: the rows wait, the next look rings again
                 log.warning("bell_without_broker", error=type(error).__name__)
+                self._silenced.wait(1.0)
+            except Exception:  # the boundary: without a bell nothing that comes is ever looked at
+                log.error("bell_broke", exc_info=True)
                 self._silenced.wait(1.0)
         watch.close()
 
