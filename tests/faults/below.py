@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from peers.processes import program, run
+from peers.processes import eventually, program, run
 
 SOURCE = Path(__file__).with_name("shim.c")
 
@@ -79,13 +79,28 @@ class Ext4:
         Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
 
     def unmount(self) -> None:
-        run("umount", self.folder)
+        def gone() -> bool:
+            done = subprocess.run(["umount", self.folder], check=False, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr + holders(self.folder)
+            return True
+
+        eventually(gone, within=20, what="the disk is unmounted")
 
     def repair(self) -> None:
         """As an administrator does; nobody may have files open."""
         self.unmount()
         subprocess.run(["e2fsck", "-fy", self.image], check=False, capture_output=True)
         self.mount()
+
+
+def holders(folder: Path) -> str:
+    """Who has files open there, for a message."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if link.readlink().is_relative_to(folder):
+                found.append(f"{link.parts[2]}: {link.readlink()}")
+    return "; ".join(found)
 
 
 @contextmanager

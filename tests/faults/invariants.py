@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
+from peers import digests as encoded
 from peers.pacs import Pacs
 from sqlalchemy.orm import Session
 
@@ -131,12 +131,12 @@ def _custody(session: Session, product: Product, receipts: Receipts, verdict: Ve
     rows: dict[tuple[str, str], Instance] = {}
     current: Counter[str] = Counter()
     for instance in session.scalars(sa.select(Instance)):
-        rows[instance.sop_instance_uid, instance.sha256] = instance
+        rows[instance.sop_instance_uid, instance.digest] = instance
         current[instance.sop_instance_uid] += instance.is_current
         if instance.sop_instance_uid in damaged or instance.removed_at is not None:
             continue
         found = data_set_digest(product.settings.archive / instance.relative_path)
-        if found != instance.sha256:
+        if found != instance.digest:
             verdict.lost.append(f"I2: file of {instance.sop_instance_uid} is {found or 'missing'}")
     for uid, digests in receipts.acknowledged.items():
         for digest in digests:
@@ -214,9 +214,9 @@ def _results(session: Session, product: Product, archives: Mapping[str, Pacs], v
 
 
 def data_set_digest(path: Path) -> str:
-    """SHA-256 of what follows the File Meta Information; "" where there is no file."""
+    """Digest of what follows the File Meta Information; "" where there is no file."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         return ""
-    return hashlib.sha256(memoryview(raw)[144 + int.from_bytes(raw[140:144], "little") :]).hexdigest()
+    return encoded.data_set_digest(memoryview(raw)[144 + int.from_bytes(raw[140:144], "little") :])

@@ -43,7 +43,7 @@ class Receipts:
             if answer.status is not None:
                 self.seconds.append(answer.seconds)
             if answer.receipt:
-                self.acknowledged[answer.instance.sop_instance_uid].add(answer.instance.sha256)
+                self.acknowledged[answer.instance.sop_instance_uid].add(answer.instance.digest)
                 self.studies.add(study_uid)
 
     def latency(self, share: float) -> float:
