@@ -153,6 +153,11 @@ def conclude(
             dicom_status=attempt.dicom_status, error=attempt.error,
         )
     )  # fmt: skip
+    if delivery.proof is Proof.COMMITTED and attempt.verdict is not Verdict.DELIVERED:
+        # Its earlier sending was reported as held meanwhile: whatever became of this one, it is there.
+        delivery.status = advance(advance(delivery.status, DeliveryStatus.PENDING), DeliveryStatus.COMMITTED)
+        delivery.not_before, delivery.reason = None, ""
+        return delivery
     age = finished_at - delivery.created_at
     match next_step(attempt.verdict, in_a_row=in_a_row, age=age, give_up_after=give_up_after):
         case Next.DONE:
@@ -207,9 +212,9 @@ def resend(session: Session, delivery: Delivery, *, at: datetime, who: str, conf
     delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
     delivery.attempt_count, delivery.not_before, delivery.created_at = 0, None, at
     delivery.proof = delivery.proven_at = delivery.commitment = None
-    delivery.note = ""
     if held:
         _event(session, delivery, "delivery_identity_confirmed", at, who=who)
+    delivery.note = delivery.reason = ""
     _event(session, delivery, "delivery_resent", at, who=who)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from owing import Debtor, hearing, to
 from peers.difficult_pacs import DifficultPacs, Word, difficult_pacs
 from peers.processes import eventually
 
+from triage.outbox import Verdict
+from triage.repositories import deliveries
 from triage.states import CommitmentStatus, DeliveryStatus, Proof
 from workers import proving
 
@@ -161,6 +164,30 @@ def test_without_a_report_or_a_list_they_are_sent_again_and_a_late_report_counts
         assert pair.states() == {COMMITTED}
     node.clock.pass_by(hours=1)
     assert pair.deliver() == 0  # the late report made it needless
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.TRANSIENT, Verdict.REFUSED])
+def test_a_report_that_comes_while_it_is_sent_again_counts(node: Node, stack: ExitStack, verdict: Verdict) -> None:
+    pair = Pair(stack, node, word=Word.NEVER, lists=False)
+    pair.deliver()
+    pair.prove()
+    node.clock.pass_by(hours=25)
+    pair.prove()
+    node.clock.pass_by(hours=1)
+    with node.bench.database.write() as session:
+        batch = deliveries.claim_batch(session, pair.pacs.address, node.clock())
+    committed = tuple(d.result_object.sop_instance_uid for d in batch)
+    (request,) = pair.owing.commitments()
+    report = proving.Report(transaction_uid=request.transaction_uid, committed=committed)
+    proving.take_report(node.bench.database, node.bench.settings, report, pair.pacs.ae_title, node.clock())
+    assert pair.states() == {(DeliveryStatus.SENDING, Proof.COMMITTED)}
+    for delivery in batch:
+        with node.bench.database.write() as session:
+            deliveries.conclude(
+                session, delivery.id, delivery.token, deliveries.Attempt(verdict=verdict, error="x"),
+                started_at=node.clock(), finished_at=node.clock(), give_up_after=timedelta(hours=1), provable=True,
+            )  # fmt: skip
+    assert pair.states() == {COMMITTED}
 
 
 def test_what_is_never_proven_stays_sent(node: Node, stack: ExitStack) -> None:
