@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from dicom_node import header as headers
-from dicom_node.archive import Archive, IncomingFile
+from dicom_node.archive import Archive
 from dicom_node.elements import FrontExceededError
+from dicom_node.incoming import IncomingFile
 from triage.crash_points import CrashPoint
 from triage.errors import DicomError, FirstreadError, IdentifierError
 from triage.identifiers import dicom_uid
@@ -227,7 +228,7 @@ class Reception:
                     DATA_SET_DOES_NOT_MATCH if isinstance(error, IdentityMismatchError) else CANNOT_UNDERSTAND
                 ),
                 relative_path=kept,
-                sha256=self._file.sha256,
+                digest=self._file.digest,
                 size=self._file.size,
                 transfer_syntax_uid=self._file.transfer_syntax_uid,
                 arrival=arrival,

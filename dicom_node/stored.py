@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from dicom_node.archive import Archive
+from dicom_node.digests import PATTERN as DIGEST
 from dicom_node.header import read_header
 from dicom_node.part10 import read_head
 from triage.errors import DicomError, NotFoundError
 from triage.instances import Arrival, InstanceHeader, QuarantinedObject, StoredFile
 
 _FOLDER: Final = re.compile(r"[0-9a-f]{2}")
-_NAME: Final = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{64})\.dcm")
+_NAME: Final = re.compile(rf"([0-9a-f]{{64}})\.({DIGEST})\.dcm")
 _RESULT_NAME: Final = re.compile(r"[0-9a-f]{64}\.(dcm|image\.jpg|overlay\.jpg)(\.\d+\.part)?")
 _HEAD: Final = 64 * 1024
 
@@ -80,12 +81,12 @@ def written_at(archive: Archive, relative_path: str) -> datetime:
 def size(archive: Archive, relative_path: str) -> int | None:
     """Bytes of a file, None where there is none."""
     try:
-        return archive.path(relative_path).stat().st_size
-    except (NotFoundError, FileNotFoundError):
+        return (archive.root / relative_path).stat().st_size
+    except FileNotFoundError:
         return None
 
 
-def damage(archive: Archive, relative_path: str, sha256: str) -> str:
+def damage(archive: Archive, relative_path: str, digest: str) -> str:
     """Compare a file with its digest, from the disk and not from memory: "" when sound, else missing or altered.
 
     The file leaves the page cache before and after: a check of the cache proves nothing, and it must not push out
@@ -105,7 +106,7 @@ def damage(archive: Archive, relative_path: str, sha256: str) -> str:
         return MISSING
     except DicomError:
         return ALTERED
-    return "" if found == sha256 else ALTERED
+    return "" if found == digest else ALTERED
 
 
 def forget_pages(path: Path) -> None:
@@ -141,7 +142,7 @@ def read_back(archive: Archive, relative_path: str) -> StoredInstance:
         header=header,
         file=StoredFile(
             relative_path=Path(relative_path),
-            sha256=match[2],
+            digest=match[2],
             size=state.st_size,
             transfer_syntax_uid=head.transfer_syntax_uid,
         ),
@@ -168,7 +169,7 @@ def set_aside(archive: Archive, relative_path: str, reason: str, arrival: Arriva
     path = archive.path(relative_path)
     file = StoredFile(
         relative_path=Path(relative_path),
-        sha256=_digest_or_nothing(archive, relative_path),
+        digest=_digest_or_nothing(archive, relative_path),
         size=path.stat().st_size,
         transfer_syntax_uid="",
     )
@@ -176,7 +177,7 @@ def set_aside(archive: Archive, relative_path: str, reason: str, arrival: Arriva
         reason=reason,
         dicom_status=status,
         relative_path=archive.withdraw(file, reason),
-        sha256=file.sha256,
+        digest=file.digest,
         size=file.size,
         transfer_syntax_uid="",
         arrival=arrival,

@@ -73,7 +73,7 @@ def arrive(session: Session, name: str, *, at: datetime = NOON, count: int = 1, 
         )  # fmt: skip
         stored = StoredFile(
             relative_path=Path(digest),
-            sha256=digest,
+            digest=digest,
             size=1000,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
         )

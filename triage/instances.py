@@ -72,14 +72,14 @@ class StoredFile:
     ----------
     relative_path : Path
         Below the archive root; made of hashes only, never of text from the network.
-    sha256 : str
-        Hex digest of the data set as received, without preamble and file meta information.
+    digest : str
+        Of the data set as received, without preamble and file meta information: BLAKE3, or SHA-256 of an older file.
     size : int
         Bytes of the whole file.
     """
 
     relative_path: Path
-    sha256: str
+    digest: str
     size: int
     transfer_syntax_uid: str
 
@@ -115,7 +115,7 @@ class QuarantinedObject:
         What the sender is told (PS3.4 B.2.3).
     relative_path : Path
         Below the archive root. The same bytes from the same sender have the same path.
-    sha256 : str
+    digest : str
         Hex digest of the data set as received.
     size : int
         Bytes of the whole file.
@@ -126,7 +126,7 @@ class QuarantinedObject:
     reason: str
     dicom_status: int
     relative_path: Path
-    sha256: str
+    digest: str
     size: int
     transfer_syntax_uid: str
     arrival: Arrival

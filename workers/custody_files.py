@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,38 +34,29 @@ def instance_files(inspection: Inspection, subject: Subject | None) -> Iterator[
     Quick: it is there and has its size. A size that differs is no proof, because the file meta information may have
     been written anew by a resend: the digest decides.
     """
-    yield from (v for row, v in _instances(inspection, subject) if row.is_current)
+    yield from _instances(inspection, subject, current=True)
 
 
 def kept_versions(inspection: Inspection, subject: Subject | None) -> Iterator[Violation]:
     """I8, the files: versions that do not count (conflicts, replaced headers) are kept as they came."""
-    for row, violation in _instances(inspection, subject):
-        if not row.is_current:
-            yield Violation(
-                invariant=Invariant.I8,
-                kind=violation.kind,
-                what=f"of a version kept beside the one that counts: {violation.what}",
-                subject=violation.subject,
-                remedy=violation.remedy,
-                study_instance_uid=violation.study_instance_uid,
-                sop_instance_uid=violation.sop_instance_uid,
-                calling_ae_title=violation.calling_ae_title,
-                received_at=violation.received_at,
-            )
-
-
-def _instances(inspection: Inspection, subject: Subject | None) -> Iterator[tuple[FileRow, Violation]]:
-    archive = inspection.archive
-    for row in asked(inspection, Instance, subject, custody.instance_files):
-        violation = _compared(
-            inspection,
-            row,
-            Invariant.I1,
-            lambda row: stored.size(archive, row.relative_path),
-            lambda row: stored.damage(archive, row.relative_path, row.sha256),
+    for violation in _instances(inspection, subject, current=False):
+        yield replace(
+            violation, invariant=Invariant.I8, what=f"of a version kept beside the one that counts: {violation.what}"
         )
-        if violation:
-            yield row, violation
+
+
+def _instances(inspection: Inspection, subject: Subject | None, *, current: bool) -> Iterator[Violation]:
+    archive = inspection.archive
+
+    def size_of(row: FileRow) -> int | None:
+        return stored.size(archive, row.relative_path)
+
+    def damage_of(row: FileRow) -> str:
+        return stored.damage(archive, row.relative_path, row.digest)
+
+    for row in asked(inspection, Instance, subject, partial(custody.instance_files, current=current)):
+        if violation := _compared(inspection, row, Invariant.I1, size_of, damage_of):
+            yield violation
 
 
 def result_objects(inspection: Inspection, subject: Subject | None) -> Iterator[Violation]:
@@ -75,7 +68,7 @@ def result_objects(inspection: Inspection, subject: Subject | None) -> Iterator[
             row,
             Invariant.I4,
             lambda row: _size(root / row.relative_path),
-            lambda row: result_damage(root / row.relative_path, row.sha256),
+            lambda row: result_damage(root / row.relative_path, row.digest),
         )
         if violation:
             yield violation

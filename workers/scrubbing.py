@@ -71,7 +71,7 @@ def damage_before_reading(bench: Workbench, instance: Instance) -> str:
     if bench.clock() - checked < FRESH:
         damage = "" if stored.size(bench.archive, instance.relative_path) is not None else stored.MISSING
     else:
-        damage = stored.damage(bench.archive, instance.relative_path, instance.sha256)
+        damage = stored.damage(bench.archive, instance.relative_path, instance.digest)
     if damage != instance.damage:
         with bench.database.write() as session:
             rows.record_damage(session, Instance, instance.id, damage, at=bench.clock(), who="worker")
@@ -82,8 +82,8 @@ def _damage(bench: Workbench, table: rows.Kept, row: FileRow) -> str | None:
     """None when the disk does not say; the file then keeps its turn."""
     try:
         if table is Instance:
-            return stored.damage(bench.archive, row.relative_path, row.sha256)
-        return result_damage(bench.settings.results / row.relative_path, row.sha256)
+            return stored.damage(bench.archive, row.relative_path, row.digest)
+        return result_damage(bench.settings.results / row.relative_path, row.digest)
     except OSError as error:
         log.error("file_unreadable", path=row.relative_path, error=error.strerror)
         return None

@@ -274,7 +274,7 @@ class QuarantinedOut(_Answer):
     peer_address: str
     transfer_syntax_uid: str
     size: int
-    sha256: str
+    digest: str
     """Of the data set."""
     bytes_kept: bool
     dismissed_at: datetime | None

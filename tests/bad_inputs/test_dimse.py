@@ -220,7 +220,7 @@ def test_a_series_under_two_studies_is_refused(attacked: Attacked) -> None:
     assert attacked.instances(str(other.SOPInstanceUID)) == []
     assert attacked.node.http.get(f"/api/v1/studies/{other.StudyInstanceUID}").status_code == 404
     stored = list((attacked.node.data / "archive" / "store").rglob("*.dcm"))
-    digests = {row.sha256 for row in attacked.instances(str(dataset.SOPInstanceUID))}
+    digests = {row.digest for row in attacked.instances(str(dataset.SOPInstanceUID))}
     assert sum(path.name.split(".")[1] in digests for path in stored) == 1
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from dicom_node import archive, intake
+from dicom_node import incoming, intake
 from dicom_node.results import uids
 from triage.instances import IntakeOutcome
 from triage.outbox import Next
@@ -38,12 +38,12 @@ def rewrite(patch: pytest.MonkeyPatch, module: ModuleType, owner: Any, name: str
 
 def no_fsync(patch: pytest.MonkeyPatch) -> None:
     """The name of an instance is synced, its bytes are not."""
-    rewrite(patch, archive, archive.IncomingFile, "_flush", "os.fsync(self._descriptor)", "pass")
+    rewrite(patch, incoming, incoming.IncomingFile, "_flush", "os.fsync(self._descriptor)", "pass")
 
 
 def no_dirsync(patch: pytest.MonkeyPatch) -> None:
     """The bytes are synced, the name is not."""
-    patch.setattr(archive, "_sync_folder", lambda _folder: None)
+    patch.setattr(incoming, "sync_folder", lambda _folder: None)
 
 
 def ack_early(patch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def ack_early(patch: pytest.MonkeyPatch) -> None:
 
 def overwrite(patch: pytest.MonkeyPatch) -> None:
     """Files are named by SOP Instance UID alone: the last writer wins."""
-    rewrite(patch, archive, archive.IncomingFile, "commit", ".{digest}.dcm", ".dcm")
+    rewrite(patch, incoming, incoming.IncomingFile, "commit", ".{digest}.dcm", ".dcm")
 
 
 def late_ignored(patch: pytest.MonkeyPatch) -> None:

@@ -168,10 +168,10 @@ class House:
 
     def _hear(self, image: Image, status: int) -> int:
         if status == store_scp.SUCCESS:
-            self.acks.add((image.sop_uid, image.sha256))
+            self.acks.add((image.sop_uid, image.digest))
         else:
             assert status == 0xA900, hex(status)
-            self.kept.add((image.sop_uid, image.sha256))
+            self.kept.add((image.sop_uid, image.digest))
         return status
 
     def _receive_and_die(self, image: Image, sender: str, die_at: CrashPoint, answer: int) -> None:

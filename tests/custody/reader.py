@@ -98,7 +98,7 @@ class Reader:
     def report(self, bench: Workbench, claim: Claim, sources: ReportSources) -> BuiltObject:
         dataset = self._dataset(bench, claim, uids.ResultKind.REPORT)
         dataset.PatientID = sources.instances[0].patient_id
-        dataset.ImageComments = "\n".join(f"{i.sop_instance_uid} {i.sha256}" for i in sources.instances)
+        dataset.ImageComments = "\n".join(f"{i.sop_instance_uid} {i.digest}" for i in sources.instances)
         return self._store(bench, dataset, "SR", None)
 
     def _dataset(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
 from node_under_test import encoded
+from peers.digests import data_set_digest
 from pydicom.dataset import Dataset
 
 DX: Final = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -28,8 +28,8 @@ class Image:
     data: bytes
 
     @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.data).hexdigest()
+    def digest(self) -> str:
+        return data_set_digest(self.data)
 
 
 def image(name: str, content: str) -> Image:

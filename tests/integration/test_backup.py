@@ -85,7 +85,7 @@ def instance(uid: str, size: int) -> Instance:
 def rows(database: Path) -> dict[str, str]:
     """SOP Instance UID to digest."""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-        return dict(connection.execute("SELECT sop_instance_uid, sha256 FROM instances"))
+        return dict(connection.execute("SELECT sop_instance_uid, digest FROM instances"))
 
 
 def backup(env: dict[str, str], target: Path) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_a_backup_beside_senders_holds_everything_acknowledged_before_it(tmp_pat
     restored = json.loads(run(FIRSTREAD, "restore", kept, "--data", new, "--json", env=env))
     assert (restored["missing_count"], restored["upgrade"]) == (0, False)
     found = rows(new / "firstread.sqlite")
-    assert {a.instance.sop_instance_uid: a.instance.sha256 for a in before}.items() <= found.items()
+    assert {a.instance.sop_instance_uid: a.instance.digest for a in before}.items() <= found.items()
     assert found.keys() <= {a.instance.sop_instance_uid for a in senders.answers}
     run(FIRSTREAD, "fsck", "--deep", "--repair", "--data", new, env=env)
     run(FIRSTREAD, "fsck", "--deep", "--data", new, env=env)

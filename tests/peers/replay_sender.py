@@ -5,7 +5,6 @@ It shares no code with the product, keeps every answer as a receipt, and never r
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import struct
 import threading
@@ -14,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
+
+from peers.digests import data_set_digest
 
 APPLICATION_CONTEXT: Final = b"1.2.840.10008.3.1.1.1"
 IMPLEMENTATION: Final = b"2.25.167190419820611300247"
@@ -32,7 +33,7 @@ class Instance:
 
     Attributes
     ----------
-    sha256 : str
+    digest : str
         Of the data set, as the product's row has it.
     """
 
@@ -40,11 +41,11 @@ class Instance:
     sop_instance_uid: str
     transfer_syntax_uid: str
     data_set: bytes = field(repr=False)
-    sha256: str
+    digest: str
 
     @classmethod
     def made(cls, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, data_set: bytes) -> Self:
-        return cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, data_set, hashlib.sha256(data_set).hexdigest())
+        return cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, data_set, data_set_digest(data_set))
 
     @classmethod
     def read(cls, path: Path) -> Self:

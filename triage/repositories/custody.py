@@ -36,7 +36,7 @@ _OPEN: Final = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
 _LOOKED: Final = (AnalysisStatus.SUCCEEDED, AnalysisStatus.NOT_ANALYSED)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class FileRow:
     """A row that promises a file: an instance, or a result object (then without the last two)."""
 
@@ -44,10 +44,9 @@ class FileRow:
     study_instance_uid: str
     sop_instance_uid: str
     relative_path: str
-    sha256: str
+    digest: str
     size: int
     damage: str
-    is_current: bool = True
     calling_ae_title: str = ""
     received_at: datetime | None = None
 
@@ -58,53 +57,37 @@ def windows(session: Session, table: type[Instance | Study | Analysis | Delivery
     return range(0, highest, WINDOW)
 
 
-def instance_files(session: Session, after: int, until: int) -> list[FileRow]:
-    """Instances whose file must be there, all versions."""
+def instance_files(session: Session, after: int, until: int, *, current: bool | None = None) -> list[FileRow]:
+    """Instances whose file must be there: all versions, or those that count, or those that do not."""
+    columns: Any = (
+        Instance.id, Study.study_instance_uid, Instance.sop_instance_uid, Instance.relative_path, Instance.digest,
+        Instance.size, Instance.damage, Instance.calling_ae_title, Instance.received_at,
+    )  # fmt: skip
     query = (
-        sa.select(Instance)
+        sa.select(*columns)
         .join(Instance.study)
-        .options(contains_eager(Instance.study))
         .where(Instance.id > after, Instance.id <= until, Instance.removed_at.is_(None))
         .order_by(Instance.id)
     )
-    return [
-        FileRow(
-            id=row.id,
-            study_instance_uid=row.study.study_instance_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            relative_path=row.relative_path,
-            sha256=row.sha256,
-            size=row.size,
-            damage=row.damage,
-            is_current=row.is_current,
-            calling_ae_title=row.calling_ae_title,
-            received_at=row.received_at,
-        )
-        for row in session.scalars(query)
-    ]
+    if current is not None:
+        query = query.where(Instance.is_current if current else sa.not_(Instance.is_current))
+    return [FileRow(*row) for row in session.execute(query)]
 
 
 def result_files(session: Session, after: int, until: int) -> list[FileRow]:
     """Result objects whose file must be there."""
+    columns: Any = (
+        ResultObject.id, Study.study_instance_uid, ResultObject.sop_instance_uid, ResultObject.relative_path,
+        ResultObject.sha256, ResultObject.size, ResultObject.damage,
+    )  # fmt: skip
     query = (
-        sa.select(ResultObject, Study.study_instance_uid)
+        sa.select(*columns)
         .join(ResultObject.analysis)
         .join(Analysis.study)
         .where(ResultObject.id > after, ResultObject.id <= until, ResultObject.removed_at.is_(None))
         .order_by(ResultObject.id)
     )
-    return [
-        FileRow(
-            id=row.id,
-            study_instance_uid=study_instance_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            relative_path=row.relative_path,
-            sha256=row.sha256,
-            size=row.size,
-            damage=row.damage,
-        )
-        for row, study_instance_uid in session.execute(query)
-    ]
+    return [FileRow(*row) for row in session.execute(query)]
 
 
 def known_paths(session: Session) -> Iterator[str]:

@@ -242,7 +242,7 @@ class _Batch:
         versions = self._versions.get(header.sop_instance_uid, [])
         current = next((version for version in versions if version.is_current), None)
         outcome = self._compare(current, study, item)
-        again = next((version for version in reversed(versions) if version.sha256 == stored.sha256), None)
+        again = next((version for version in reversed(versions) if version.digest == stored.digest), None)
         if again is not None and outcome in (IntakeOutcome.DUPLICATE, IntakeOutcome.CONFLICT):
             self._event(study, "instance_resent", item)
             if again.removed_at is not None:
@@ -292,7 +292,7 @@ class _Batch:
     def _compare(self, known: Instance | None, study: Study, item: Received) -> IntakeOutcome:
         if known is None:
             return IntakeOutcome.STORED
-        if known.sha256 == item.stored.sha256:
+        if known.digest == item.stored.digest:
             return IntakeOutcome.DUPLICATE
         same_place = (known.study_id, known.series_instance_uid, known.sop_class_uid) == (
             study.id, item.header.series_instance_uid, item.header.sop_class_uid,
@@ -315,7 +315,7 @@ class _Batch:
             "is_current": outcome is not IntakeOutcome.CONFLICT,
             "transfer_syntax_uid": stored.transfer_syntax_uid,
             "relative_path": stored.relative_path.as_posix(),
-            "sha256": stored.sha256,
+            "digest": stored.digest,
             "size": stored.size,
             "calling_ae_title": arrival.calling_ae_title,
             "received_at": arrival.received_at,

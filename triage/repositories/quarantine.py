@@ -20,7 +20,7 @@ def record(session: Session, kept: QuarantinedObject) -> Quarantined:
     path = kept.relative_path.as_posix()
     insert_or_ignore(
         session, Quarantined, at=kept.arrival.received_at, reason=kept.reason, dicom_status=kept.dicom_status,
-        relative_path=path, sha256=kept.sha256, size=kept.size, transfer_syntax_uid=kept.transfer_syntax_uid,
+        relative_path=path, digest=kept.digest, size=kept.size, transfer_syntax_uid=kept.transfer_syntax_uid,
         calling_ae_title=kept.arrival.calling_ae_title, peer_address=kept.arrival.peer_address,
         association_uid=kept.arrival.association_uid,
     )  # fmt: skip

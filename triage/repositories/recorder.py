@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from triage.columns import UtcDateTime
 from triage.completion import RADIOGRAPHY, StudyFacts, judge
+from triage.errors import DatabaseUnavailableError
 from triage.identifiers import DERIVED_ROOT, OWN_MANUFACTURER, names_nobody
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received
 from triage.priority import Claims, place
@@ -174,10 +175,17 @@ class Recorder:
     # --- what is written
 
     def _create(self, connection: sa.Connection, fresh: dict[str, list[Received]]) -> dict[str, int]:
-        """Rows of new studies with their first analysis; UIDs that another listener created first are left out."""
+        """Rows of new studies with their first analysis.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            Another listener began one of them at the same moment. The transaction has to begin anew, because the rows
+            that it did insert count their instances already; it will find all of them there.
+        """
         rows = [self._new_study(uid, items) for uid, items in sorted(fresh.items())]
         if insert_or_ignore_all(connection, Study, rows) != len(rows):
-            return {}  # somebody was quicker: all of them go the long way, which looks again
+            raise DatabaseUnavailableError("Another listener began the same study at this moment.")
         ids = _pairs(connection, _SELECT_STUDY_IDS, {"uids": sorted(fresh)})
         connection.execute(
             _INSERT_ANALYSES,
@@ -247,7 +255,7 @@ class Recorder:
                     "association_id": associations[arrival.association_uid],
                     "transfer_syntax_uid": stored.transfer_syntax_uid,
                     "relative_path": stored.relative_path.as_posix(),
-                    "sha256": stored.sha256,
+                    "digest": stored.digest,
                     "size": stored.size,
                     "calling_ae_title": arrival.calling_ae_title,
                     "received_at": arrival.received_at,

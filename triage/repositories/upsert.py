@@ -16,6 +16,7 @@ def insert_or_ignore_all(connection: sa.Connection, table: type[Base], rows: Seq
     """Insert rows but those another transaction was first with; returns how many were inserted."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(cast(sa.Table, table.__table__)).on_conflict_do_nothing()
+    statement = statement.execution_options(preserve_rowcount=True)  # psycopg else says -1
     return connection.execute(statement, rows).rowcount
 
 

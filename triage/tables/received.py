@@ -143,7 +143,7 @@ class Instance(Base):
     manufacturer: Mapped[str] = mapped_column(default="")
     patient_id: Mapped[str] = mapped_column(default="")
     relative_path: Mapped[str]
-    sha256: Mapped[str]
+    digest: Mapped[str]
     size: Mapped[int]
     calling_ae_title: Mapped[str] = mapped_column(default="")
     received_at: Mapped[datetime]
@@ -178,7 +178,7 @@ class Quarantined(Base):
     dicom_status: Mapped[int]
     """What the sender was told."""
     relative_path: Mapped[str] = mapped_column(unique=True)
-    sha256: Mapped[str]
+    digest: Mapped[str]
     size: Mapped[int]
     transfer_syntax_uid: Mapped[str] = mapped_column(default="")
     calling_ae_title: Mapped[str] = mapped_column(default="")

@@ -76,7 +76,7 @@ def _entry(here: Context, row: Quarantined) -> QuarantinedOut:
         peer_address=row.peer_address,
         transfer_syntax_uid=row.transfer_syntax_uid,
         size=row.size,
-        sha256=row.sha256,
+        digest=row.digest,
         bytes_kept=_bytes_of(here, row) is not None,
         dismissed_at=row.dismissed_at,
         dismissed_by=row.dismissed_by,

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, datetime
 
 import pytest
 from network_samples import CR, CT, EXPLICIT, encoded, files_below, radiograph
+from peers.digests import data_set_digest
 
 from dicom_node.intake import IdentityMismatchError, Intake
 from triage.errors import DatabaseUnavailableError, DicomError, StorageFullError
@@ -64,10 +64,10 @@ def test_pixels_have_their_own_digest(archive):
     for dataset in (radiograph(), radiograph(PatientName="Corrected^Name"), radiograph(PixelData=bytes(512))):
         store(intake, encoded(dataset))
     first, renamed, changed = seen
-    assert len({stored.sha256 for stored in seen}) == 3
+    assert len({stored.digest for stored in seen}) == 3
     pixels = [archive.pixel_digest(stored.relative_path) for stored in (first, renamed, changed)]
-    assert pixels[0] == pixels[1] == hashlib.sha256(radiograph().PixelData).hexdigest()
-    assert pixels[2] == hashlib.sha256(bytes(512)).hexdigest()
+    assert pixels[0] == pixels[1] == data_set_digest(radiograph().PixelData)
+    assert pixels[2] == data_set_digest(bytes(512))
     without = radiograph()
     del without.PixelData
     store(intake, encoded(without))

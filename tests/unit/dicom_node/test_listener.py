@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 import struct
@@ -29,14 +28,16 @@ from network_samples import (
     pdata,
     radiograph,
 )
+from peers.digests import data_set_digest
 from peers.processes import eventually
 from pynetdicom import AE, build_context
 
 from dicom_node import dimse, upper_layer
 from dicom_node.admission import AllowedPeer
-from dicom_node.archive import Archive, pixel_digest
+from dicom_node.archive import Archive
 from dicom_node.association import AssociationEnd
 from dicom_node.contexts import VERIFICATION
+from dicom_node.digests import of_pixels
 from dicom_node.listener import Listener, ListenerConfig
 from dicom_node.negotiation import ProposedContext, encode_request
 from dicom_node.space import Space
@@ -83,7 +84,7 @@ def test_dcmsend_delivers_every_syntax_byte_for_byte(node, program, test_data):
         dataset = pydicom.dcmread(path)
         if len(dataset.get("PixelData", b"")) % 2:
             continue  # DCMTK pads what the file forgot to
-        sent = str(dataset.SOPInstanceUID), str(dataset.file_meta.TransferSyntaxUID), pixel_digest(path)
+        sent = str(dataset.SOPInstanceUID), str(dataset.file_meta.TransferSyntaxUID), of_pixels(path)
         delivered += sent in kept
     assert delivered >= 20
     assert len({syntax for _, syntax, _ in kept}) >= 12
@@ -127,8 +128,8 @@ def test_large_instances_arrive_whole(node):
             peer.data_set(body[start : start + 1_000_000], last=start + 1_000_000 >= len(body))
         assert peer.response().status == 0
     ((_, stored, _),) = node.recorded
-    assert stored.sha256 == hashlib.sha256(body).hexdigest()
-    assert node.archive.data_set_digest(stored.relative_path) == stored.sha256
+    assert stored.digest == data_set_digest(body)
+    assert node.archive.data_set_digest(stored.relative_path) == stored.digest
 
 
 def test_a_deflated_instance_is_kept_as_received(node):
@@ -136,7 +137,7 @@ def test_a_deflated_instance_is_kept_as_received(node):
     with RawPeer(node.port) as peer:
         peer.associate((CR, DEFLATED))
         assert peer.store(body).status == 0
-    assert node.recorded[0][1].sha256 == hashlib.sha256(body).hexdigest()
+    assert node.recorded[0][1].digest == data_set_digest(body)
 
 
 def test_several_messages_in_one_segment_and_split_anywhere(node):
@@ -157,7 +158,7 @@ def test_several_messages_in_one_segment_and_split_anywhere(node):
             peer.send(stream[start : start + 7])
         assert peer.response().command_field == dimse.CommandField.C_ECHO_RSP
         assert peer.response().status == 0
-    assert node.recorded[0][1].sha256 == hashlib.sha256(body).hexdigest()
+    assert node.recorded[0][1].digest == data_set_digest(body)
 
 
 def test_two_values_in_one_pdu(node):

@@ -119,7 +119,7 @@ def test_slow_storage_is_not_the_fault_of_the_sender(archive, monkeypatch):
             time.sleep(0.3)
             write(self, data)
 
-        monkeypatch.setattr("dicom_node.archive.IncomingFile.write", slow)
+        monkeypatch.setattr("dicom_node.incoming.IncomingFile.write", slow)
         body = encoded(radiograph())
         peer.associate()
         peer.command(dimse.store_request(1, CR, "1.2.3.4"))

@@ -66,17 +66,17 @@ def test_what_a_file_tells_is_what_intake_knew(archive: Archive) -> None:
 def test_damage_is_found_by_reading_and_missing_is_not_altered(archive: Archive) -> None:
     kept = keep(archive)
     relative, path = kept.relative_path.as_posix(), archive.root / kept.relative_path
-    assert stored.damage(archive, relative, kept.sha256) == ""
+    assert stored.damage(archive, relative, kept.digest) == ""
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert stored.damage(archive, relative, kept.sha256) == stored.ALTERED
+    assert stored.damage(archive, relative, kept.digest) == stored.ALTERED
     with pytest.raises(DicomError):
         stored.read_back(archive, relative)
     path.write_bytes(b"")
-    assert stored.damage(archive, relative, kept.sha256) == stored.ALTERED
+    assert stored.damage(archive, relative, kept.digest) == stored.ALTERED
     path.unlink()
-    assert stored.damage(archive, relative, kept.sha256) == stored.MISSING
+    assert stored.damage(archive, relative, kept.digest) == stored.MISSING
     assert stored.size(archive, relative) is None
     with pytest.raises(NotFoundError):
         stored.read_back(archive, relative)

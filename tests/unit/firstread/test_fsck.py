@@ -216,7 +216,7 @@ def _rows(settings: Settings) -> list[tuple[str, ...]]:
     database = Database(settings.database)
     with database.read() as session:
         query = sa.select(
-            Study.study_instance_uid, Study.patient_id, Study.modality, Instance.sop_instance_uid, Instance.sha256,
+            Study.study_instance_uid, Study.patient_id, Study.modality, Instance.sop_instance_uid, Instance.digest,
             Instance.relative_path, Instance.calling_ae_title, Instance.transfer_syntax_uid, Instance.size,
         ).join(Instance.study)  # fmt: skip
         rows = sorted(tuple(map(str, row)) for row in session.execute(query))

@@ -62,7 +62,7 @@ class Journey(RuleBasedStateMachine):
         )
         stored = StoredFile(
             relative_path=Path(uid),
-            sha256=f"{uid}{modality}",
+            digest=f"{uid}{modality}",
             size=1,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
         )
@@ -76,7 +76,7 @@ class Journey(RuleBasedStateMachine):
         with self.database.write() as session:
             outcome = record_instance(session, header, stored, arrival, RULES)
         self.open.add(sender)
-        self.acknowledged.add((uid, stored.sha256))
+        self.acknowledged.add((uid, stored.digest))
         assert outcome is not IntakeOutcome.CONFLICT
 
     @rule(sender=st.sampled_from("AB"))
@@ -136,7 +136,7 @@ class Journey(RuleBasedStateMachine):
     @invariant()
     def nothing_acknowledged_is_lost(self) -> None:
         with self.database.read() as session:
-            query = sa.select(tables.Instance.sop_instance_uid, tables.Instance.sha256)
+            query = sa.select(tables.Instance.sop_instance_uid, tables.Instance.digest)
             rows = {(uid, digest) for uid, digest in session.execute(query)}
         assert self.acknowledged <= rows
 

@@ -27,7 +27,7 @@ KEPT = QuarantinedObject(
     reason="StudyInstanceUID (0020,000D) is missing.",
     dicom_status=0xC000,
     relative_path=Path("quarantine/a.dcm"),
-    sha256="a" * 64,
+    digest="a" * 64,
     size=10,
     transfer_syntax_uid="1.2.840.10008.1.2.1",
     arrival=ARRIVAL,
@@ -57,7 +57,7 @@ def test_what_is_kept_aside_has_a_row_and_an_event(database: Database) -> None:
     (row,) = rows(database)
     assert (row.relative_path, row.reason, row.dicom_status) == ("quarantine/a.dcm", KEPT.reason, 0xC000)
     assert (row.calling_ae_title, row.peer_address, row.association_uid) == ("CR1", "127.0.0.1", "assoc-1")
-    assert (row.at, row.sha256, row.size, row.dismissed_at) == (NOW, "a" * 64, 10, None)
+    assert (row.at, row.digest, row.size, row.dismissed_at) == (NOW, "a" * 64, 10, None)
     with database.read() as session:
         event = session.scalars(sa.select(Event)).one()
     assert (event.kind, event.who, event.detail["dicom_status"]) == ("instance_quarantined", "CR1", "0xc000")

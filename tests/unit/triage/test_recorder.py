@@ -70,7 +70,7 @@ def received(
         ),
         stored=StoredFile(
             relative_path=Path(f"store/{number}.{header}.{pixels}"),
-            sha256=content,
+            digest=content,
             size=10,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
         ),

@@ -51,7 +51,7 @@ HEADER = InstanceHeader(
 )
 STORED = StoredFile(
     relative_path=Path("ab/cd/x.dcm"),
-    sha256="a" * 64,
+    digest="a" * 64,
     size=10,
     transfer_syntax_uid="1.2.840.10008.1.2.1",
 )
@@ -119,7 +119,7 @@ def test_a_corrected_header_becomes_the_current_version_and_changes_the_identity
     database: Database,
 ) -> None:
     store(database)
-    outcome = store(database, replace(HEADER, patient_id="P2"), replace(STORED, sha256="b" * 64))
+    outcome = store(database, replace(HEADER, patient_id="P2"), replace(STORED, digest="b" * 64))
     assert outcome is IntakeOutcome.VERSIONED
     study = the_study(database)
     assert study.patient_id == "P2"
@@ -132,9 +132,9 @@ def test_a_corrected_header_becomes_the_current_version_and_changes_the_identity
 @pytest.mark.parametrize(
     ("header", "stored"),
     [
-        (HEADER, replace(STORED, sha256="b" * 64, relative_path=Path("ab/cd/other.dcm"))),
-        (replace(HEADER, study_instance_uid="1.2.9", series_instance_uid="1.2.9.1"), replace(STORED, sha256="b" * 64)),
-        (replace(HEADER, sop_class_uid="1.2.840.10008.5.1.4.1.1.1"), replace(STORED, sha256="b" * 64)),
+        (HEADER, replace(STORED, digest="b" * 64, relative_path=Path("ab/cd/other.dcm"))),
+        (replace(HEADER, study_instance_uid="1.2.9", series_instance_uid="1.2.9.1"), replace(STORED, digest="b" * 64)),
+        (replace(HEADER, sop_class_uid="1.2.840.10008.5.1.4.1.1.1"), replace(STORED, digest="b" * 64)),
     ],
     ids=["other pixels", "other study", "other class"],
 )
@@ -144,13 +144,13 @@ def test_other_content_under_a_known_uid_is_kept_beside_the_first_which_stays_cu
     store(database)
     assert store(database, header, stored) is IntakeOutcome.CONFLICT
     with database.read() as session:
-        kept = session.execute(sa.select(tables.Instance.sha256, tables.Instance.is_current)).all()
+        kept = session.execute(sa.select(tables.Instance.digest, tables.Instance.is_current)).all()
     assert sorted(kept) == [("a" * 64, True), ("b" * 64, False)]
 
 
 def test_two_patients_in_one_study_are_flagged(database: Database) -> None:
     store(database)
-    store(database, replace(HEADER, sop_instance_uid="1.2.3.1.2", patient_id="P9"), replace(STORED, sha256="c" * 64))
+    store(database, replace(HEADER, sop_instance_uid="1.2.3.1.2", patient_id="P9"), replace(STORED, digest="c" * 64))
     assert "two_patients" in the_study(database).flags
 
 
@@ -200,7 +200,7 @@ def test_a_late_image_reopens_the_study_as_its_next_revision(database: Database)
     end_association(database)
     finish(database)
     late = replace(ARRIVAL, association_uid="assoc-2", received_at=NOW + timedelta(minutes=5))
-    store(database, replace(HEADER, sop_instance_uid="1.2.3.1.2"), replace(STORED, sha256="c" * 64), late)
+    store(database, replace(HEADER, sop_instance_uid="1.2.3.1.2"), replace(STORED, digest="c" * 64), late)
     study = the_study(database)
     assert (study.status, study.revision) == (StudyStatus.RECEIVING, 2)
     again = claim(database, late.received_at)
@@ -213,7 +213,7 @@ def test_a_report_about_a_complete_study_does_not_reopen_it(database: Database) 
     end_association(database)
     finish(database)
     report = replace(HEADER, sop_instance_uid="1.2.3.9.1", modality="SR")
-    store(database, report, replace(STORED, sha256="d" * 64), replace(ARRIVAL, association_uid="assoc-2"))
+    store(database, report, replace(STORED, digest="d" * 64), replace(ARRIVAL, association_uid="assoc-2"))
     assert the_study(database).status is StudyStatus.COMPLETE
     assert claim(database) is None
 
@@ -251,7 +251,7 @@ def test_the_most_urgent_study_is_claimed_first_whatever_came_first(database: Da
             sop_instance_uid=f"1.2.{number}.1",
             requested_procedure_priority=priority,
         )
-        store(database, header, replace(STORED, sha256=str(number) * 64))
+        store(database, header, replace(STORED, digest=str(number) * 64))
     order = []
     while (analysis := claim(database)) is not None:
         order.append(analysis.study.study_instance_uid)

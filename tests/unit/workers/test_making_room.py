@@ -266,7 +266,7 @@ def _random_study(session, rng, number, now):
                 sop_class_uid="1",
                 transfer_syntax_uid="1",
                 relative_path=f"store/{number}.{file}",
-                sha256="0",
+                digest="0",
                 size=1,
                 received_at=now,
                 removed_at=rng.choice([None, None, now]),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pydicom
 import pytest
 import sqlalchemy as sa
 from node_under_test import Clock, Node, draw, opened
@@ -19,7 +20,6 @@ from test_analysis import late_view
 
 from triage.findings import NotAnalysedReason, Urgency
 from triage.instances import IntakeOutcome
-from triage.repositories import outcomes
 from triage.states import AnalysisStatus, StudyStatus
 from triage.tables import Analysis, ResultObject
 from workers.analysis import analyse_due
@@ -89,28 +89,39 @@ def test_a_reported_study_keeps_report_class_and_pictures_and_is_not_analysed_ag
     assert list(check(stopped(fresh), CHECKS)) == []
 
 
-def test_the_installation_keeps_its_identity_and_another_look_supersedes_the_old_report(
+def test_another_look_supersedes_the_old_report_under_names_that_were_never_used(
     node: Node, again: Callable[[], tuple[Node, Recovered]]
 ) -> None:
     dataset = draw(1, {"pneumothorax"})
     node.receive(dataset)
     analyse_due(node.bench)
-    fresh, recovered = again()
-    assert recovered.device_uid == node.bench.node.device_uid
-    with opened(fresh.bench.settings.data) as restarted:
-        assert restarted.bench.node.device_uid == node.bench.node.device_uid
-        restarted.receive(late_view(dataset, "7"))
-        analyse_due(restarted.bench)
-        study = restarted.study(dataset)
-        assert [analysis.revision for analysis in study.analyses] == [1, 2]
-        assert study.urgency is Urgency.STAT
-        with restarted.bench.database.read() as session:
-            scored = [image for image in session.get_one(Analysis, study.analyses[1].id).images if image.findings]
-            assert len(scored) == 2, "the image of the first report has scores again"
-            assert outcomes.report_of(session, study.analyses[0]) is not None
-        old = results(node, dataset)
-        kept = {uid: sha256 for uid, sha256 in results(restarted, dataset).items() if uid in old}
-        assert kept == old, "no UID ever has two contents"
+    fresh, _ = again()
+    assert fresh.bench.node.device_uid != node.bench.node.device_uid
+    fresh.receive(late_view(dataset, "7"))
+    analyse_due(fresh.bench)
+    study = fresh.study(dataset)
+    assert [analysis.revision for analysis in study.analyses] == [1, 2]
+    assert study.urgency is Urgency.STAT
+    with fresh.bench.database.read() as session:
+        scored = [image for image in session.get_one(Analysis, study.analyses[1].id).images if image.findings]
+        assert len(scored) == 2, "the image of the first report has scores again"
+    old, new = results(node, dataset), results(fresh, dataset)
+    assert {uid: sha256 for uid, sha256 in new.items() if uid in old} == old, "no UID ever has two contents"
+    report = next(r for r in study.analyses[1].result_objects if r.kind == "SR")
+    said = str(pydicom.dcmread(fresh.bench.settings.results / report.relative_path).PredecessorDocumentsSequence)
+    assert next(r.sop_instance_uid for r in study.analyses[0].result_objects if r.kind == "SR") in said
+
+
+def test_results_whose_files_are_gone_too_never_meet_new_ones(node: Node, tmp_path: Path) -> None:
+    dataset = draw(1, {"pneumothorax"})
+    node.receive(dataset)
+    analyse_due(node.bench)
+    shutil.copytree(node.bench.settings.archive, tmp_path / "again" / "archive")
+    with opened(tmp_path / "again") as fresh:
+        fresh.clock.now = Clock().now
+        rebuild(stopped(fresh))
+        assert analyse_due(fresh.bench) == 1
+        assert not results(fresh, dataset).keys() & results(node, dataset).keys()
 
 
 def test_a_study_without_a_report_is_analysed_for_the_first_time(
@@ -119,7 +130,7 @@ def test_a_study_without_a_report_is_analysed_for_the_first_time(
     dataset = draw(1, {"pneumothorax"})
     node.receive(dataset)
     fresh, recovered = again()
-    assert (recovered.reports, recovered.device_uid) == (0, "")
+    assert recovered.reports == 0
     assert analyse_due(fresh.bench) == 1
     assert fresh.study(dataset).urgency is Urgency.STAT
     assert len(results(fresh, dataset)) == 2
@@ -169,7 +180,7 @@ def test_versions_and_conflicts_come_out_as_they_did(node: Node, again: Callable
     assert recovered.outcomes == {
         IntakeOutcome.STORED: 1, IntakeOutcome.VERSIONED: 1, IntakeOutcome.CONFLICT: 1,
     }  # fmt: skip
-    told = [[(i.version, i.is_current, i.sha256) for i in n.study(first).instances] for n in (node, fresh)]
+    told = [[(i.version, i.is_current, i.digest) for i in n.study(first).instances] for n in (node, fresh)]
     assert told[0] == told[1]
     assert set(fresh.study(first).flags) >= {"conflict", "identity_changed"}
 

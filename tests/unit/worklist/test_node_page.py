@@ -29,7 +29,7 @@ def _quarantine(house: Any, number: int, content: bytes = b"bytes of a patient")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
     kept = QuarantinedObject(
-        reason=f"PatientID (0010,0020) <b>{number}</b>", dicom_status=0xC000, relative_path=relative, sha256="a" * 64,
+        reason=f"PatientID (0010,0020) <b>{number}</b>", dicom_status=0xC000, relative_path=relative, digest="a" * 64,
         size=len(content), transfer_syntax_uid="1.2.840.10008.1.2", arrival=replace(ARRIVAL),
     )  # fmt: skip
     with house.database.write() as session:
@@ -52,7 +52,7 @@ def test_quarantine_newest_first_page_by_page_and_dealt_with_once(house: Any, cl
     assert rest["next_before"] is None
     assert entries[0] | {"id": 0, "reason": ""} == {
         "id": 0, "at": "2026-03-01T12:00:00Z", "reason": "", "dicom_status": "0xC000", "calling_ae_title": "CR1",
-        "peer_address": "10.0.0.1", "transfer_syntax_uid": "1.2.840.10008.1.2", "size": 18, "sha256": "a" * 64,
+        "peer_address": "10.0.0.1", "transfer_syntax_uid": "1.2.840.10008.1.2", "size": 18, "digest": "a" * 64,
         "bytes_kept": True, "dismissed_at": None, "dismissed_by": "",
     }  # fmt: skip
     url = f"{API}/quarantine/{entries[0]['id']}/dismiss"

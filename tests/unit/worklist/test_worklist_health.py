@@ -65,7 +65,7 @@ def test_metrics_count_rows_and_waits(house: Any, client: TestClient) -> None:
         arrive(session, "b", at=NOON + timedelta(minutes=4), modality="CT")
         worklist.mark_read(session, arrive(session, "c", at=NOON - timedelta(hours=1)), who="x", at=NOON)
         session.add(
-            Quarantined(at=NOON, reason="empty", dicom_status=0xC000, relative_path="q", sha256="0" * 64, size=1)
+            Quarantined(at=NOON, reason="empty", dicom_status=0xC000, relative_path="q", digest="0" * 64, size=1)
         )
     _beat(house, "work", seconds_ago=2)
     answer = client.get("/metrics")

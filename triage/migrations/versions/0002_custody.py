@@ -40,7 +40,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("dicom_status", _INTEGER, nullable=False),
         sa.Column("relative_path", sa.String(), nullable=False),
-        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
         sa.Column("size", _INTEGER, nullable=False),
         sa.Column("transfer_syntax_uid", sa.String(), nullable=False),
         sa.Column("calling_ae_title", sa.String(), nullable=False),
@@ -64,6 +64,7 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("checked_at", sa.DateTime(), nullable=True))
         op.add_column(table, sa.Column("damage", sa.String(), nullable=False, server_default=""))
         op.add_column(table, sa.Column("removed_at", sa.DateTime(), nullable=True))
+    op.execute("ALTER TABLE instances RENAME COLUMN sha256 TO digest")
     op.create_index("ix_instances_checked_at", "instances", ["checked_at"])
     op.create_index("ix_instances_series", "instances", ["series_instance_uid", "study_id"])
     still_open = sa.text("closed_at IS NULL")
