@@ -255,7 +255,7 @@ class Recorder:
                     "association_id": associations[arrival.association_uid],
                     "transfer_syntax_uid": stored.transfer_syntax_uid,
                     "relative_path": stored.relative_path.as_posix(),
-                    "sha256": stored.sha256,
+                    "digest": stored.digest,
                     "size": stored.size,
                     "calling_ae_title": arrival.calling_ae_title,
                     "received_at": arrival.received_at,
