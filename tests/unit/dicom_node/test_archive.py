@@ -208,3 +208,11 @@ def test_pixel_digest_of_encapsulated_and_deflated_objects(tmp_path, test_data):
     deflated = tmp_path / "deflated.dcm"
     deflated.write_bytes(part10_file(radiograph(), DEFLATED))
     assert len(of_pixels(deflated)) == 67
+
+
+def test_a_file_named_by_sha256_is_checked_by_sha256(archive):
+    stored = store(archive, encoded(radiograph()))
+    uid_digest, _, _ = stored.relative_path.name.partition(".")
+    old = hashlib.sha256(encoded(radiograph())).hexdigest()
+    renamed = archive.path(stored.relative_path).rename(archive.store / uid_digest[:2] / f"{uid_digest}.{old}.dcm")
+    assert archive.data_set_digest(renamed.relative_to(archive.root)) == old
