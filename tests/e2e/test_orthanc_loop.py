@@ -72,6 +72,14 @@ def test_an_uploaded_study_comes_back_with_its_results(pair: tuple[OrthancServer
     uid, _ = _uids(phantoms.all[1])
     assert node.study(uid)["analysis_status"] == "SUCCEEDED"
 
+    def committed() -> bool:
+        deliveries = [d for result in node.study(uid)["result_objects"] for d in result["deliveries"]]
+        proofs = [delivery["proof"] for delivery in deliveries]
+        assert proofs == ["COMMITTED", "COMMITTED"], deliveries
+        return True
+
+    eventually(committed, within=30, what="Orthanc has taken responsibility for both")
+
 
 def test_what_firstread_missed_is_sent_again(pair: tuple[OrthancServer, Node], phantoms: Phantoms) -> None:
     server, _ = pair
