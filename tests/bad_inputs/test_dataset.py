@@ -280,8 +280,12 @@ def test_text_that_was_written_to_do_harm_does_none(attacked: Attacked, payload:
 
 @case("S14")
 def test_the_list_in_a_terminal_is_inert_too(attacked: Attacked) -> None:
+    dataset = picture(
+        PatientName=PAYLOADS["terminal"], StudyDescription=PAYLOADS["markup"], RequestedProcedurePriority="STAT"
+    )
+    stored(attacked, encoded(dataset), dataset)
     terminal = {**attacked.node.environment, "COLUMNS": "400"}
-    shown = run(FIRSTREAD, "worklist", "--data", str(attacked.node.data), "--limit", "200", env=terminal)
+    shown = run(FIRSTREAD, "worklist", "--data", str(attacked.node.data), "--limit", "20", env=terminal)
     assert PAYLOADS["terminal"] in shown
     assert PAYLOADS["markup"] in shown
     assert not any(ord(letter) < 0x20 for letter in shown.replace("\n", ""))
