@@ -10,7 +10,7 @@ T ?= tests
 PACKAGES := triage models dicom_node worklist workers firstread
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format bench faults soak docs clean
+.PHONY: help demo up test lint format bench ingest faults soak docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ format: $(VENV)/ready ## Let ruff format and fix
 
 bench: $(VENV)/ready ## Time to result, measured beside its floor; writes docs/measurements/
 	@$(BIN)/python benchmarks/time_to_result.py $(ARGS)
+
+ingest: $(VENV)/ready ## C-STORE beside DCMTK, Orthanc and pynetdicom (ARGS="--repeats 5 --write" writes docs/measurements/)
+	@$(BIN)/python benchmarks/ingest.py $(ARGS)
 
 faults: $(VENV)/ready ## Every fault of the catalogue, as root (ARGS="F7 F19", --quick, "--kills 1000"); writes docs/measurements/
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m faults $(ARGS)
