@@ -229,7 +229,6 @@ def _recovered(recovered: Recovered) -> dict[str, Any]:
         "instances": {str(outcome): count for outcome, count in recovered.outcomes.items()},
         "set_aside": recovered.set_aside,
         "reports": recovered.reports,
-        "device_uid": recovered.device_uid,
     }
 
 

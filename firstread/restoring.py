@@ -11,7 +11,9 @@ from firstread.backup import Manifest, copy_tree, missing_files, trees_of
 from firstread.database_copies import digest, restore_from
 from triage.database import Database
 from triage.errors import SettingsError, StorageFullError
+from triage.repositories import installation
 from triage.settings import Settings
+from workers.workbench import utc_now
 
 
 @dataclass(kw_only=True)
@@ -72,6 +74,9 @@ def restore(source: Path, settings: Settings, *, progress: Callable[[str], None]
         if copy is not None and not database.is_sqlite:
             progress("database")
             restore_from(copy, database)
+        if copy is not None:
+            with database.write() as session:
+                installation.renew_device_uid(session, at=utc_now())
         return _look(manifest, settings, database)
     finally:
         database.dispose()

@@ -22,7 +22,7 @@ from dicom_node.results import rereading
 from dicom_node.stored import StoredInstance
 from triage.errors import DicomError, NotFoundError, StateError
 from triage.instances import Arrival, IntakeOutcome, Received
-from triage.repositories import custody, events, installation, intake, mending, quarantine
+from triage.repositories import custody, events, intake, mending, quarantine
 from triage.repositories.intake import IntakeRules
 from triage.tables import Study
 from workers.adoption import adopt
@@ -50,14 +50,11 @@ class Recovered:
         Damaged files, now in quarantine.
     reports : int
         Reports taken over from the results directory.
-    device_uid : str
-        The installation's identity, as its reports name it; "" when there was none to read.
     """
 
     outcomes: Counter[IntakeOutcome] = field(default_factory=Counter)
     set_aside: list[str] = field(default_factory=list)
     reports: int = 0
-    device_uid: str = ""
 
 
 class Reindexing:
@@ -127,7 +124,6 @@ class Reindexing:
             Owe them to the destinations: the same bytes again, which a PACS that has them keeps as they are.
         """
         settings = self._inspection.settings
-        devices: Counter[str] = Counter()
         for path in paths:
             try:
                 _, is_report = rereading.identity(settings.results / path)
@@ -143,9 +139,6 @@ class Reindexing:
                     at=self._inspection.clock(),
                 )  # fmt: skip
             self.recovered.reports += taken
-            devices[issued.device_uid] += taken
-        if devices:
-            self.recovered.device_uid = devices.most_common(1)[0][0]
 
     def _read_back(self, path: str) -> StoredInstance | None:
         try:
@@ -181,8 +174,9 @@ def rebuild(
 ) -> Recovered:
     """Fill an empty database from the archive and the reports of the results directory.
 
-    Reports are not made again and, unless ``owe``, not sent again. Studies that never had one are analysed when the
-    workers start.
+    Reports are not made again and, unless ``owe``, not sent again. Studies without one are analysed when the workers
+    start. The new database has a new identity, from which the UIDs of new results are derived: so they never meet a
+    result of the old one whose file is gone too.
 
     Parameters
     ----------
@@ -209,9 +203,6 @@ def rebuild(
         progress(min(done + TOGETHER, len(paths)), len(paths))
     run.finish()
     run.adopt_reports(result_paths(inspection.settings.results), owe=owe)
-    if run.recovered.device_uid:
-        with inspection.database.write() as session:
-            installation.restore_device_uid(session, run.recovered.device_uid, at=inspection.clock())
     return run.recovered
 
 

@@ -18,13 +18,21 @@ def device_uid(session: Session, *, at: datetime) -> str:
     """Device UID (0018,1002) of this node: in every result object, and in every UID that it derives."""
     known = session.get(Installation, _ONLY)
     if known is None:
-        insert_or_ignore(session, Installation, id=_ONLY, device_uid=f"2.25.{uuid.uuid4().int}", created_at=at)
+        insert_or_ignore(session, Installation, id=_ONLY, device_uid=_new_uid(), created_at=at)
         known = session.get_one(Installation, _ONLY)
     return known.device_uid
 
 
-def restore_device_uid(session: Session, uid: str, *, at: datetime) -> None:
-    """Give the installation the identity back under which its reports are known, after the loss of a database."""
+def renew_device_uid(session: Session, *, at: datetime) -> None:
+    """A new identity for a database that an older state was put back into.
+
+    UIDs of results are derived from it. What was made and sent after that state is forgotten here and known to others:
+    under the old identity the same analysis would give other content under the same UID.
+    """
     device_uid(session, at=at)
-    session.get_one(Installation, _ONLY).device_uid = uid
-    events.record(session, "identity_restored", at=at, who="fsck", device_uid=uid)
+    session.get_one(Installation, _ONLY).device_uid = _new_uid()
+    events.record(session, "identity_renewed", at=at, who="restore")
+
+
+def _new_uid() -> str:
+    return f"2.25.{uuid.uuid4().int}"
