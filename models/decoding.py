@@ -18,6 +18,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset, read_preamble
@@ -32,6 +33,10 @@ MAX_INFLATED_BYTES = 1 << 29
 """Largest data set that a deflated file may unfold to."""
 _LARGEST_EXPANSION = 2
 _HEADER_ROOM = 1 << 20
+_LEFT_IN_FILE = 1 << 16
+"""Bytes; longer values are read when they are asked for."""
+_PIXEL_DATA = 0x7FE00010
+_UNDEFINED = 0xFFFFFFFF
 
 Pixels = NDArray[np.integer[Any]]
 
@@ -63,12 +68,13 @@ class _Layout:
 def read(path: Path) -> Dataset:
     """Read a DICOM file, forgiving what can be forgiven (no preamble, no file meta information).
 
+    Pixel data stay in the file until they are asked for: a header of a gigabyte's object costs no gigabyte.
+
     Raises
     ------
     DicomError
-        Not readable as DICOM, a deflated data set beyond :data:`MAX_INFLATED_BYTES`, or a crowd of sequence items.
+        Not readable as DICOM, or a deflated data set beyond :data:`MAX_INFLATED_BYTES`.
     """
-    require_few_items(path)
     try:
         with path.open("rb") as file:
             read_preamble(file, force=True)
@@ -76,7 +82,7 @@ def read(path: Path) -> Dataset:
             if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
                 dataset = read_dataset(io.BytesIO(_inflate(file.read())), False, True)
                 return _with_meta(dataset, meta)
-        return pydicom.dcmread(path, force=True)
+        return pydicom.dcmread(path, force=True, defer_size=_LEFT_IN_FILE)
     except (DicomError, OSError):
         raise
     except Exception as error:
@@ -85,7 +91,7 @@ def read(path: Path) -> Dataset:
 
 def has_pixel_data(dataset: Dataset) -> bool:
     """Whether there is a picture to decode: integer Pixel Data with at least one byte."""
-    return bool(dataset.get("PixelData"))
+    return _PIXEL_DATA in dataset and (_bytes_left_in_file(dataset) > 0 or bool(dataset.PixelData))
 
 
 def decode(dataset: Dataset, codec: Codec = decode_here) -> Pixels:
@@ -115,6 +121,8 @@ def decode(dataset: Dataset, codec: Codec = decode_here) -> Pixels:
         raise PixelError("the object has no pixel data.")
     layout = _layout(dataset)
     syntax = _transfer_syntax(dataset)
+    if _bytes_left_in_file(dataset) > _LARGEST_EXPANSION * layout.size + _HEADER_ROOM:
+        raise PixelError("there is more pixel data than any picture of this size has.")
     try:
         if syntax.is_encapsulated:
             return _compressed(dataset, syntax, layout, codec)
@@ -123,6 +131,16 @@ def decode(dataset: Dataset, codec: Codec = decode_here) -> Pixels:
         raise
     except Exception as error:
         raise PixelError(f"the pixel data cannot be decoded ({type(error).__name__}).") from error
+
+
+def _bytes_left_in_file(dataset: Dataset) -> int:
+    """Length of pixel data that have not been read yet, at most; 0 when they are in memory."""
+    element: Any = dataset.get_item(_PIXEL_DATA)
+    if not isinstance(element, RawDataElement) or element.value is not None:
+        return 0
+    if element.length != _UNDEFINED:
+        return element.length
+    return Path(str(dataset.filename)).stat().st_size - element.value_tell
 
 
 def _layout(dataset: Dataset) -> _Layout:
@@ -227,8 +245,6 @@ def _compressed(dataset: Dataset, syntax: uid.UID, layout: _Layout, codec: Codec
     data = next(generate_frames(dataset.PixelData, number_of_frames=1), b"")
     if not data:
         raise PixelError("the pixel data has no frame.")
-    if len(data) > _LARGEST_EXPANSION * layout.size + _HEADER_ROOM:
-        raise PixelError("the compressed frame is larger than any picture of its size.")
     if syntax == RLE:
         require_rle_segments(data, layout.allocated // 8)
         fits = True
