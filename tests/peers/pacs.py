@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import defaultdict
@@ -13,6 +12,8 @@ from typing import Any, Final
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from peers.digests import data_set_digest
 
 SUCCESS: Final = 0x0000
 Manner = Callable[[Any], int]
@@ -30,7 +31,7 @@ class Pacs:
     Attributes
     ----------
     contents : dict
-        SOP Instance UID to the SHA-256 of each data set that came under it and was kept.
+        SOP Instance UID to the digest of each data set that came under it and was kept.
     manner : callable
         How it answers from now on. What it refuses (0xA... or 0xC...) it does not keep.
     asked : list of float
@@ -68,9 +69,9 @@ class Pacs:
             self.asked.append(time.monotonic())
         status = self.manner(event)
         if status == SUCCESS or status & 0xF000 == 0xB000:
-            encoded = event.request.DataSet.getvalue()
+            digest = data_set_digest(event.request.DataSet.getvalue())
             with self._changed:
-                self.contents[str(event.request.AffectedSOPInstanceUID)].add(hashlib.sha256(encoded).hexdigest())
+                self.contents[str(event.request.AffectedSOPInstanceUID)].add(digest)
                 self.taken += 1
                 self._changed.notify_all()
         return status
