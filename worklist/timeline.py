@@ -49,6 +49,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "delivery_resent": lambda d: f"{_object(d)} to be sent to {d.get('destination')} again",
     "files_removed": lambda d: _because("Files removed by retention; findings and reports stay", d),
     "identity_restored": lambda _: "The node has its identity back",
+    "identity_renewed": lambda _: "The node has a new identity, after an older state was restored",
     "instance_quarantined": lambda d: _because("Bytes that could not become an instance are kept aside", d),
     "quarantine_dismissed": lambda d: _because("An entry of the quarantine was dealt with", d),
     "quarantine_fetched": lambda _: "The bytes of an entry of the quarantine were fetched",
