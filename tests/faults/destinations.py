@@ -15,7 +15,7 @@ from peers.pacs import Pacs, pacs
 from peers.processes import eventually, free_port
 from pynetdicom import AE
 
-from faults.invariants import Verdict
+from faults.invariants import Verdict, await_settled
 from faults.lab import Lab
 from faults.rig import Rig
 from triage.identifiers import PeerAddress
@@ -192,7 +192,9 @@ def rude(lab: Lab) -> Verdict:
         for name, port in ports.items():
             repaired = stack.enter_context(pacs(name, port=port))
             here.archives[repaired.address] = repaired
-        _send_the_dead_again(here)
+        await_settled(here.product)
+        while _send_the_dead_again(here):
+            await_settled(here.product)
         return here.check()
 
 
@@ -263,7 +265,12 @@ def refusing(lab: Lab) -> Verdict:
         assert "DEAD" not in (seen["FULL"], seen["MUTE"]), f"given up although it may pass: {seen}"
         for archive in archives.values():
             archive.behave()
-        lab.note(f"{_send_the_dead_again(here)} dead ones sent again by a person")
+        await_settled(here.product)
+        again = 0
+        while sent := _send_the_dead_again(here):
+            again += sent
+            await_settled(here.product)
+        lab.note(f"{again} dead ones sent again by a person")
         return here.check()
 
 
