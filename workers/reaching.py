@@ -15,7 +15,7 @@ from triage.peers import Destination
 from workers.transport import destination_at, tls_towards
 from workers.workbench import Workbench
 
-PATIENCE: Final = Timeouts(connect=10.0, association=20.0, send=10.0, response=60.0)
+PATIENCE: Final = Timeouts(send=10.0)
 """A result has at most a few hundred kilobytes: who takes longer than this for 128 KiB of it is as good as silent."""
 
 

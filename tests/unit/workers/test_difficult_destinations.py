@@ -15,6 +15,7 @@ from peers.difficult_pacs import Door, difficult_pacs
 
 from dicom_node.requestor import Timeouts
 from triage import tables
+from triage.crash_points import CrashPoint, nowhere
 from triage.errors import StateError
 from triage.outbox import BUDGET, Verdict
 from triage.repositories import deliveries
@@ -204,6 +205,31 @@ def test_a_sender_that_died_on_this_host_is_followed_at_once(node: Node) -> None
         assert owing.deliver(pacs.address) == 0
         bury_the_dead(node.bench.database, node.bench.settings.completion, node.clock())
         assert owing.deliver(pacs.address) == 2
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as this process can stand it."""
+
+
+@pytest.mark.parametrize("where", [CrashPoint.DELIVERY_CLAIMED, CrashPoint.SENT])
+def test_a_sender_killed_at_any_point_leaves_one_object_under_each_uid(node: Node, where: CrashPoint) -> None:
+    def die(point: CrashPoint) -> None:
+        if point is where:
+            raise Killed
+
+    with difficult_pacs() as pacs:
+        owing = Debtor(node, destinations=to(pacs.address))
+        owing.owe(pacs.address)
+        node.bench.reached = die
+        with pytest.raises(Killed):
+            owing.deliver(pacs.address)
+        assert len(pacs.contents) == (1 if where is CrashPoint.SENT else 0)
+        assert statuses(owing) == [DeliveryStatus.SENDING] * 2
+        node.bench.reached = nowhere
+        node.clock.pass_by(minutes=5)
+        assert owing.deliver(pacs.address) == 2
+        assert pacs.held == {d.result_object.sop_instance_uid for d in owing.deliveries()}
+        assert {len(set(digests)) for digests in pacs.contents.values()} == {1}
 
 
 def test_the_lease_of_a_living_sender_is_left_to_it_and_ends_by_itself(node: Node) -> None:
