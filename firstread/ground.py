@@ -16,6 +16,7 @@ from typing import IO, Final
 
 from triage import release
 from triage.database import Database
+from triage.durable import sync_folder
 from triage.errors import SettingsError
 from triage.logging import get_logger
 from triage.settings import Settings
@@ -53,7 +54,9 @@ def make_folders(settings: Settings) -> None:
     """
     try:
         for folder in (settings.data, settings.archive, settings.results):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                sync_folder(folder.parent)  # a loss of power takes a folder with all that was promised to be in it
         with tempfile.TemporaryFile(dir=settings.archive):
             pass
     except OSError as error:

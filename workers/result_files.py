@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node import results
-from dicom_node.results.files import sync_folder
+from triage.durable import sync_folder
 from triage.errors import StorageFullError
 from triage.repositories.outcomes import BuiltObject, Previews
 

@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.part10 import encode_head
 from dicom_node.results.encoding import encode
+from triage.durable import sync_folder
 
 
 def seal(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Dataset:
@@ -50,15 +51,6 @@ def write(dataset: Dataset, path: Path) -> tuple[str, int]:
         raise
     sync_folder(path.parent)
     return hashlib.sha256(content).hexdigest(), len(content)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def digest(path: Path) -> str:

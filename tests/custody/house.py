@@ -33,6 +33,7 @@ from triage.group_commit import GroupCommit
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received, StoredFile
 from triage.repositories import analyses, associations, heartbeats
 from triage.repositories import intake as rows
+from triage.repositories.recorder import Recorder
 from triage.settings import Settings
 from workers import bell, delivery, housekeeping, result_files
 from workers.claims import Claim, take
@@ -138,10 +139,12 @@ class House:
         """Tokens of claims that came to no good end, by analysis."""
         self.robbed: list[str] = []
         self.listener = 0
+        """Number of the listener's process."""
         self.archive = Archive(self.settings.archive)
         result_files.make_folders(self.settings.results)
         self.bench = self._bench()
         self.bell = self._new_bell()
+        self.new_listener()
         self.disk.format()
 
     def close(self) -> None:
@@ -151,6 +154,7 @@ class House:
 
     def store(self, image: Image, sender: str, die_at: CrashPoint | None) -> int | None:
         """A C-STORE by a process of its own where it is to die; the status that the sender hears."""
+        self._beat()
         if die_at is None:
             return self._hear(image, self._receive(nowhere, image, sender))
         self.database.dispose()  # no connection goes through a fork
@@ -163,7 +167,7 @@ class House:
         os.close(answers)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-        self.listener += 1
+        self.new_listener()
         return self._hear(image, int.from_bytes(heard)) if heard else None
 
     def _hear(self, image: Image, status: int) -> int:
@@ -195,10 +199,9 @@ class House:
     ) -> int:
         """What a listener does with one C-STORE, put together as :func:`firstread.listening.receive` does."""
         archive = Archive(self.settings.archive, reached=reached)
-        rules = self._rules()
 
         def write(session: Session, received: Sequence[Received]) -> list[IntakeOutcome]:
-            outcomes = rows.record_instances(session, received, rules)
+            outcomes = self.recorder(session, received)
             archive.reached(CrashPoint.RECORDED)
             return outcomes
 
@@ -230,16 +233,22 @@ class House:
         reached(CrashPoint.ANSWERED)
         return status
 
-    def _rules(self) -> rows.IntakeRules:
-        with self.database.write() as session:
-            heartbeats.beat(session, self.listener_name, "listen", at=self.now)
-        return rows.IntakeRules(
+    def new_listener(self) -> None:
+        """The listener's process is another one."""
+        self.listener += 1
+        rules = rows.IntakeRules(
             listener=self.listener_name,
             completion=self.settings.completion,
             targets=self.settings.targets,
             pixel_digest=self.archive.pixel_digest,
             is_here=lambda path: (self.settings.archive / path).is_file(),
         )
+        self.recorder = Recorder(rules)
+        self._beat()
+
+    def _beat(self) -> None:
+        with self.database.write() as session:
+            heartbeats.beat(session, self.listener_name, "listen", at=self.now)
 
     @property
     def listener_name(self) -> str:
@@ -267,7 +276,7 @@ class House:
             self._count_bad_end(shift.claims)
         self.workers.clear()
         self.broker.messages.clear()
-        self.listener += 1
+        self.new_listener()
         self.bell = self._new_bell()
 
     def lose_power(self, survives: Callable[[], bool]) -> None:
@@ -301,8 +310,7 @@ class House:
                 self.sweep()
 
     def sweep(self) -> None:
-        with self.database.write() as session:
-            heartbeats.beat(session, self.listener_name, "listen", at=self.now)
+        self._beat()
         housekeeping.bury_the_dead(self.database, self.settings.completion, self.now)
         housekeeping.sweep_incoming(self.bench)
 

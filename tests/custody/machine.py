@@ -164,7 +164,7 @@ class Custody(RuleBasedStateMachine):
     def _leave_alone(self) -> None:
         """Faults stop. Whoever is at work goes on, the bell rings, time passes."""
         house = self.house
-        house.listener += 1  # senders have gone home
+        house.new_listener()  # senders have gone home
         for _ in range(30):
             house.sweep()
             house.ring()

@@ -28,12 +28,23 @@ def run(ground: Ground, *, examples: int, steps: int, seed: Seed | None = None, 
     run_state_machine_as_test(machine, settings=chosen)
 
 
+@pytest.mark.timeout(900)
 def test_on_sqlite() -> None:
     with SqliteGround() as ground:
-        run(ground, examples=30, steps=40)
+        run(ground, examples=50, steps=40)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.peer
 def test_on_postgresql() -> None:
     with postgres() as url, PostgresGround(url) as ground:
-        run(ground, examples=8, steps=40)
+        run(ground, examples=10, steps=40)
+
+
+def test_sqlite_syncs_every_commit() -> None:
+    """The model of a loss of power trusts SQLite for this."""
+    with SqliteGround() as ground:
+        ground.clear()
+        with ground.database.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL"
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
