@@ -360,6 +360,21 @@ def test_trailing_bytes_are_padding() -> None:
     np.testing.assert_array_equal(decode(dataset), pixels)
 
 
+@pytest.mark.parametrize("encapsulated", [False, True])
+def test_more_pixel_data_than_any_picture_has_is_not_even_read(encapsulated: bool, tmp_path: Path) -> None:
+    pixels = noise(20, 20, "u1", 8)
+    dataset = compressed(pixels, uid.JPEGLSLossless, bytes(3 << 20)) if encapsulated else make_dataset(pixels)
+    if not encapsulated:
+        dataset.PixelData = bytes(3 << 20)
+    path = tmp_path / "image.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    again = read(path)
+    assert has_pixel_data(again)
+    with pytest.raises(PixelError, match="more pixel data"):
+        decode(again)
+    assert again.get_item("PixelData").value is None
+
+
 @pytest.mark.parametrize(
     ("elements", "word"),
     [
