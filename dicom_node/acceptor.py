@@ -235,7 +235,7 @@ class Acceptor:
             except Interrupted:
                 return self._release(AssociationEnd.STOPPED)
             if not between:
-                self._connection.limit_time(left)
+                self._connection.limit_until(self._pace.deadline)
             match pdu.type:
                 case PduType.P_DATA:
                     for fragment in self._connection.fragments(pdu):

@@ -58,6 +58,11 @@ class Pace:
         self._fragments = 0
         self._bytes = 0
 
+    @property
+    def deadline(self) -> float:
+        """When the next bytes of the message must be there, on this clock."""
+        return self._deadline
+
     def message_begins(self) -> None:
         """The first fragment of a command set is there."""
         self._deadline = self._clock() + self._stall_seconds

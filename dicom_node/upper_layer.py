@@ -165,7 +165,11 @@ class Connection:
 
     def limit_time(self, seconds: float) -> None:
         """Bound the body of the current PDU by an absolute time from now, whatever its rate (ARTIM)."""
-        self._deadline = min(self._deadline, time.monotonic() + seconds)
+        self.limit_until(time.monotonic() + seconds)
+
+    def limit_until(self, deadline: float) -> None:
+        """The same by a time of the monotonic clock."""
+        self._deadline = min(self._deadline, deadline)
 
     def body(self, pdu: Pdu) -> bytes:
         """The body of an association, release or abort PDU."""
