@@ -18,6 +18,7 @@ from triage.crash_points import CrashPoint
 from triage.errors import StateError, StorageFullError
 from triage.findings import NotAnalysedReason
 from triage.repositories import analyses
+from triage.repositories import events as trail
 from triage.repositories import retention as rows
 from triage.repositories.intake import IntakeRules, record_instance
 from triage.repositories.worklist import mark_read
@@ -25,6 +26,8 @@ from triage.retention import Mode, RetentionPolicy, may_go
 from triage.room import Room
 from triage.states import AnalysisStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
 from workers.analysis import analyse_due
+from workers.custody import Inspection, check
+from workers.custody_rows import CHECKS
 from workers.retention import Shortage, make_room
 
 GIB = 1024**3
@@ -60,6 +63,8 @@ def finished(node, phantom):
         with node.bench.database.write() as session:
             for delivery in session.scalars(sa.select(tables.Delivery)):
                 delivery.status, delivery.proof = DeliveryStatus.SENT, Proof.READ_BACK
+                of = delivery.result_object.analysis.study
+                trail.record(session, "result_sent", at=node.clock(), study=of, destination=delivery.destination)
             study = session.scalars(
                 sa.select(tables.Study).where(tables.Study.study_instance_uid == str(dataset.StudyInstanceUID))
             ).one()
@@ -195,10 +200,7 @@ def test_asking_for_another_look_says_that_the_images_are_gone(node, disk, finis
 def test_a_late_image_is_reported_and_what_was_found_before_stays_on_the_list(node, disk, finished, phantom):
     dataset = finished(0)
     make_room(node.bench, disk.shortage)
-    late = phantom(1)
-    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
-        setattr(late, keyword, getattr(dataset, keyword))
-    late.SeriesInstanceUID = generate_uid()
+    late = late_view(phantom(1), dataset)
     node.receive(late)
     analyse_due(node.bench)
     study = node.study(dataset)
@@ -218,6 +220,34 @@ def test_a_late_image_is_reported_and_what_was_found_before_stays_on_the_list(no
     assert predecessor.ReferencedSOPInstanceUID == earlier.sop_instance_uid
     said = [str(element.value) for element in report.iterall() if element.keyword == "TextValue"]
     assert any(str(dataset.SOPInstanceUID) in text and NotAnalysedReason.REMOVED.sentence in text for text in said)
+
+
+def test_fsck_finds_nothing_after_removal_a_late_image_and_a_resend(node, disk, finished, phantom):
+    dataset = finished(0)
+    make_room(node.bench, disk.shortage)
+    assert violations(node) == []
+    node.receive(*(late := [late_view(phantom(1), dataset)]))
+    analyse_due(node.bench)
+    assert violations(node) == []
+    node.receive(dataset, *late)
+    analyse_due(node.bench)
+    assert violations(node) == []
+
+
+def violations(node) -> list[str]:
+    bench = node.bench
+    inspection = Inspection(
+        settings=bench.settings, database=bench.database, archive=bench.archive, clock=node.clock, deep=True, live=False
+    )
+    return [str(violation) for violation in check(inspection, CHECKS)]
+
+
+def late_view(late, dataset):
+    """The image as another one of the other one's study."""
+    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        setattr(late, keyword, getattr(dataset, keyword))
+    late.SeriesInstanceUID = generate_uid()
+    return late
 
 
 def test_every_study_that_may_go_is_a_candidate(node):
