@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from peers.node import FIRSTREAD
-from peers.processes import eventually, free_port, listens, run, running
+from peers.processes import eventually, listens, run, running
 from peers.raw_peer import CR, RawPeer, encoded, part10_file, radiograph
 
 from dicom_node import dimse
@@ -36,14 +36,16 @@ class Listeners:
     """A running ``firstread listen`` of several processes."""
 
     parent: subprocess.Popen[bytes]
-    port: int
     database: Database
+    port: int = 0
 
     def alive(self) -> list[int]:
         """Processes that live and have said so."""
         with self.database.read() as session:
-            beating = {int(row.name.rpartition(":")[2]) for row in heartbeats.alive(session, utc_now())}
-        return sorted(beating & children(self.parent.pid))
+            rows = heartbeats.alive(session, utc_now())
+            beating = {int(row.name.rpartition(":")[2]): row.detail["port"] for row in rows}
+        self.port = next(iter(beating.values()), 0)
+        return sorted(beating.keys() & children(self.parent.pid))
 
     @contextmanager
     def only(self, process: int) -> Iterator[None]:
@@ -82,19 +84,19 @@ def gone(process: int) -> bool:
 
 @pytest.fixture
 def listeners(tmp_path: Path) -> Iterator[Listeners]:
-    port, log = free_port(), tmp_path / "log"
+    log = tmp_path / "log"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FIRSTREAD_")}
     environment = {
         **kept,
         "FIRSTREAD_DATA": str(tmp_path / "data"),
-        "FIRSTREAD_DICOM_PORT": str(port),
+        "FIRSTREAD_DICOM_PORT": "0",
         "FIRSTREAD_LISTENER_PROCESSES": str(PROCESSES),
         "FIRSTREAD_MAX_ASSOCIATIONS": str(PLACES),
     }
     run(FIRSTREAD, "db", "upgrade", env=environment)
     database = Database(f"sqlite:///{tmp_path / 'data' / 'firstread.sqlite'}")
     with running(FIRSTREAD, "listen", log=log, env=environment) as parent:
-        found = Listeners(parent, port, database)
+        found = Listeners(parent, database)
 
         def all_live() -> bool:
             if parent.poll() is not None:
