@@ -94,6 +94,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", Grade.WARNING, "not made yet", "`firstread up` makes it.")
         return
     database = Database(settings.database)
+    database.require_sound()
     found, needed = database.revision()
     if found != needed:
         yield Finding("database", Grade.BAD, f"schema {found}, this version needs {needed}", "`firstread db upgrade`")

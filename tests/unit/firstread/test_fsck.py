@@ -19,6 +19,7 @@ from pydicom.data import get_testdata_file
 from dicom_node.archive import Archive
 from dicom_node.header import read_header
 from firstread import fsck
+from firstread.doctor import Grade, examine
 from firstread.schema import make_or_require
 from triage.database import Database
 from triage.errors import DatabaseDamagedError, SettingsError, StateError
@@ -191,6 +192,8 @@ def test_a_damaged_database_is_refused_with_the_way_out(settings: Settings, harm
         [sys.executable, "-m", "firstread", "fsck", "--data", str(settings.data), "--json"],
         capture_output=True, text=True, timeout=60, check=False, cwd=settings.data,
     )  # fmt: skip
+    (said,) = [finding for finding in examine(settings) if finding.subject == "database"]
+    assert (said.grade, "--reindex" in said.next_step) == (Grade.BAD, True)
     assert checked.returncode == 2
     assert "--reindex" in json.loads(checked.stdout)["next_step"]
 
