@@ -159,7 +159,7 @@ def decayed_files(lab: Lab) -> Verdict:
         flipped.write_bytes(data)
         removed.unlink()
         damaged = [row.sop_instance_uid for row in rows[:2]]
-        found = here.product.command("fsck", "--json")
+        found = here.product.command("fsck", "--deep", "--json")
         assert found.returncode != 0, "fsck found nothing"
         missed = [uid for uid in damaged if uid not in found.stdout]
         assert not missed, f"fsck does not name {missed}: {found.stdout[-2000:]}"

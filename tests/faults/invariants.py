@@ -119,6 +119,9 @@ def verify(
         verdict.settled_after = await_settled(product, within=within)
     except AssertionError as error:
         verdict.broken.append(str(error))
+    if not (damaged or verdict.broken):
+        asked = product.fsck()
+        verdict.broken += [f"fsck: {kind}" for kind in asked["kinds"]]
     with product.database.read() as session:
         _custody(session, product, receipts, verdict, damaged)
         _analyses(session, product, receipts, verdict, failed=failed)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 from peers.node import FIRSTREAD, SCALED_PARTS
@@ -78,6 +80,20 @@ class Product:
         return subprocess.run(
             [FIRSTREAD, *words], env=self.environment, capture_output=True, text=True, check=False, timeout=300
         )
+
+    def fsck(self) -> dict[str, Any]:
+        """What ``firstread fsck --deep`` says of everything, beside whatever runs."""
+        if self.fork_server is None:
+            return dict(json.loads(self.command("fsck", "--deep", "--json").stdout))
+        with tempfile.NamedTemporaryFile(prefix="fsck-") as output:
+            environment = {**self.environment, "FIRSTREAD_CRASH_AT": ""}
+            checked = self.fork_server.start(("fsck", "--deep", "--json"), environment, Path(output.name))
+            eventually(lambda: checked.poll() is not None, within=300, what="fsck ends")
+            text = Path(output.name).read_text()
+        try:
+            return dict(json.loads(text[text.index("{") :]))
+        except ValueError:
+            raise AssertionError(f"fsck said: {text[-2000:]}") from None
 
     def start(self, *parts: str) -> None:
         with self._lock:
