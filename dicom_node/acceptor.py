@@ -38,6 +38,7 @@ from dicom_node.upper_layer import (
     ProtocolViolation,
     UpperLayerError,
 )
+from triage.crash_points import CrashPoint
 from triage.logging import get_logger
 
 UNRECOGNIZED_OPERATION: Final = 0x0211
@@ -296,6 +297,7 @@ class Acceptor:
             self._pending = None
             self._receiving = False
             self._respond(fragment.context_id, request, operation.finish())
+            self._intake.archive.reached(CrashPoint.ANSWERED)
 
     def _begin(self, context_id: int) -> None:
         if context_id not in self._contexts:
