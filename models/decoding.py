@@ -135,7 +135,7 @@ def decode(dataset: Dataset, codec: Codec = decode_here) -> Pixels:
 
 def _bytes_left_in_file(dataset: Dataset) -> int:
     """Length of pixel data that have not been read yet, at most; 0 when they are in memory."""
-    element: Any = dataset.get_item(_PIXEL_DATA)
+    element: Any = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
     if not isinstance(element, RawDataElement) or element.value is not None:
         return 0
     if element.length != _UNDEFINED:
