@@ -1,13 +1,14 @@
 """Starts parts of the product in a tenth of a second: it has imported everything and only forks.
 
 A part costs seconds of imports, and a run of a thousand kills would spend them a thousand times. What runs after the
-fork is the product's own command line in a session of its own.
+fork is the product's own command line in a process group of its own.
 
 Requests come as JSON lines on standard input, answers go to standard output, one for one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -36,7 +37,7 @@ DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 
 @dataclass
 class Process:
-    """A started process, the leader of its own session. Looks like a :class:`subprocess.Popen` where that matters."""
+    """A started process, the leader of its own group. Looks like a :class:`subprocess.Popen` where that matters."""
 
     server: ForkServer
     pid: int
@@ -126,13 +127,16 @@ def _start(request: dict[str, Any], *ours: IO[bytes]) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
+        with contextlib.suppress(OSError):  # it may have done so itself, or be dead
+            os.setpgid(pid, pid)  # before anybody wants to kill the group
         return pid
     status = 70
     try:
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:
             os._exit(status)
-        os.setsid()
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)
         for stream in ours:
             stream.close()
         nothing = os.open(os.devnull, os.O_RDONLY)
