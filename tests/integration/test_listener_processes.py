@@ -101,9 +101,9 @@ def listeners(tmp_path: Path) -> Iterator[Listeners]:
         def all_live() -> bool:
             if parent.poll() is not None:
                 raise RuntimeError(f"ended with {parent.returncode}:\n{log.read_text()[-4000:]}")
-            return len(found.alive()) == PROCESSES
+            return len(found.alive()) == PROCESSES == log.read_text().count("listener_started")
 
-        eventually(all_live, within=60, what="all processes live")
+        eventually(all_live, within=60, what="all processes live and accept")
         yield found
     database.dispose()
     assert "Traceback" not in log.read_text()
@@ -131,7 +131,7 @@ def test_limits_hold_over_all_processes_and_a_dead_one_leaves_its_places(listene
                 return listeners.associate(later)[1][0] == ACCEPT
 
             for _ in held[victim]:
-                eventually(admitted, within=10, what="a place of the dead process")
+                eventually(admitted, within=30, what="a place of the dead process")
             assert not admitted()
             for other in others:
                 for number, peer in enumerate(held[other]):
