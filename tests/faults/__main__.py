@@ -15,7 +15,7 @@ from pathlib import Path
 from _pytest.outcomes import Skipped
 
 from faults import kills, tables
-from faults.catalogue import CATALOGUE
+from faults.catalogue import CATALOGUE, NOT_INJECTED
 from faults.fork_server import ForkServer
 from faults.lab import Fault, Lab
 
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="so many faults at the same time")
     parser.add_argument("--quick", action="store_true", help="shorter and fewer than the catalogue says")
     parser.add_argument("--out", type=Path, help="folder for the table, docs/measurements by default")
+    parser.add_argument("--book", type=Path, help="JSON file of earlier runs, whose rows stay in the table")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     given = parser.parse_args()
     say(f"seed {given.seed}")
@@ -66,7 +67,8 @@ def _inject(given: argparse.Namespace, scratch: Path) -> int:
         worker.join()
     rows = [done[fault.id] for fault in wanted]
     if not given.faults or given.out:
-        say(tables.write_faults(rows, given.seed, full=not given.quick, out=given.out))
+        known = tables.remembered(rows, given.book, given.seed, full=not given.quick)
+        say(tables.write_faults(known, given.seed, not_injected=NOT_INJECTED, out=given.out))
     return int(any(row.broken for row in rows))
 
 

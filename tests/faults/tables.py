@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from faults.invariants import Verdict
 from faults.kills import Tally
@@ -77,36 +79,56 @@ def heading(title: str, seed: int) -> list[str]:
     ]
 
 
-def write_faults(rows: Sequence[Row], seed: int, *, full: bool, out: Path | None) -> Path:
-    """``faults-<date>.md``."""
-    ran = [row for row in rows if not row.skipped]
-    lost = sum(len(row.verdict.lost) for row in ran if row.verdict)
-    twice = sum(len(row.verdict.duplicated) for row in ran if row.verdict)
-    broken = [row.fault.id for row in ran if row.broken]
-    receipts = sum(row.verdict.receipts for row in ran if row.verdict)
-    lines = heading("Faults injected", seed)
-    lines += [
-        f"`make faults`{'' if full else ' with `ARGS=--quick`'}: {len(ran)} of {len(rows)} faults run;",
-        "after each, invariant set V was asked of files, rows, PACS and the senders' receipts.",
-        "",
-        f"**Receipts {receipts}, lost {lost}, duplicated {twice}, faults after which V did not hold: "
-        f"{', '.join(broken) or 'none'}.**",
-        "",
-        "| # | Fault | Receipts | Studies | Results | Lost | Twice | V | Settled after | Took | What was done |",
-        "|---|---|--:|--:|--:|--:|--:|---|--:|--:|---|",
-    ]
+def remembered(rows: Sequence[Row], book: Path | None, seed: int, *, full: bool) -> list[dict[str, Any]]:
+    """What is known of each fault: of this run, and of earlier ones that the book has; in order of their numbers."""
+    known: dict[str, dict[str, Any]] = json.loads(book.read_text()) if book is not None and book.exists() else {}
     for row in rows:
         v = row.verdict or Verdict()
-        done = "; ".join(row.notes) + (f" **{row.error[:200]}**" if row.error else "")
-        lines.append(
-            f"| {row.fault.id} | {row.fault.what} | {v.receipts} | {v.studies} | {v.results} | {len(v.lost)} | "
-            f"{len(v.duplicated)} | {row.outcome} | {v.settled_after:.1f} s | {row.seconds:.0f} s | "
-            f"{done.replace('|', '/').replace(chr(10), ' ')} |"
-        )
-    from faults.catalogue import NOT_INJECTED  # noqa: PLC0415
+        known[row.fault.id] = {
+            "id": row.fault.id, "what": row.fault.what, "outcome": row.outcome, "broken": row.broken,
+            "skipped": bool(row.skipped), "receipts": v.receipts, "studies": v.studies, "results": v.results,
+            "lost": len(v.lost), "twice": len(v.duplicated), "settled": v.settled_after, "seconds": row.seconds,
+            "notes": "; ".join(row.notes) + (f" **{row.error[:200]}**" if row.error else ""), "commit": commit(),
+            "seed": seed, "full": full,
+        }  # fmt: skip
+    if book is not None:
+        book.write_text(json.dumps(known, indent=1))
+    return sorted(known.values(), key=lambda fault: int(fault["id"][1:]))
 
-    lines += ["", "Not injected here:", "", *(f"- {name}: {why}." for name, why in NOT_INJECTED.items()), ""]
+
+def write_faults(known: Sequence[dict[str, Any]], seed: int, *, not_injected: dict[str, str], out: Path | None) -> Path:
+    """``faults-<date>.md``."""
+    ran = [fault for fault in known if not fault["skipped"]]
+    broken = [fault["id"] for fault in ran if fault["broken"]]
+    receipts, lost, twice = (sum(fault[name] for fault in ran) for name in ("receipts", "lost", "twice"))
+    lines = heading("Faults injected", seed)
+    lines += [
+        f"`make faults`: {len(ran)} faults run; after each, invariant set V was asked of files, rows, PACS and the",
+        'senders\' receipts, and `firstread fsck --deep`. "Short" is `ARGS=--quick`: shorter times, smaller numbers.',
+        "",
+        f"**{receipts} receipts, {lost} lost, {twice} duplicated; faults after which V did not hold: "
+        f"{', '.join(broken) or 'none'}.**",
+        "",
+        "| # | Fault | Receipts | Studies | Results | Lost | Twice | V | Settled | Took | Commit | What was done |",
+        "|---|---|--:|--:|--:|--:|--:|---|--:|--:|---|---|",
+        *map(_line, known),
+        "",
+        "Not injected here:",
+        "",
+        *(f"- {name}: {why}." for name, why in not_injected.items()),
+        "",
+    ]
     return written(out, "faults", lines)
+
+
+def _line(fault: dict[str, Any]) -> str:
+    cells = [
+        fault["id"], fault["what"] + ("" if fault["full"] else " (short)"), fault["receipts"], fault["studies"],
+        fault["results"], fault["lost"], fault["twice"], fault["outcome"], f"{fault['settled']:.1f} s",
+        f"{fault['seconds']:.0f} s", f"`{fault['commit'][:7]}`",
+        fault["notes"].replace("|", "/").replace("\n", " "),
+    ]  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def write_kills(tallies: Sequence[Tally], *, out: Path | None) -> Path:
