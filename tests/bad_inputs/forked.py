@@ -40,7 +40,7 @@ def firstread(
     cwd: Path,
     settings: Mapping[str, str] | None = None,
     before: Callable[[], None] = nothing,
-    within: float = 30,
+    within: float = 90,
 ) -> Ended:
     """Run ``firstread ...`` to its end.
 
