@@ -18,6 +18,7 @@ from faults.below import need_root, shim
 from faults.invariants import Verdict, await_settled
 from faults.lab import Lab, load
 from faults.neighbours import PostgresServer, postgres_server
+from faults.product import ALIAS
 from faults.rig import Rig
 
 REFUSED = 0xA700
@@ -60,9 +61,8 @@ def gone(lab: Lab) -> Verdict:
     """F13: PostgreSQL is away for ten minutes, its name does not resolve, no connection is left: parts recover."""
     preload = shim(lab.folder)
     with postgres_server("max_connections=40") as server:
-        server.host = "db.rig.test"
+        server.host = ALIAS
         with lab.rig(scaled=True, FIRSTREAD_DATABASE_URL=server.url(), ready=False, parts=()) as here:
-            raise_missing(here)
             here.product.environment.update(preload.environment)
             here.product.start()
             here.product.await_ready()
@@ -83,14 +83,6 @@ def gone(lab: Lab) -> Verdict:
             assert all(here.product.alive(part) for part in here.product.parts), "a part gave up"
             lab.note(f"connections used up; settled {await_settled(here.product, within=RECOVERED):.1f} s later")
             return here.check()
-
-
-def raise_missing(here: Rig) -> None:
-    """The rig itself asks under the address, which no file of the machine resolves."""
-    from triage.database import Database  # noqa: PLC0415
-
-    here.product.database.dispose()
-    here.product.database = Database(here.product.settings.database.replace("db.rig.test", "127.0.0.1"))
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def out_of_memory(lab: Lab) -> Verdict:
         thread.start()
         time.sleep(1)
         pool = set(here.product.children("work"))
-        _squeeze(limit, 24)
+        _squeeze(limit, 3)
         here.sender().deliver(here.exams.radiograph())
         eventually(lambda: pool - set(here.product.children("work")), within=60, what="the kernel kills the pool")
         time.sleep(lab.much(20, 3))

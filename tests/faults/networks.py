@@ -148,7 +148,7 @@ def cut_and_lossy(lab: Lab) -> Verdict:
     token = "rig:" + "r" * 24
     with line(lab.seed) as wire, lab.rig(
         FIRSTREAD_BIND=NEAR, FIRSTREAD_CALLING_AE_TITLES="FAR,REPLAY,MODALITY", FIRSTREAD_HTTP_TOKENS=token,
-        FIRSTREAD_DICOM_PLAIN="true",
+        FIRSTREAD_DICOM_PLAIN="true", destinations=0,
     ) as here:  # fmt: skip
         port = here.product.settings.dicom_port
         far = here.sender(calling="FAR", timeout=90.0, host=NEAR)

@@ -28,6 +28,8 @@ from triage.settings import Settings, load_settings
 from workers.workbench import utc_now
 
 PARTS = tuple(SCALED_PARTS)
+ALIAS = "db.rig.test"
+"""A name that only parts with the preloaded library can resolve; the rig itself asks the address."""
 
 
 class Started(Protocol):
@@ -227,7 +229,7 @@ def product(
     }
     settings = settings_from(environment)
     settings.data.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database)
+    database = Database(settings.database.replace(ALIAS, "127.0.0.1"))
     database.migrate()
     here = Product(settings.data, environment, fork_server, settings, database)
     try:
