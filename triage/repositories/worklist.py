@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy.orm import Session, selectinload
 
 from triage.errors import NotFoundError, StateError
 from triage.findings import ScoreKind, Urgency
