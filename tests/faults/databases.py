@@ -194,17 +194,17 @@ def sqlite_damaged(lab: Lab) -> Verdict:
         return _reindexed(lab, here)
 
 
-def _reindexed(lab: Lab, here: Rig) -> Verdict:
-    """An empty database, filled from the archive; what was acknowledged is all there again."""
+def _reindexed(lab: Lab, here: Rig, how: str = "--reindex") -> Verdict:
+    """The database, filled from the archive; what was acknowledged is all there again."""
     here.product.database.dispose()
-    for words in (("db", "upgrade"), ("fsck", "--reindex")):
+    for words in (("db", "upgrade"), ("fsck", how)):
         done = here.product.command(*words)
         assert done.returncode in (0, 1), f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     here.product.start()
     here.product.await_ready()
     here.sender().deliver(here.exams.radiograph())
     verdict = here.check()
-    lab.note(f"{verdict.receipts} receipts found again by `firstread fsck --reindex`")
+    lab.note(f"{verdict.receipts} receipts found again by `firstread fsck {how}`")
     return verdict
 
 
@@ -230,7 +230,7 @@ def restored_from_earlier(lab: Lab) -> Verdict:
                 rest.unlink()
         earlier.rename(file)
         lab.note("database of before 5 of 10 studies")
-        _reindexed(lab, here)
+        _reindexed(lab, here, "--repair")
         here.product.stop()
         for rest in file.parent.glob("firstread.sqlite*"):
             rest.unlink()
