@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import httpx
 from peers.node import FIRSTREAD, SCALED_PARTS
-from peers.processes import eventually, free_port
+from peers.processes import eventually, free_port, listens
 
 from faults.fork_server import ForkServer, Process
 from triage.database import Database
@@ -85,7 +85,7 @@ class Product:
 
     def fsck(self) -> dict[str, Any]:
         """What ``firstread fsck --deep`` says of everything, beside whatever runs."""
-        if self.fork_server is None:
+        if self.fork_server is None or "LD_PRELOAD" in self.environment:
             return dict(json.loads(self.command("fsck", "--deep", "--json").stdout))
         with tempfile.NamedTemporaryFile(prefix="fsck-") as output:
             environment = {**self.environment, "FIRSTREAD_CRASH_AT": ""}
@@ -175,6 +175,8 @@ class Product:
                 assert self.alive(part), f"{part} ended:\n{tail(self.log)}"
                 family = {str(self.parts[part].pid), *map(str, self.children(part))}
                 assert family & names, f"{part} has not reported"
+                if part == "serve" and self.settings.on_loopback:
+                    assert listens(self.settings.http_port), "the API does not listen"
             return True
 
         eventually(look, within=within, what=f"{', '.join(parts or PARTS)} ready")
