@@ -116,7 +116,7 @@ def _attempts_are_bounded(house: House, rows: Rows) -> None:
     for id_, _, _, status, attempts in rows.analyses:
         assert attempts <= limit, f"I5: {attempts} attempts"
         if status is AnalysisStatus.FAILED:
-            ended = len(house.bad_ends.get(id_, ()))
+            ended = house.ended_badly(id_)
             assert ended >= limit, f"I5: given up after {ended} bad ends"
 
 

@@ -353,6 +353,16 @@ class House:
         for claim in claims:
             self.bad_ends.setdefault(claim.analysis_id, set()).add(claim.token)
 
+    def ended_badly(self, analysis_id: int) -> int:
+        """How many tries of an analysis came to no good end; who overran the lease has none either."""
+        overrun = {
+            claim.token
+            for shift in self.workers
+            for claim in shift.claims
+            if claim.analysis_id == analysis_id and self.now > shift.began + analyses.LEASE
+        }
+        return len(self.bad_ends.get(analysis_id, set()) | overrun)
+
     def _replace(self, claims: Sequence[Claim]) -> None:
         """Somebody who holds one of these already must have overrun the lease."""
         for claim in claims:

@@ -22,6 +22,7 @@ from custody.studies import IMAGES, STUDIES
 from triage.crash_points import CrashPoint
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus, terminal
 from triage.tables import Analysis, AnalysisImage, Delivery, Instance, ResultObject, Study
+from workers.names import Task
 
 Seed = Callable[[pytest.MonkeyPatch], None]
 
@@ -127,6 +128,23 @@ class Custody(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 20, 61, 250, 1000]))
     def time_passes(self, seconds: int) -> None:
         self.house.pass_by(seconds)
+
+    @rule()
+    def leases_run_out(self) -> None:
+        """Whoever is at work stalls for longer than its lease, and another begins with the same."""
+        self.house.pass_by(61)
+        self.house.ring()
+        for number, (task, _) in enumerate(self.house.broker.messages):
+            if task == Task.ANALYSE:
+                self.worker_hears(number=number)
+                break
+
+    @rule()
+    def late_workers_come_back(self) -> None:
+        """The new one is done when the old one writes."""
+        self.leases_run_out()
+        while self.house.workers:
+            self.house.work(len(self.house.workers) - 1)
 
     @precondition(lambda self: self.poisonous is None)
     @rule(study=st.sampled_from(sorted(STUDIES)))

@@ -140,7 +140,8 @@ def test_the_right_design_holds_in_the_same_history(ground: SqliteGround, histor
     live_through(ground, history, None)
 
 
-@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", sorted(ERRORS.keys() - {"RANDOM_UID"}))  # a death between two lines: led only
 def test_random_histories_catch_it_too(ground: SqliteGround, name: str) -> None:
     if settings.get_current_profile_name() != "deep":
         pytest.skip("takes minutes: --hypothesis-profile=deep")
