@@ -39,7 +39,6 @@ from dicom_node.upper_layer import (
     UpperLayerError,
 )
 from triage.crash_points import CrashPoint
-from triage.crash_points import CrashPoint
 from triage.logging import get_logger
 
 UNRECOGNIZED_OPERATION: Final = 0x0211
@@ -348,8 +347,6 @@ class Acceptor:
         body = dimse.response(request, reply.status, comment=reply.comment, offending=reply.offending)
         head = struct.pack(">BxLLBB", PduType.P_DATA, len(body) + 6, len(body) + 2, context_id, 3)
         self._connection.send(head + body, self._limits.send_seconds)
-        if request.command_field == CommandField.C_STORE_RQ:
-            self._intake.archive.reached(CrashPoint.ANSWERED)
 
     def _count(self, reply: Answer) -> None:
         assert self.summary is not None  # noqa: S101
