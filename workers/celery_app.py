@@ -37,7 +37,9 @@ def create_celery(settings: Settings) -> Any:
             Task.RETAIN: {"queue": Queue.HOUSEKEEPING},
             Task.SCRUB: {"queue": Queue.HOUSEKEEPING},
         },
-        worker_prefetch_multiplier=1,
+        # No limit: an acknowledgement that a frozen Redis never got counts as an open message for ever, and a worker
+        # with as many of them as its limit hears nothing again. Rings weigh nothing and grow stale in seconds.
+        worker_prefetch_multiplier=0,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,

@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -24,52 +27,60 @@ from triage.states import AnalysisStatus
 from triage.tables import Analysis, Finding, Instance, ResultObject, Study
 
 BUNDLE = "phantom-cxr"
+HOG = """
+import os, sys, time
+open("/proc/self/oom_score_adj", "w").write("-1000")
+open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+memory = bytearray(int(sys.argv[2]))
+for page in range(0, len(memory), 4096):
+    memory[page] = 1
+time.sleep(600)
+"""
+"""Uses up the memory of a control group and is spared by the kernel."""
 
 
 def out_of_memory(lab: Lab) -> Verdict:
-    """F28: the kernel kills what analyses for want of memory, again and again; the case ends with its reason."""
-    with memory_limit(4096) as group, lab.rig() as here:
+    """F28: the kernel kills what analyses for want of memory, again and again; then there is memory again."""
+    with memory_limit(64) as group, lab.rig() as here:
         here.sender().deliver(here.exams.radiograph())
         await_settled(here.product)
         stop = threading.Event()
+        killed: set[int] = set()
 
         def starve() -> None:
-            """Every process of the pool is put into a group that has far too little, as soon as it is there."""
+            """Whatever is in the pool is put into a group whose memory somebody else has used up."""
             while not stop.wait(0.01):
                 for pid in here.product.children("work"):
-                    try:
+                    with suppress(OSError):
+                        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
                         (group / "cgroup.procs").write_text(str(pid))
-                    except OSError:
-                        continue
+                        killed.add(pid)
 
-        limit = next(p for p in (group / "memory.limit_in_bytes", group / "memory.max") if p.exists())
         thread = threading.Thread(target=starve)
         thread.start()
-        time.sleep(1)
-        pool = set(here.product.children("work"))
-        _squeeze(limit, 3)
-        here.sender().deliver(here.exams.radiograph())
-        eventually(lambda: pool - set(here.product.children("work")), within=60, what="the kernel kills the pool")
-        time.sleep(lab.much(20, 3))
-        limit.write_text(str(4096 * 1024 * 1024))
-        stop.set()
-        thread.join()
+        until(lambda: bool(killed), within=20, what="the pool is in the group")
+        hog = subprocess.Popen([sys.executable, "-c", HOG, str(group), str(256 * 1024 * 1024)])
+        try:
+            here.sender().deliver(here.exams.radiograph())
+            eventually(lambda: killed - set(here.product.children("work")), within=60, what="the kernel kills the pool")
+            time.sleep(lab.much(20, 5))
+        finally:
+            stop.set()
+            thread.join()
+            hog.kill()
+            hog.wait()
+            for pid in (group / "cgroup.procs").read_text().split():
+                (group.parent / "cgroup.procs").write_text(pid)
         here.sender().deliver(here.exams.radiograph())
         verdict = here.check(failed=True)
         with here.product.database.read() as session:
             ended = [(a.status.value, a.attempts, a.reason) for a in session.scalars(sa.select(Analysis))]
-        lab.note(f"ended {ended[1][0]} after {ended[1][1]} attempts {ended[1][2]}".strip())
+        gone = len(killed - set(here.product.children("work")))
+        lab.note(
+            f"{gone} killed by the kernel; the case ended {ended[1][0]} in attempt {ended[1][1]} {ended[1][2]}".strip()
+        )
         assert ended[-1][0] == "SUCCEEDED", "the next case was not analysed"
         return verdict
-
-
-def _squeeze(limit: Path, megabytes: int) -> None:
-    """Lower it as far as the kernel lets us at once."""
-    for size in (*range(1024, megabytes, -50), megabytes):
-        try:
-            limit.write_text(str(size * 1024 * 1024))
-        except OSError:
-            return
 
 
 def poison(lab: Lab) -> Verdict:
