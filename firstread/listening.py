@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -38,6 +40,9 @@ from workers.proving import take_report
 from workers.pulse import Pulse, process_name
 from workers.transport import tls_files
 from workers.workbench import utc_now
+
+_COLLECT_AFTER: Final = 20_000
+"""Objects made and not freed by their last reference before the collector looks for circles. A C-STORE leaves few."""
 
 log = get_logger(__name__)
 
@@ -81,6 +86,8 @@ def _receive_in_several(settings: Settings, ports: Sequence[OpenPort], table: As
 
 def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTable, ending: Ending) -> None:
     """Receive on open ports until asked to end, then end in order. One of several processes may do so."""
+    gc.freeze()  # what the start has made stays for good: a collection need not walk it, which holds up every sender
+    gc.set_threshold(_COLLECT_AFTER)
     database = Database(settings.database)
     space = Space(settings.archive, settings.room_policy)
     archive = Archive(settings.archive, space, reached=kill_at(settings.crash_at))
