@@ -34,7 +34,6 @@ def killed_full_of_bells(lab: Lab) -> Verdict:
     """F7: Redis is killed with bells in its queues and comes back, with and without its append-only file."""
     for append_only in (True, False):
         with on_redis(lab, append_only=append_only) as (here, redis):
-            (pool,) = here.product.children("work")[:1] or (0,)
             here.product.freeze("work")  # its bell rings no more, its pool eats none
             here.product.freeze("deliver")
             here.sender().deliver(*(here.exams.any() for _ in range(lab.much(30, 8))))
@@ -47,9 +46,7 @@ def killed_full_of_bells(lab: Lab) -> Verdict:
             here.sender().deliver(here.exams.radiograph())
             redis.start()
             took = await_settled(here.product, within=SOON)
-            lab.note(
-                f"append-only {'on' if append_only else 'off'}: settled {took:.1f} s after its return (pool {pool > 0})"
-            )
+            lab.note(f"append-only {'on' if append_only else 'off'}: settled {took:.1f} s after its return")
             verdict = here.check()
     return verdict
 
