@@ -69,6 +69,8 @@ _WANTED: Final = frozenset(
 _DELIMITERS: Final = set(b"\r\n\t\f\\^=")  # each switches back to the first character set (PS3.5 6.1.2.5.3)
 _DIRECTION: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Characters that turn the direction of what stands behind them: a name could rewrite the line it is shown in."""
+_BEYOND_ASCII: Final = frozenset(python_encoding[term] for term in ("", "ISO_IR 6", "ISO_IR 100", "ISO_IR 192"))
+"""Codecs in which a byte below 128 is the ASCII character."""
 _CONTROL: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *_DIRECTION, 0x2028, 0x2029, 0xFEFF))
 
 
@@ -144,6 +146,10 @@ def _text(value: bytes, encodings: list[str]) -> str:
 
     Bytes that the declared set does not have are tried as UTF-8 (the most common lie), then as Latin-1.
     """
+    if not value:
+        return ""
+    if encodings[0] in _BEYOND_ASCII and value.isascii() and (plain := value.decode("ascii")).isprintable():
+        return plain.strip()[:MAXIMUM_TEXT]  # almost all of them
     if b"\x1b" in value:
         try:
             decoded = decode_bytes(value, encodings, _DELIMITERS)
@@ -165,7 +171,10 @@ def _first_that_decodes(value: bytes, encoding: str) -> str:
 
 
 def _ascii(value: bytes) -> str:
-    return value.decode("ascii", errors="replace").translate(_CONTROL).strip()[:64]
+    if not value:
+        return ""
+    text = value.decode("ascii", errors="replace")
+    return (text if text.isprintable() else text.translate(_CONTROL)).strip()[:64]
 
 
 def _unsigned(value: bytes, order: str) -> int | None:

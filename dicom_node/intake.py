@@ -240,7 +240,6 @@ class Reception:
         if not self.size:
             raise DicomError("The data set is empty.")
         file = self._file
-        file.hand_over()  # the disk writes while the processor reads
         try:
             header = headers.parse(file.front, file.transfer_syntax_uid, size=file.data_set_size)
         except FrontExceededError:
