@@ -160,7 +160,7 @@ def doubled_bells(lab: Lab) -> Verdict:
                     app.send_task(Task.ANALYSE)
                 stop.set()
 
-            bells = threading.Thread(target=ring)
+            bells = threading.Thread(target=ring, daemon=True)
             bells.start()
             here.sender().deliver(*(here.exams.radiograph() for _ in range(lab.much(40, 12))))
             bells.join()

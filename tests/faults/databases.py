@@ -114,7 +114,7 @@ def broken_transactions(lab: Lab) -> Verdict:
             connection.execute("ALTER DATABASE firstread SET default_transaction_isolation = 'repeatable read'")
         server.terminate_backends()
         stop = threading.Event()
-        rival = threading.Thread(target=_lock_crosswise, args=(server, stop))
+        rival = threading.Thread(target=_lock_crosswise, args=(server, stop), daemon=True)
         rival.start()
         with load(here):
             time.sleep(lab.much(60, 10))

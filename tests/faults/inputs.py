@@ -56,7 +56,7 @@ def out_of_memory(lab: Lab) -> Verdict:
                         (group / "cgroup.procs").write_text(str(pid))
                         killed.add(pid)
 
-        thread = threading.Thread(target=starve)
+        thread = threading.Thread(target=starve, daemon=True)
         thread.start()
         until(lambda: bool(killed), within=20, what="the pool is in the group")
         hog = subprocess.Popen([sys.executable, "-c", HOG, str(group), str(256 * 1024 * 1024)])
@@ -103,7 +103,7 @@ def poison(lab: Lab) -> Verdict:
                     except ProcessLookupError:
                         continue
 
-        thread = threading.Thread(target=kill_who_touches)
+        thread = threading.Thread(target=kill_who_touches, daemon=True)
         thread.start()
         for victim in victims:
             here.sender().deliver(victim)
