@@ -168,7 +168,7 @@ def test_damaged_files_are_kept_or_refused(undisturbed: House, test_data: Path) 
 
 def test_the_node_still_works(undisturbed: House, phantoms: Phantoms, tmp_path: Path) -> None:
     image = dcmread(phantoms.normal[1])
-    image.StudyInstanceUID, image.SOPInstanceUID = "2.25.791", "2.25.792"
+    image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "2.25.791", "2.25.793", "2.25.792"
     image.file_meta.MediaStorageSOPInstanceUID = "2.25.792"
     image.save_as(tmp_path / "next.dcm")
     uid = undisturbed.send(tmp_path / "next.dcm")
