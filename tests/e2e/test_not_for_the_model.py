@@ -11,6 +11,7 @@ from peers.dcmtk import send, with_pdf
 from peers.processes import eventually
 from peers.pynetdicom_sender import send_bytes
 from pydicom import dcmread
+from pydicom.dataset import FileDataset
 
 from dicom_node.scu import SendOutcome
 from dicom_node.scu import send as send_as_it_is
@@ -97,9 +98,7 @@ def test_a_radiograph_whose_pixels_are_cut_off_is_kept_and_not_analysed(
     undisturbed: House, phantoms: Phantoms, tmp_path: Path
 ) -> None:
     """The data set ends where its pixels should go on; PS3.5 gives a receiver no way to guess the rest."""
-    image = dcmread(phantoms.normal[1])
-    image.StudyInstanceUID, image.SOPInstanceUID = "2.25.771", "2.25.772"
-    image.file_meta.MediaStorageSOPInstanceUID = "2.25.772"
+    image = _of_a_study_of_its_own(phantoms.normal[1], "2.25.771")
     image.PixelData = image.PixelData[: len(image.PixelData) // 4]
     image.save_as(tmp_path / "short.dcm")
     uid = undisturbed.send(tmp_path / "short.dcm")
@@ -167,12 +166,18 @@ def test_damaged_files_are_kept_or_refused(undisturbed: House, test_data: Path) 
 
 
 def test_the_node_still_works(undisturbed: House, phantoms: Phantoms, tmp_path: Path) -> None:
-    image = dcmread(phantoms.normal[1])
-    image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "2.25.791", "2.25.793", "2.25.792"
-    image.file_meta.MediaStorageSOPInstanceUID = "2.25.792"
+    image = _of_a_study_of_its_own(phantoms.normal[1], "2.25.791")
     image.save_as(tmp_path / "next.dcm")
     uid = undisturbed.send(tmp_path / "next.dcm")
     undisturbed.await_kinds(uid, SR=1, SC=1)
+
+
+def _of_a_study_of_its_own(path: Path, study_uid: str) -> FileDataset:
+    """A copy with new UIDs on every level: a series that two studies claim is refused from then on."""
+    image = dcmread(path)
+    image.StudyInstanceUID, image.SeriesInstanceUID = study_uid, f"{study_uid}.1"
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{study_uid}.1.1"
+    return image
 
 
 def _send_as_it_is(house: House, *files: Path) -> list[SendOutcome]:
