@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 _DISCLAIMER = "IMPORTED RESEARCH MODEL - NOT FOR DIAGNOSIS"
+_PLACEHOLDERS = "as described, else 0.5 for want of better"
 _LIMITS = (
     "Imported: nothing was measured on this installation's images; its thresholds and scores are those of its source.",
     "Its scores are not calibrated.",
@@ -130,7 +131,7 @@ def _from_checkpoint(source: Path, held: Checkpoint, description: Description) -
         outputs=outputs,
         tensors=networks.as_tensors(tensors),
         explanation="occlusion" if recognised.family == "vit" else "cam",
-        thresholds="none" if held.thresholds is None else "operating points of the checkpoint",
+        thresholds=_PLACEHOLDERS if held.thresholds is None else "operating points of the checkpoint",
         source=source,
     )
 
@@ -185,7 +186,7 @@ def _from_graph(source: Path, description: Description) -> _Parts:
         outputs=outputs,
         tensors=networks.as_tensors(made.tensors),
         explanation=made.explanation,
-        thresholds="none",
+        thresholds=_PLACEHOLDERS,
         source=source,
         graph=made.content,
     )

@@ -289,7 +289,8 @@ def _labels(notes: Mapping[Any, Any]) -> tuple[str, ...]:
         if isinstance(value, list | tuple) and value and all(isinstance(label, str) for label in value):
             return tuple(value)
     order = notes.get("class_to_idx")
-    if isinstance(order, dict) and sorted(order.values(), key=str) == list(range(len(order))):
+    numbered = isinstance(order, dict) and all(type(number) is int for number in order.values())
+    if numbered and sorted(order.values()) == list(range(len(order))):
         return tuple(str(label) for label in sorted(order, key=lambda label: order[label]))
     return ()
 

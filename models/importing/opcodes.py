@@ -9,7 +9,7 @@ the byte where it stands.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -159,7 +159,7 @@ class _Machine:
 
     def make_dict(self, _: Any) -> None:
         items = self._marked()
-        self.push(dict(zip(items[::2], items[1::2], strict=True)))
+        self.push(self._dictionary(zip(items[::2], items[1::2], strict=True)))
 
     def short_tuple(self, size: int) -> None:
         items = tuple(self._stack[-size:])
@@ -178,11 +178,19 @@ class _Machine:
 
     def set_item(self, _: Any) -> None:
         value, key = self._stack.pop(), self._stack.pop()
-        self._plain(dict)[key] = value
+        self._plain(dict).update(self._dictionary([(key, value)]))
 
     def set_items(self, _: Any) -> None:
         items = self._marked()
-        self._plain(dict).update(zip(items[::2], items[1::2], strict=True))
+        self._plain(dict).update(self._dictionary(zip(items[::2], items[1::2], strict=True)))
+
+    def _dictionary(self, pairs: Iterable[Any] = ()) -> dict[Any, Any]:
+        made = {}
+        for key, value in pairs:
+            if not isinstance(key, str | int | float | None):  # hashing a tuple of a million tuples ends the process
+                raise self._refuse(f"a {type(key).__name__} as a key")
+            made[key] = value
+        return made
 
     def _plain(self, kind: type) -> Any:
         target = self._stack[-1]
@@ -222,7 +230,7 @@ class _Machine:
         elif function.text == _PARAMETER_MAKER and arguments and isinstance(arguments[0], TensorRecord):
             self.push(arguments[0])
         elif function.text == _ORDERED_DICT and len(arguments) <= 1:
-            self.push(dict(*arguments))
+            self.push(self._dictionary(*arguments))
         else:
             raise self._refuse(f"a call of {function.text.replace(' ', '.')}")
 

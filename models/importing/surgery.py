@@ -278,5 +278,5 @@ def _softmax(scores: NDArray[Any]) -> NDArray[Any]:
 
 def _session(content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails here is told in our words
     return onnxruntime.InferenceSession(content, sess_options=options, providers=["CPUExecutionProvider"])
