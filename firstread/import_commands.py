@@ -56,9 +56,11 @@ def _print(bundle: Any) -> None:
         f"{m.name} {m.version}: {m.architecture}, {m.input.channels} x {m.input.height} x {m.input.width} "
         f"({m.input.fit}), scores are {kind}, heat map: {m.explanation}.",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
         f"Bundle in {bundle.directory}, self-test passed. Read {bundle.directory / 'MODEL_CARD.md'}, then "
         f"`firstread models add {bundle.directory}`.",
         highlight=False,
+        soft_wrap=True,
     )

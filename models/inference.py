@@ -42,7 +42,7 @@ class Prediction:
     probabilities : ndarray
         float32 (N, K) in [0, 1]: sigmoid(logit / temperature + bias) per finding.
     features : ndarray
-        float32 (N, C, h, w) >= 0, the last feature map, for :mod:`models.explain`.
+        float32 (N, C, h, w), the last feature map, for :mod:`models.explain`; >= 0 in networks that end in ReLU.
     """
 
     logits: Float32

@@ -145,7 +145,8 @@ def digest_names(names: list[str]) -> str:
 def _read_safetensors(path: Path) -> dict[str, Array]:
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file, not a mapping
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file, not a mapping
+        return {name: a if a.dtype.kind in "fiub" else a.astype(np.float32) for name, a in arrays.items()}
     except (SafetensorError, TypeError) as error:  # TypeError: a type that numpy does not know (bfloat16)
         raise ForeignModelError(
             f"{path.name} cannot be read as safetensors: {error}.", next_step="Save the tensors as float32 anew."
@@ -289,10 +290,10 @@ def _labels(notes: Mapping[Any, Any]) -> tuple[str, ...]:
         if isinstance(value, list | tuple) and value and all(isinstance(label, str) for label in value):
             return tuple(value)
     order = notes.get("class_to_idx")
-    numbered = isinstance(order, dict) and all(type(number) is int for number in order.values())
-    if numbered and sorted(order.values()) == list(range(len(order))):
-        return tuple(str(label) for label in sorted(order, key=lambda label: order[label]))
-    return ()
+    if not isinstance(order, dict) or not all(type(number) is int for number in order.values()):
+        return ()
+    numbered = sorted(order.values()) == list(range(len(order)))
+    return tuple(str(label) for label in sorted(order, key=lambda label: order[label])) if numbered else ()
 
 
 def _check_finite(arrays: Mapping[str, Array], name: str) -> None:

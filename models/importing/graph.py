@@ -80,7 +80,8 @@ def _check_safe(model: Any, where: str) -> None:
         if node.domain not in _OPERATORS_OF or node.op_type in _NEVER_ENDING:
             name = f"{node.domain}.{node.op_type}".lstrip(".")
             raise ForeignModelError(f"{where} uses the operator {name}, which is not run here.", next_step=ADVICE)
-        tensors += [attribute.t for attribute in node.attribute if attribute.HasField("t")]
+        for attribute in node.attribute:
+            tensors += [attribute.t] if attribute.HasField("t") else attribute.tensors
     if model.functions or graph.sparse_initializer:
         raise ForeignModelError(f"{where} has functions or sparse weights of its own.", next_step=ADVICE)
     for tensor in tensors:

@@ -122,7 +122,7 @@ def recognise(tensors: Arrays, where: str) -> Recognised:
     ForeignModelError
         No known family, or a head that is not one linear layer.
     """
-    plain = _plain(tensors)
+    plain = _plain(tensors, where)
     family = next((family for name, family in _TELLING if name in plain), None)
     if family is None:
         raise ForeignModelError(
@@ -167,7 +167,7 @@ def transposed(source: Recognised) -> Recognised:
     return replace(source, body=body)
 
 
-def _plain(tensors: Arrays) -> dict[str, NDArray[Any]]:
+def _plain(tensors: Arrays, where: str) -> dict[str, NDArray[Any]]:
     """Without the wrappers around every name, and in today's spelling."""
     names = {name: name for name in tensors}
     while True:
@@ -175,11 +175,13 @@ def _plain(tensors: Arrays) -> dict[str, NDArray[Any]]:
         if len(beginnings) != 1 or (wrapper := beginnings.pop()) not in _WRAPPERS:
             break
         names = {name: plain.removeprefix(f"{wrapper}.") for name, plain in names.items()}
-    spelt = {}
+    spelt: dict[str, NDArray[Any]] = {}
     for name, plain in names.items():
         today = _OLD_DENSENET.sub(r"\1.\2\3.", plain)
         if "denseblock" in today:
             today = today.replace(".layers.", ".")
+        if today in spelt:
+            raise ForeignModelError(f"{where} has {today} twice, in two spellings.")
         spelt[today] = tensors[name]
     return spelt
 

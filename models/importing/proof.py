@@ -17,7 +17,7 @@ from models.self_test import self_test_input
 from triage.errors import ForeignModelError
 
 SEED = 7
-TOLERANCE = 0.01
+TOLERANCE = 1e-3
 """Of a logit: a share of its size, or absolute where it is small."""
 _CERTAIN = 1e-9
 

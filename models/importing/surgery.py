@@ -72,6 +72,7 @@ def to_bundle_graph(
     """
     model = onnx.ModelProto()
     model.CopyFrom(source.model)
+    _make_room(model.graph)
     surgery = _Surgery(model, source, scores)
     head = surgery.features_and_head()
     surgery.to_logits(outputs)
@@ -86,13 +87,32 @@ def to_bundle_graph(
             others = [number for number in range(source.classes) if number not in outputs]
             tensors |= {"rest.weight": head[0][others], "rest.bias": head[1][others]}
     tensors |= {"classifier.weight": weight, "classifier.bias": bias}
-    # The file's own name and description may hold anything, a path or a person.
     model.ir_version = max(model.ir_version, _OLDEST_IR)
-    model.producer_name, model.doc_string, model.graph.doc_string = "firstread", "", ""
-    del model.graph.value_info[:]
+    _forget_its_maker(model)
     content = model.SerializeToString()
-    _check_same_scores(source, content, outputs, scores, size)
+    _check_same_scores(source, content, outputs, scores, size, activated=surgery.activated)
     return BundleGraph(content, tensors, "occlusion" if head is None else "cam")
+
+
+def _make_room(graph: Any) -> None:
+    """Rename what already has one of our three names."""
+    names = {name: f"source.{name}" for name in ("image", "logits", "features")}
+    for entry in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        entry.name = names.get(entry.name, entry.name)
+    for node in graph.node:
+        for side in (node.input, node.output):
+            for index, name in enumerate(side):
+                side[index] = names.get(name, name)
+
+
+def _forget_its_maker(model: Any) -> None:
+    """Free texts may hold anything, a path or a person."""
+    model.producer_name, model.producer_version, model.domain = "firstread", "", ""
+    model.doc_string, model.graph.doc_string, model.graph.name = "", "", "network"
+    for node in model.graph.node:
+        node.doc_string = ""
+    for texts in (model.metadata_props, model.graph.metadata_props, model.graph.value_info):
+        del texts[:]
 
 
 class _Surgery:
@@ -107,7 +127,7 @@ class _Surgery:
         (self._score_name,) = (
             output.name for output in self._graph.output if len(output.type.tensor_type.shape.dim) == 2
         )
-        last = self._makers.get(self._score_name)
+        last = self._maker(self._score_name)
         self._activation = last.op_type if last is not None and last.op_type in {"Sigmoid", "Softmax"} else None
         expected = {"sigmoid": "Sigmoid", "softmax": "Softmax"}.get(scores)
         if self._activation is not None and expected is not None and expected != self._activation:
@@ -117,6 +137,10 @@ class _Surgery:
             )
         # What the classes were before their own activation.
         self._raw = last.input[0] if last and self._activation and scores != "operating-point" else self._score_name
+
+    @property
+    def activated(self) -> bool:
+        return self._activation is not None
 
     @property
     def exclusive(self) -> bool:
@@ -138,7 +162,7 @@ class _Surgery:
 
     def _linear(self, name: str) -> tuple[Float32, Float32, str] | None:
         """Weight, bias and input of the linear layer that makes ``name``: Gemm, or MatMul and Add."""
-        node = self._makers.get(name)
+        node = self._maker(name)
         if node is not None and node.op_type == "Gemm":
             options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
             weight = self._constant(node.input[1])
@@ -153,7 +177,7 @@ class _Surgery:
             bias, inner = self._constant(first), second
             if bias is None:
                 bias, inner = self._constant(second), first
-            node = self._makers.get(inner)
+            node = self._maker(inner)
         if node is None or node.op_type != "MatMul":
             return None
         weight = self._constant(node.input[1])
@@ -165,6 +189,13 @@ class _Surgery:
         if bias is None or weight.ndim != 2 or bias.size != len(weight) or len(weight) != self._source.classes:
             return None
         return weight.astype(np.float32), bias.reshape(-1).astype(np.float32), name
+
+    def _maker(self, name: str) -> Any:
+        """The node that computes ``name``, behind those that only hand it on; None at the ends of the graph."""
+        node = self._makers.get(name)
+        while node is not None and node.op_type == "Identity":
+            node = self._makers.get(node.input[0])
+        return node
 
     def _pooled_map(self, name: str) -> str | None:
         """What is averaged over its whole area to make ``name``."""
@@ -249,9 +280,21 @@ class _Surgery:
 
 
 def _check_same_scores(
-    source: ForeignGraph, content: bytes, outputs: tuple[int, ...], scores: Scores, size: tuple[int, int, int]
+    source: ForeignGraph,
+    content: bytes,
+    outputs: tuple[int, ...],
+    scores: Scores,
+    size: tuple[int, int, int],
+    *,
+    activated: bool,
 ) -> None:
-    """Run the original on two images one by one and ours on both at once."""
+    """Run the original on two images one by one and ours on both at once.
+
+    Parameters
+    ----------
+    activated : bool
+        The original ends in its sigmoid or softmax; else it is applied here.
+    """
     images = np.random.default_rng(0).standard_normal((2, *size)).astype(np.float32)
     try:
         before = _session(source.model.SerializeToString())
@@ -263,8 +306,7 @@ def _check_same_scores(
         raise ForeignModelError(
             f"{source.where} does not run on a batch of images ({type(error).__name__}).", next_step=ADVICE
         ) from error
-    (last,) = {node.op_type for node in source.model.graph.node if output in node.output} or {""}
-    if last not in {"Sigmoid", "Softmax"} and scores != "operating-point":
+    if not activated and scores != "operating-point":
         expected = 1 / (1 + np.exp(-expected)) if scores == "sigmoid" else _softmax(expected)
     difference = float(np.abs(1 / (1 + np.exp(-actual)) - expected[:, list(outputs)]).max())
     if not difference <= _TOLERANCE:

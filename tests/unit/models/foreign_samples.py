@@ -17,16 +17,19 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def torchvision_network(name: str, classes: int, *, channels: int = 3, seed: int = 0, **options: Any) -> nn.Module:
-    """Fresh weights, running averages that differ from layer to layer, in evaluation mode."""
+    """Fresh weights whose answer depends on the picture, in evaluation mode."""
     torch.manual_seed(seed)
     network: nn.Module = getattr(torchvision.models, name)(num_classes=classes, **options)
     if channels == 1:
         make_grey(network)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.8, 1.2)
-            nn.init.normal_(module.bias, std=0.1)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.normal_(norm.bias, std=0.1)
+        norm.momentum = 1.0
+    if norms:
+        # Averages of real activations: with untouched ones the picture fades away from layer to layer.
+        with torch.no_grad():
+            network.train()(torch.randn(8, channels, 64, 64))
     for name_, parameter in network.named_parameters():
         if name_.endswith("layer_scale"):
             nn.init.uniform_(parameter, 0.5, 1.0)  # torchvision's own 1e-6 hides what the blocks compute

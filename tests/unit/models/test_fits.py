@@ -122,6 +122,16 @@ def test_a_heat_map_lies_on_the_bright_spot(fit: str, rows: int, columns: int) -
     assert np.corrcoef(laid.ravel(), display.ravel())[0, 1] > 0.8
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(200, 320), (320, 200), (201, 320)])
+def test_a_heat_map_says_nothing_where_nothing_was_looked_at(rows: int, columns: int) -> None:
+    placement = Placement.of(rows, columns, spec(fit="centre_crop"))
+    everywhere = np.ones((8, 8), np.float32)
+    laid = upscale(everywhere, placement)
+    assert laid[placement.seen].min() == 1.0
+    assert laid.sum() == laid[placement.seen].size
+    assert upscale(everywhere, placement, rows // 2, columns // 2).mean() == pytest.approx(laid.mean(), abs=0.02)
+
+
 @pytest.mark.parametrize("fit", FITS)
 def test_training_and_service_see_the_same_picture(fit: str) -> None:
     chosen = spec(fit=fit, channels=3, value_range="-1024..1024", channel_mean=(1.0, 2, 3), channel_std=(4.0, 5, 6))

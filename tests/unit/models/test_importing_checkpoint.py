@@ -96,6 +96,16 @@ def test_safetensors(tmp_path: Path) -> None:
     assert all(np.array_equal(held[name], tensor.numpy()) for name, tensor in state.items())
 
 
+def test_safetensors_of_another_type_or_of_none(tmp_path: Path) -> None:
+    half = {"w": torch.tensor([1.5, -2.0], dtype=torch.bfloat16), "v": torch.ones(2, dtype=torch.float64)}
+    save_file(half, tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(read(tmp_path / "m.safetensors").tensors["w"], [1.5, -2.0])
+    content = (tmp_path / "m.safetensors").read_bytes()
+    (tmp_path / "m.safetensors").write_bytes(content[:-4])
+    with pytest.raises(ForeignModelError, match="cannot be read as safetensors"):
+        read(tmp_path / "m.safetensors")
+
+
 def test_operating_points_are_no_weights(tmp_path: Path) -> None:
     state = small().state_dict() | {"op_threshs": torch.tensor([0.25, float("nan")])}
     held = read(save(tmp_path / "m.pt", state))

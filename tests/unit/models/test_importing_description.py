@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from model_samples import ROOT
 
 from models.importing import description
 from models.importing.description import agreed_labels, described_findings, parse
@@ -39,6 +42,14 @@ def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
     from_toml, from_json = (description.load(tmp_path / name) for name in ("d.toml", "d.json"))
     assert from_toml == from_json
     assert from_toml.labels == ("Mass", "")
+
+
+def test_the_documented_description_is_one() -> None:
+    text = (ROOT / "docs" / "importing.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    chosen = parse(tomllib.loads(example), "docs/importing.md")
+    _, findings = described_findings(chosen, agreed_labels(chosen, (), 14, "file"), None)
+    assert next(finding for finding in findings if finding.key == "pneumothorax").threshold == 0.31
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from models.importing.backbone import read_backbone
 from models.importing.layouts import Recognised, recognise, transposed
 from triage.errors import ForeignModelError
 
-CLOSE = 1e-5
-"""Largest difference of logits, as a share of the largest: the same sums in another order."""
+CLOSE = 2e-5
+"""Largest difference, as a share of the largest value: the same sums in another order."""
 
 
 def ours(tensors: Arrays, architecture: str | None = None) -> networks.Network:
@@ -35,7 +35,8 @@ def ours(tensors: Arrays, architecture: str | None = None) -> networks.Network:
 def assert_same_numbers(original: Callable[[Tensor], Tensor], network: networks.Network, image: Tensor) -> Tensor:
     expected = original(image)
     logits, features = network(image)
-    assert float(expected.abs().max()) > 1e-3
+    if len(image) > 1:
+        assert float((expected[0] - expected[1]).abs().max() / expected.abs().max()) > 1e-3, "blind to the picture"
     assert float((logits - expected).abs().max() / expected.abs().max()) < CLOSE
     # The promise of explanation "cam": the head applied to the mean of the map is the answer.
     again = features.mean(dim=(2, 3)) @ network.classifier.weight.T + network.classifier.bias
@@ -146,6 +147,12 @@ def test_exchanged_rows_and_columns(name: str) -> None:
     assert features.shape[2:] == (2, 3)  # the map lies as the image does
 
 
+def test_one_tensor_in_two_spellings_is_refused() -> None:
+    name = "features.denseblock1.denselayer1.norm1.weight"
+    with pytest.raises(ForeignModelError, match="twice, in two spellings"):
+        recognise({name: np.zeros(64), old_spelling(name): np.ones(64)}, "file")
+
+
 def test_a_transformer_cannot_be_exchanged() -> None:
     source = Recognised("vit", {}, np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
     with pytest.raises(ForeignModelError, match="transformer"):
@@ -207,7 +214,7 @@ def test_a_colour_backbone_gives_grey_pictures_what_it_gave(tmp_path: Path) -> N
         assert (missing, unexpected) == (["classifier.weight", "classifier.bias"], [])
         with torch.inference_mode():
             answers.append(network.features(image.expand(-1, channels, -1, -1)))
-    torch.testing.assert_close(answers[0], answers[1], rtol=1e-4, atol=1e-5)
+    assert float((answers[0] - answers[1]).abs().max() / answers[0].abs().max()) < CLOSE
 
 
 def test_a_grey_backbone_is_spread_over_three_channels(tmp_path: Path) -> None:
