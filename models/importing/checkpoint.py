@@ -13,6 +13,7 @@ TorchScript (a program) and pickled modules (Python objects) are refused with th
 from __future__ import annotations
 
 import math
+import mmap
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -124,7 +125,9 @@ def read(path: Path) -> Checkpoint:
             if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size:
                 return _from_mapping(_read_safetensors(path), {}, path.name)
             if start.startswith(b"\x80"):
-                return _interpreted(*_read_legacy(path.name, stream), path.name)
+                # Mapped: what a pickle announces as its next terabyte is read as far as the file goes.
+                with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                    return _interpreted(*_read_legacy(path.name, mapped), path.name)
     except OSError as error:
         raise ForeignModelError(f"{path} cannot be read: {error.strerror}.", next_step="Check the path.") from error
     raise ForeignModelError(
@@ -165,7 +168,7 @@ def _read_zip(name: str, stream: IO[bytes], size: int) -> tuple[Any, _ReadStorag
             return archive.read(parts[key])
         except KeyError as error:
             raise ForeignModelError(f"{name} has no part {root}/{key}.", next_step=_AGAIN) from error
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
             raise ForeignModelError(f"{name}: part {root}/{key} is damaged: {error}.", next_step=_AGAIN) from error
 
     if "byteorder" in parts and part("byteorder") != b"little":
@@ -204,7 +207,7 @@ def _checked_parts(archive: zipfile.ZipFile, name: str, size: int) -> tuple[dict
     return parts, roots.pop()
 
 
-def _read_legacy(name: str, stream: IO[bytes]) -> tuple[Any, _ReadStorage]:
+def _read_legacy(name: str, stream: mmap.mmap) -> tuple[Any, _ReadStorage]:
     """The layout before torch 1.6: magic, protocol, machine, the object, the storages' keys, their numbers."""
     where = f"{name} (old layout)"
     if read_pickle(stream, where) != _LEGACY_MAGIC:

@@ -93,8 +93,10 @@ def _check_safe(model: Any, where: str) -> None:
     for tensor in graph.initializer:
         try:
             values = numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
-            raise ForeignModelError(f"{where}: {tensor.name} has other numbers than announced.") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise ForeignModelError(
+                f"{where}: {tensor.name} has other numbers than announced.", next_step=ADVICE
+            ) from error
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             broken.append(tensor.name)
     if broken:

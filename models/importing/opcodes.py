@@ -11,7 +11,9 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from io import BytesIO
+from mmap import mmap
+from typing import Any
 
 from triage.errors import ForeignModelError
 
@@ -70,13 +72,13 @@ class _Name:
     text: str
 
 
-def read_pickle(stream: IO[bytes], where: str) -> Any:
+def read_pickle(stream: BytesIO | mmap, where: str) -> Any:
     """The one object of a pickle; the stream is left behind its STOP.
 
     Parameters
     ----------
-    stream : binary file
-        At the first byte of the pickle.
+    stream : BytesIO or mmap
+        At the first byte of the pickle. No other file: its ``read`` would make room for any length that is asked for.
     where : str
         For messages: the file and the part of it.
 

@@ -215,6 +215,29 @@ def test_a_checkpoint_cut_short_is_refused(tmp_path: Path, zipped: bool) -> None
             read(path)
 
 
+@LAYOUTS
+def test_a_file_with_bytes_changed_is_read_or_refused(tmp_path: Path, zipped: bool) -> None:
+    content = {"state_dict": small().state_dict(), "class_to_idx": {"a": 0}, "op_threshs": [0.5]}
+    whole = save(tmp_path / "m.pt", content, zipped=zipped).read_bytes()
+    rng = np.random.default_rng(4)
+    refusals = 0
+    for _ in range(300):
+        changed = np.frombuffer(whole, np.uint8).copy()
+        changed[rng.integers(0, len(whole), 2)] = rng.integers(0, 256, 2)
+        (tmp_path / "m.pt").write_bytes(changed.tobytes())
+        try:
+            read(tmp_path / "m.pt")
+        except ForeignModelError:
+            refusals += 1
+    assert 100 < refusals < 300
+
+
+def test_a_length_beyond_the_file_asks_for_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b"x.")
+    with pytest.raises(ForeignModelError, match="no readable pickle"):
+        read(tmp_path / "m.pt")
+
+
 def test_a_damaged_number_is_found_by_its_checksum(tmp_path: Path) -> None:
     state = {"w": torch.full((64,), 3.0)}
     path = save(tmp_path / "m.pt", state)
