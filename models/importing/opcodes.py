@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from mmap import mmap
-from typing import Any
+from typing import IO, Any, cast
 
 from triage.errors import ForeignModelError
 
@@ -89,7 +89,7 @@ def read_pickle(stream: BytesIO | mmap, where: str) -> Any:
     """
     machine = _Machine(where)
     try:
-        for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
+        for count, (opcode, argument, position) in enumerate(pickletools.genops(cast("IO[bytes]", stream))):
             if count > _MOST_OPCODES:
                 raise ForeignModelError(f"{where} has more than {_MOST_OPCODES} steps; a list of weights needs fewer.")
             machine.step(opcode.name, argument, position or 0)

@@ -23,6 +23,7 @@ from models.importing.graph import ADVICE, ForeignGraph
 from triage.errors import ForeignModelError
 
 _SAME_NUMBERS = frozenset({"Identity", "Dropout", "Flatten", "Reshape", "Squeeze"})
+_HAND_ON = _SAME_NUMBERS | {"Cast", "Clip", "Concat", "Gather", "Slice", "Split", "Transpose", "Unsqueeze"}
 _TOLERANCE = 1e-3
 _CERTAIN = 1e-7
 """Nearest that a rescaled score may come to 0 and 1: their logits are infinite."""
@@ -135,6 +136,12 @@ class _Surgery:
                 f"{source.where} ends in {self._activation}, the description says {scores}.",
                 next_step="Correct scores in the description.",
             )
+        if self._activation is None and scores != "operating-point" and self._activated_before(self._score_name):
+            # A second sigmoid would squeeze every score into 0.5 to 0.73, and nobody would see it.
+            raise ForeignModelError(
+                f"{source.where} applies its sigmoid or softmax before its last steps.",
+                next_step="Export the network so that it ends in its logits, or in one Sigmoid or Softmax.",
+            )
         # What the classes were before their own activation.
         self._raw = last.input[0] if last and self._activation and scores != "operating-point" else self._score_name
 
@@ -145,6 +152,20 @@ class _Surgery:
     @property
     def exclusive(self) -> bool:
         return self._scores == "softmax"
+
+    def _activated_before(self, name: str) -> bool:
+        """Whether the classes pass a sigmoid or softmax and then only steps that hand numbers on."""
+        waiting, seen = [name], set()
+        while waiting:
+            node = self._makers.get(waiting.pop())
+            if node is None or node.output[0] in seen:
+                continue
+            seen.add(node.output[0])
+            if node.op_type in {"Sigmoid", "Softmax"}:
+                return True
+            if node.op_type in _HAND_ON:
+                waiting.extend(node.input)
+        return False
 
     def features_and_head(self) -> tuple[Float32, Float32] | None:
         """Name the map that the head averages "features"; its head (classes, C), (classes,), or None."""

@@ -60,8 +60,9 @@ def save_graph(
     batch: str | int = "n",
     opset: int = 17,
     extra: list[Any] | None = None,
+    after: str = "Identity",
 ) -> Path:
-    """Convolution → ReLU → pooling → Gemm (→ last), 32 x 32 pixels; weights from a fixed seed."""
+    """Convolution → ReLU → pooling → Gemm (→ last → after), 32 x 32 pixels; weights from a fixed seed."""
     rng = np.random.default_rng(5)
     weights = {
         "conv.w": rng.normal(0, 0.5, (4, channels, 3, 3)),
@@ -74,7 +75,8 @@ def save_graph(
         helper.make_node(pooling, ["map"], ["p"], **({"kernel_shape": [32, 32]} if pooling == "MaxPool" else {})),
         helper.make_node("Flatten", ["p"], ["flat"], axis=1),
         helper.make_node("Gemm", ["flat", "fc.w", "fc.b"], ["raw"], transB=1),
-        helper.make_node(last or "Identity", ["raw"], ["answer"]),
+        helper.make_node(last or "Identity", ["raw"], ["activated"]),
+        helper.make_node(after, ["activated"], ["answer"]),
         *(extra or []),
     ]
     graph = helper.make_graph(

@@ -317,6 +317,11 @@ def test_graph_and_description_disagree(tmp_path: Path) -> None:
     refused(path, "cannot be exchanged here", input=GRAPH, scores="softmax", transposed=True)
 
 
+def test_a_sigmoid_before_the_last_step_is_not_applied_twice(tmp_path: Path) -> None:
+    path = save_graph(tmp_path / "m.onnx", last="Sigmoid", after="Flatten")
+    refused(path, "applies its sigmoid or softmax before its last steps", input=GRAPH)
+
+
 def test_graphs_that_are_not_run(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     for content in (b"", b"\x80\x04.", b"PK\x03\x04" * 20):
