@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ def write_bundle(
     evaluation: Mapping[str, Any],
     model_card: str,
     extra_files: Mapping[str, bytes] | None = None,
+    graph: bytes | None = None,
+    proof: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
     """Write a bundle; its directory appears whole or not at all. Needs torch.
 
@@ -36,11 +38,15 @@ def write_bundle(
     metadata : BundleMetadata
         Its ``files`` are ignored and filled here.
     state_dict : mapping of str to Tensor
-        Of ``models.networks.build(metadata.architecture, len(metadata.findings))``.
+        Of ``models.networks.build(metadata.architecture, len(metadata.findings))``; of the graph, if that is given.
     evaluation : mapping
         Measured figures, JSON without NaN.
     extra_files : mapping of str to bytes, optional
         Further files to keep and to checksum (a licence text).
+    graph : bytes, optional
+        ``network.onnx`` as it is, for a bundle of architecture "onnx"; else it is exported from the weights.
+    proof : callable, optional
+        Called with the finished bundle before it takes its place; what it raises leaves nothing behind.
 
     Returns
     -------
@@ -62,8 +68,11 @@ def write_bundle(
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, work / WEIGHTS)
-        network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS)
-        networks.export_onnx(network, metadata.input, work / NETWORK)
+        if graph is None:
+            network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS)
+            networks.export_onnx(network, metadata.input, work / NETWORK)
+        else:
+            (work / NETWORK).write_bytes(graph)
         (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (work / CARD).write_text(model_card, encoding="utf-8")
         write_self_test(work, metadata.input)
@@ -72,7 +81,10 @@ def write_bundle(
         files = {path.name: file_digest(path) for path in sorted(work.iterdir())}
         complete = BundleMetadata.model_validate({**dict(metadata), "files": files})
         (work / METADATA).write_text(complete.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        verify(Bundle.load(work))
+        finished = Bundle.load(work)
+        verify(finished)
+        if proof is not None:
+            proof(finished)
         work.chmod(0o755)
         _swap(work, directory)
     finally:

@@ -8,6 +8,13 @@ from typing import Any
 from models.metadata import BundleMetadata, FindingSpec
 
 Figures = Mapping[str, Any]
+_CHANNELS = {1: "one grey channel", 3: "the grey image in three channels"}
+_HEAT_MAPS = {
+    "cam": "heat map by class activation mapping (Zhou et al. 2016)",
+    "grad-cam": "heat map by Grad-CAM (Selvaraju et al. 2017)",
+    "occlusion": "heat map by occlusion (Zeiler and Fergus 2014)",
+    "none": "no heat map",
+}
 
 
 def render(metadata: BundleMetadata, evaluation: Figures) -> str:
@@ -128,8 +135,8 @@ def _making(metadata: BundleMetadata, evaluation: Figures) -> str:
     training = evaluation.get("training", {})
     lines = [
         f"- Data: {metadata.training.data} ({metadata.training.images} training images, seed {metadata.training.seed})",
-        f"- Network: {metadata.architecture}, one grey channel, {metadata.input.height} x {metadata.input.width} "
-        f"({metadata.input.fit}), heat map by class activation mapping (Zhou et al. 2016)",
+        f"- Network: {metadata.architecture}, {_CHANNELS[metadata.input.channels]}, {metadata.input.height} x "
+        f"{metadata.input.width} ({metadata.input.fit}), {_HEAT_MAPS[metadata.explanation]}",
     ]
     if training:
         lines.append(

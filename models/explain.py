@@ -61,7 +61,7 @@ def upscale(cam: Float32, placement: Placement, rows: int | None = None, columns
     Returns
     -------
     ndarray
-        float32 (rows, columns), values between those of ``cam``.
+        float32 (rows, columns), values between those of ``cam``; 0 where the fit left the source out.
     """
     rows, columns = rows or placement.rows, columns or placement.columns
     height, width = cam.shape
@@ -83,7 +83,17 @@ def upscale(cam: Float32, placement: Placement, rows: int | None = None, columns
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(laid, dtype=np.float32)
+    return _blank_unseen(np.asarray(laid, dtype=np.float32), placement)
+
+
+def _blank_unseen(laid: Float32, placement: Placement) -> Float32:
+    """Nothing was looked at outside a centre crop: there the map says nothing."""
+    for axis, (part, source) in enumerate(zip(placement.seen, (placement.rows, placement.columns), strict=True)):
+        side = laid.shape[axis]
+        along = np.moveaxis(laid, axis, 0)
+        along[: part.start * side // source] = 0.0
+        along[-(-part.stop * side // source) :] = 0.0
+    return laid
 
 
 def region(

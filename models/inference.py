@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.metadata import ONNX
 from triage.errors import BundleError, InferenceError
 from triage.findings import Finding, Region, Score
 
@@ -41,7 +42,7 @@ class Prediction:
     probabilities : ndarray
         float32 (N, K) in [0, 1]: sigmoid(logit / temperature + bias) per finding.
     features : ndarray
-        float32 (N, C, h, w) >= 0, the last feature map, for :mod:`models.explain`.
+        float32 (N, C, h, w), the last feature map, for :mod:`models.explain`; >= 0 in networks that end in ReLU.
     """
 
     logits: Float32
@@ -73,7 +74,8 @@ class Predictor:
         Parameters
         ----------
         device : {"auto", "cpu", "cuda"}
-            "auto" takes the first GPU where the machine has one that torch can use.
+            "auto" takes the first GPU where the machine has one that torch can use. A bundle that is an ONNX graph
+            alone runs on the CPU in any case.
         threads : int
             CPU threads per inference; 0 leaves it to ONNX Runtime (all cores).
 
@@ -85,7 +87,8 @@ class Predictor:
             "cuda" was asked for and torch finds no usable GPU.
         """
         class_weights, _ = bundle.head()
-        if device == "cuda" or (device == "auto" and _gpu_device_file()):
+        has_network = bundle.metadata.architecture != ONNX
+        if has_network and (device == "cuda" or (device == "auto" and _gpu_device_file())):
             run = _load_cuda(bundle)
             if run is not None:
                 return cls(bundle, "cuda", class_weights, run)
@@ -99,7 +102,7 @@ class Predictor:
         Parameters
         ----------
         images : ndarray
-            float32 (N, 1, H, W) from :func:`models.preprocessing.network_input`, N >= 1.
+            float32 (N, channels, H, W) from :func:`models.preprocessing.network_input`, N >= 1.
 
         Raises
         ------
@@ -107,9 +110,10 @@ class Predictor:
             Wrong shape, input or output not finite, or the runtime failed.
         """
         spec, outputs = self.bundle.metadata.input, len(self.bundle.metadata.findings)
-        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != (1, spec.height, spec.width):
+        shape = (spec.channels, spec.height, spec.width)
+        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != shape:
             raise InferenceError(
-                f"network input is {images.dtype} {images.shape}, expected float32 (N, 1, {spec.height}, {spec.width})."
+                f"network input is {images.dtype} {images.shape}, expected float32 (N, {', '.join(map(str, shape))})."
             )
         if not np.isfinite(images).all():
             raise InferenceError("network input has values that are not numbers.")

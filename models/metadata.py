@@ -27,6 +27,8 @@ PHANTOM_MANUFACTURER = "firstread phantom"
 
 CR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
+ONNX = "onnx"
+"""Architecture of a bundle whose graph was not made from a network of :mod:`models.networks`."""
 
 Ascii = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", strict=True)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40, strict=True)]
@@ -50,8 +52,15 @@ class Frozen(BaseModel):
     )
 
 
+Channels = tuple[float, float, float]
+
+
 class InputSpec(Frozen):
-    """The network's input: float32 (N, 1, height, width), (display - mean) / std with display in [0, 1]."""
+    """The network's input: float32 (N, channels, height, width), by :func:`models.preprocessing.normalise`.
+
+    The fitted display in [0, 1] is spread over ``value_range``, then (value - mean) / std. With three channels the
+    grey value stands in each, then (value - channel_mean) / channel_std per channel, where they are given.
+    """
 
     height: int = Field(ge=32, le=4096)
     """Rows of the input, pixels."""
@@ -59,8 +68,34 @@ class InputSpec(Frozen):
     """Columns of the input, pixels."""
     mean: float
     std: float = Field(gt=0)
-    fit: Literal["letterbox"] = "letterbox"
-    """Whole image, aspect ratio kept, centred on black."""
+    fit: Literal["letterbox", "centre_crop", "stretch"] = "letterbox"
+    """"letterbox": whole image, aspect ratio kept, centred on black. "centre_crop": the largest part in the middle
+    that has the input's proportions; what lies outside is not seen. "stretch": whole image, aspect ratio given up."""
+    channels: Literal[1, 3] = 1
+    """3: for networks made for colour pictures."""
+    value_range: Literal["0..1", "-1024..1024", "0..255"] = "0..1"
+    """Values of black and white before mean and std."""
+    channel_mean: Channels | None = None
+    """ImageNet: (0.485, 0.456, 0.406), with mean 0 and std 1."""
+    channel_std: Channels | None = None
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> Self:
+        if (self.channel_mean is None) != (self.channel_std is None):
+            raise ValueError("channel_mean and channel_std come together")
+        if self.channel_std is not None and (self.channels != 3 or min(self.channel_std) <= 0):
+            raise ValueError("channel_std belongs to three channels and is greater than 0")
+        return self
+
+    @property
+    def black_and_white(self) -> tuple[float, float]:
+        """The values of black and of white before mean and std."""
+        low, high = self.value_range.split("..")
+        return float(low), float(high)
+
+    def as_display(self, step: int = 1) -> InputSpec:
+        """The same fit in one channel of plain display values, on a grid ``step`` times as coarse."""
+        return InputSpec(height=self.height // step, width=self.width // step, mean=0.0, std=1.0, fit=self.fit)
 
 
 class FindingSpec(Frozen):
@@ -138,7 +173,7 @@ class BundleMetadata(Frozen):
     research: bool
     disclaimer: Annotated[Ascii, Field(max_length=64)]
     architecture: Annotated[str, Field(min_length=1)]
-    """A name that :func:`models.networks.build` knows."""
+    """A name that :func:`models.networks.build` knows, or "onnx": ``network.onnx`` is all there is."""
     input: InputSpec
     findings: tuple[FindingSpec, ...] = Field(min_length=1)
     """In the order of the network's outputs."""
@@ -147,6 +182,10 @@ class BundleMetadata(Frozen):
     training: TrainingSummary
     files: dict[str, Sha256] = Field(default_factory=dict)
     """SHA-256 of every other file of the bundle; filled by :func:`models.bundle_writer.write_bundle`."""
+    explanation: Literal["cam", "grad-cam", "occlusion", "none"] = "cam"
+    """What a heat map may be made of. "cam": each class is its row of the head times the mean of ``features``, so class
+    activation maps are exact. "grad-cam": by gradients of the network. "occlusion": ``features`` show nothing of the
+    place. "none": maps were tried and mislead."""
 
     @field_validator("files")
     @classmethod

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.bundle import NETWORK, SELF_TEST, Bundle
 from models.inference import Predictor
 from models.metadata import InputSpec
+from models.preprocessing import normalise
 from triage.errors import BundleError
 
 _TOLERANCE = 1e-3
@@ -33,14 +34,14 @@ def verify(bundle: Bundle) -> None:
 
 
 def self_test_input(spec: InputSpec, seed: int) -> NDArray[np.float32]:
-    """A picture that every machine computes alike, as network input float32 (1, 1, height, width).
+    """A picture that every machine computes alike, as network input float32 (1, channels, height, width).
 
-    display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c), then (display - mean) / std.
+    display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c), then :func:`models.preprocessing.normalise`.
     """
     rows = np.sin(0.11 * np.arange(spec.height) + seed)[:, None]
     columns = np.cos(0.07 * np.arange(spec.width))[None, :]
     display = 0.5 + 0.5 * rows * columns
-    return np.asarray((display - spec.mean) / spec.std, dtype=np.float32)[None, None]
+    return normalise(display, spec).astype(np.float32)[None]
 
 
 def write_self_test(work: Path, spec: InputSpec, seed: int = 7) -> None:
@@ -68,7 +69,19 @@ def _run(bundle: Bundle) -> None:
     if actual.shape != expected.shape or not np.abs(actual - expected).max() <= tolerance:
         raise BundleError(f"{bundle.network} does not give the logits of its self-test.")
     # The graph is a second copy of the weights: it must be a copy of *these* weights.
-    weight, bias = bundle.head()
+    weight, _ = bundle.head()
     pooled = prediction.features[0].mean(axis=(1, 2))
-    if weight.shape[1] != pooled.shape[0] or not np.abs(weight @ pooled + bias - actual).max() <= tolerance:
+    if weight.shape[1] != pooled.shape[0] or not np.abs(_answer(bundle, pooled) - actual).max() <= tolerance:
         raise BundleError(f"{bundle.network} and {bundle.weights} do not belong together.")
+
+
+def _answer(bundle: Bundle, pooled: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The logits (K,) that the head in the weights file gives for a pooled feature map (C,)."""
+    weight, bias = bundle.head()
+    scores = np.asarray(weight @ pooled + bias, dtype=np.float64)
+    rest = bundle.rest()
+    if rest is None:
+        return scores
+    every = np.concatenate([scores, rest[0] @ pooled + rest[1]])
+    others = np.where(np.eye(len(scores), len(every), dtype=bool), -np.inf, every)
+    return np.asarray(scores - np.logaddexp.reduce(others, axis=1), dtype=np.float64)

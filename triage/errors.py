@@ -131,6 +131,12 @@ class BundleError(FirstreadError):
     next_step = "Run `firstread models verify`; restore the bundle from its source if the checksum differs."
 
 
+class ForeignModelError(BundleError):
+    """A file from elsewhere cannot become a bundle: unsafe, incomplete, or not what its description says."""
+
+    next_step = "Correct the file or its description as said above; docs/importing.md explains both."
+
+
 class InferenceError(FirstreadError):
     """The network ran but its output is not usable (NaN, wrong shape, out of memory)."""
 

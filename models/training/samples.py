@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.metadata import InputSpec
-from models.preprocessing import network_input
+from models.preprocessing import network_input, normalise
 
 MASK_STEP = 4
 """Masks are kept at a quarter of the input's resolution."""
@@ -46,23 +46,20 @@ class Samples:
         return Samples(self.images[index], self.labels[index], None if self.masks is None else self.masks[index])
 
     def network_images(self, index: NDArray[Any] | slice, spec: InputSpec) -> NDArray[np.float32]:
-        """float32 (n, 1, height, width) as the network takes them."""
-        display = self.images[index].astype(np.float32) / np.float32(255)
-        normalised: NDArray[np.float32] = (display - np.float32(spec.mean)) / np.float32(spec.std)
-        return normalised[:, None]
+        """float32 (n, channels, height, width) as the network takes them."""
+        return normalise(self.images[index].astype(np.float32) / np.float32(255), spec)
 
 
 def fitted(display: NDArray[np.float32], spec: InputSpec, *, pixel_aspect: float = 1.0) -> NDArray[np.uint8]:
     """The picture as the network will see it, in 256 steps: uint8 (height, width)."""
-    plain = InputSpec(height=spec.height, width=spec.width, mean=0.0, std=1.0)
-    image, _ = network_input(display, plain, pixel_aspect=pixel_aspect)
+    image, _ = network_input(display, spec.as_display(), pixel_aspect=pixel_aspect)
     steps: NDArray[np.uint8] = np.round(image[0] * 255).astype(np.uint8)
     return steps
 
 
 def fitted_masks(masks: Sequence[NDArray[np.bool_] | None], spec: InputSpec) -> NDArray[np.uint8]:
     """Masks of one image, in the order of the findings, as bits on the coarse grid."""
-    small = InputSpec(height=spec.height // MASK_STEP, width=spec.width // MASK_STEP, mean=0.0, std=1.0)
+    small = spec.as_display(step=MASK_STEP)
     bits = np.zeros((small.height, small.width), np.uint8)
     for number, mask in enumerate(masks):
         if mask is not None:

@@ -75,7 +75,11 @@ def test_identity_is_the_weights(tiny_bundle: Bundle) -> None:
         (lambda m: m["findings"][0].update(urgency="STAT"), "urgency ROUTINE"),
         (lambda m: m["findings"][0]["code"].update(version="x"), r"findings\.0\.code"),
         (lambda m: m["input"].update(std=0), r"input\.std"),
-        (lambda m: m["input"].update(fit="stretch"), r"input\.fit"),
+        (lambda m: m["input"].update(fit="zoom"), r"input\.fit"),
+        (lambda m: m["input"].update(channels=2), r"input\.channels"),
+        (lambda m: m["input"].update(channels=3, channel_mean=[0, 0, 0]), "come together"),
+        (lambda m: m["input"].update(channel_mean=[0, 0, 0], channel_std=[1, 1, 1]), "three channels"),
+        (lambda m: m.update(explanation="tea leaves"), "explanation"),
         (lambda m: m["calibration"].update(score_kind="PROBABILITY"), r"calibration\.score_kind"),
         (lambda m: m["routing"].update(veiws=["PA"]), r"routing\.veiws"),
         (lambda m: m["files"].pop("network.onnx"), "network.onnx"),
@@ -218,7 +222,7 @@ def test_self_test_input_is_the_formula() -> None:
     assert image[0, 0, 17, 31] == pytest.approx((expected - 0.25) / 0.5, abs=1e-6)
 
 
-@pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "resnet18", "densenet121"])
 def test_networks_end_in_the_map_they_average(architecture: str) -> None:
     network = networks.build(architecture, 3).eval()
     with torch.inference_mode():
