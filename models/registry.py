@@ -181,8 +181,8 @@ class Registry:
             if entry.bundle is None:
                 continue
             metadata = entry.bundle.metadata
-            refusal, noted = screen(facts, metadata.routing), remarks(facts, metadata.routing)
-            takes = refusal is None
+            refusal = screen(facts, metadata.routing)
+            noted = remarks(facts, metadata.routing) if refusal is None else ()
             if refusal is None and not entry.enabled:
                 refusal = Refusal(NotAnalysedReason.NO_BUNDLE, f"{metadata.name}: {entry.note}")
                 switched_off = switched_off or refusal
@@ -195,7 +195,7 @@ class Registry:
                 chosen = Route(entry.bundle, noted)
             elif entry.enabled and addressed_to(facts, metadata.routing):
                 refusals.append(refusal)
-            considered.append(_considered(metadata, refusal, noted if takes else ()))
+            considered.append(_considered(metadata, refusal, noted))
         if unavailable is not None:  # an image meant for a bundle that cannot read is not given to another one
             return Decision(unavailable, tuple(considered))
         return Decision(chosen or self._none(refusals, switched_off), tuple(considered))

@@ -58,8 +58,9 @@ def test_a_licence_text_may_come_along_and_a_pickle_may_not(bundle_copy: Path, t
         unpack(bundle_copy, target)
     (bundle_copy / "weights.pkl").unlink()
     edit(bundle_copy, lambda m: m["files"].pop("weights.pkl"))
-    unpack(zipped(bundle_copy), target.parent.joinpath("in"))
-    assert (target / "NOTICE.txt").is_file()
+    (target / "again").mkdir()
+    unpack(zipped(bundle_copy), target / "again")
+    assert (target / "again" / "NOTICE.txt").is_file()
 
 
 @pytest.mark.parametrize("pack", [lambda d: d, zipped], ids=["folder", "zip"])
