@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from models.bundle import WEIGHTS, Bundle
@@ -42,13 +43,13 @@ def draw(entries: Iterable[Entry], state: SiteState) -> Table:
     table = Table("Bundle", "Version", "From", "Standing", "Findings", "Proof", "State")
     for entry in entries:
         if entry.bundle is None:
-            table.add_row(entry.directory.name, "", _source(entry), "", "", "", f"[red]{entry.problem}[/]")
+            table.add_row(entry.directory.name, "", _source(entry), "", "", "", f"[red]{escape(entry.problem)}[/]")
             continue
         m, record = entry.bundle.metadata, _acceptance(entry, state)
         if entry.problem:
-            standing = f"[red]{entry.problem}[/]"
+            standing = f"[red]{escape(entry.problem)}[/]"
         else:
-            standing = "[green]reads[/]" if entry.enabled else f"[yellow]{entry.note}[/]"
+            standing = "[green]reads[/]" if entry.enabled else f"[yellow]{escape(entry.note)}[/]"
         findings = "\n".join(f"{f.key} ≥ {f.threshold:.2f} → {f.urgency}" for f in m.findings)
         proof = f"{'met' if record.met else 'not met'}, {record.proof}" if record else ""
         label = "research only" if m.research else "product"

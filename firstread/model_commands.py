@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from firstread import site_commands
 from firstread.site_commands import AsJson, Data, Name
@@ -100,7 +101,7 @@ def verify(
         Console().print_json(data=[{"name": n, "sound": not p, "problem": p} for n, p in problems.items()])
     else:
         for title, problem in problems.items():
-            line = f"[red]✗[/] {title}: {problem}" if problem else f"[green]✓[/] {title}"
+            line = f"[red]✗[/] {title}: {escape(problem)}" if problem else f"[green]✓[/] {title}"
             Console().print(line, highlight=False)
     bad = [title for title, problem in problems.items() if problem]
     if bad:

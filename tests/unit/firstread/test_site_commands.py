@@ -65,8 +65,8 @@ def test_the_list_says_who_reads_and_why_not(run: Run) -> None:
     assert (own["enabled"], own["note"], own["acceptance"]["met"]) == (False, "not enabled yet", False)
     assert listed["phantom-cxr"]["enabled"]
     assert "not enabled yet" in run("list").stdout
-    run("disable", "phantom-cxr", "--reason", "no phantoms here")
-    assert "disabled: no phantoms here" in run("list").stdout
+    run("disable", "phantom-cxr", "--reason", "none here [/]")
+    assert "disabled: none here [/]" in run("list").stdout
 
 
 @pytest.mark.usefixtures("added")
