@@ -47,7 +47,7 @@ EVALUATION = "evaluation.json"
 CARD = "MODEL_CARD.md"
 SELF_TEST = "selftest.json"
 FILES = (WEIGHTS, NETWORK, EVALUATION, CARD, SELF_TEST)
-_METADATA_LIMIT = 1 << 20
+METADATA_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,10 +70,17 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose metadata has been read and checked. The other files are :func:`models.self_test.verify`'s."""
+    """A bundle whose metadata has been read and checked. The other files are :func:`models.self_test.verify`'s.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of ``metadata.json``, which has the checksums of all other files: the identity of the whole bundle.
+    """
 
     directory: Path
     metadata: BundleMetadata
+    digest: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Bundle:
@@ -86,9 +93,10 @@ class Bundle:
         """
         path = directory / METADATA
         try:
-            if path.stat().st_size > _METADATA_LIMIT:
-                raise BundleError(f"{path} is larger than {_METADATA_LIMIT} bytes.")
-            metadata = BundleMetadata.model_validate_json(path.read_bytes(), strict=True)
+            if path.stat().st_size > METADATA_LIMIT:
+                raise BundleError(f"{path} is larger than {METADATA_LIMIT} bytes.")
+            content = path.read_bytes()
+            metadata = BundleMetadata.model_validate_json(content, strict=True)
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
         except ValidationError as error:
@@ -99,7 +107,7 @@ class Bundle:
         for name in metadata.files:
             if not (directory / name).is_file():
                 raise BundleError(f"{directory / name} is missing.")
-        return cls(directory, metadata)
+        return cls(directory, metadata, hashlib.sha256(content).hexdigest())
 
     @property
     def weights(self) -> Path:

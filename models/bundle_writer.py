@@ -75,7 +75,7 @@ def write_bundle(
             (work / NETWORK).write_bytes(graph)
         (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (work / CARD).write_text(model_card, encoding="utf-8")
-        write_self_test(work, metadata.input)
+        write_self_test(work, metadata.input, outputs=[finding.key for finding in metadata.findings])
         for name, content in (extra_files or {}).items():
             (work / name).write_bytes(content)
         files = {path.name: file_digest(path) for path in sorted(work.iterdir())}

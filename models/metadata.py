@@ -141,6 +141,16 @@ class RoutingConditions(Frozen):
     """Shortest side of the image, pixels."""
     rank: int = 0
     """Among bundles that take an image the highest rank reads it; site bundles come before shipped ones."""
+    max_side_ratio: float = Field(default=2.0, ge=1)
+    """Longer over shorter side of the image: longer ones are strips, stitched spines or damage."""
+    min_bits_stored: int | None = Field(default=None, ge=1, le=16)
+    """Fewest bits (0028,0101) of an image: 8-bit exports have lost what a model of 12-bit images may need."""
+    min_pixel_spacing: float | None = Field(default=None, gt=0)
+    """Finest pixel spacing, mm; an unknown one passes and is recorded, here and in the next."""
+    max_pixel_spacing: float | None = Field(default=None, gt=0)
+    """Coarsest pixel spacing, mm."""
+    calling_ae_titles: tuple[str, ...] = ()
+    """Only images that these senders brought, by their calling AE title; empty: any."""
 
     @property
     def phantoms_only(self) -> bool:
@@ -156,6 +166,31 @@ class TrainingSummary(Frozen):
     seed: int
     date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     notes: str = ""
+
+
+class FindingCriteria(Frozen):
+    """What one finding has to reach; what is None is not asked for. Rates are taken at the operating point."""
+
+    min_auc_low: float | None = Field(default=None, ge=0.5, le=1)
+    """Lower end of the 95 % interval of the AUC."""
+    min_sensitivity: float | None = Field(default=None, ge=0, le=1)
+    min_specificity: float | None = Field(default=None, ge=0, le=1)
+    max_calibration_error: float | None = Field(default=None, ge=0, le=1)
+    """Expected calibration error."""
+    min_pointing_game: float | None = Field(default=None, ge=0, le=1)
+    """Share of heat maps whose peak lies inside the true mask."""
+
+
+class AcceptanceCriteria(Frozen):
+    """What has to be measured before the bundle goes live. The self-test on the machine itself always belongs to it."""
+
+    measured_on: Literal["bundle", "installation"] = "bundle"
+    """"bundle": the maker's figures in ``evaluation.json`` are enough; "installation": the site has to measure."""
+    min_images: int = Field(default=1, ge=1)
+    """Fewest images that the figures come from."""
+    every_finding: FindingCriteria = FindingCriteria()
+    findings: dict[Key, FindingCriteria] = Field(default_factory=dict)
+    """By key, instead of ``every_finding``."""
 
 
 class BundleMetadata(Frozen):
@@ -186,6 +221,8 @@ class BundleMetadata(Frozen):
     """What a heat map may be made of. "cam": each class is its row of the head times the mean of ``features``, so class
     activation maps are exact. "grad-cam": by gradients of the network. "occlusion": ``features`` show nothing of the
     place. "none": maps were tried and mislead."""
+    acceptance: AcceptanceCriteria = AcceptanceCriteria()
+    """What `firstread models enable` asks for; by default measured figures of every finding, whatever they are."""
 
     @field_validator("files")
     @classmethod
@@ -202,6 +239,9 @@ class BundleMetadata(Frozen):
             raise ValueError("findings: two findings share a key")
         if self.research and not self.disclaimer:
             raise ValueError("disclaimer: a research bundle needs one")
+        strangers = self.acceptance.findings.keys() - set(keys)
+        if strangers:
+            raise ValueError(f"acceptance: there is no finding {', '.join(sorted(strangers))}")
         raising = [f.key for f in self.findings if f.urgency is not Urgency.ROUTINE]
         if self.research and raising and not self.routing.phantoms_only:
             # Research software does not reorder a hospital's list by itself: a site says so (Override).

@@ -6,15 +6,15 @@ done again when a later one fails or the study is still growing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.orm import Session
 
 from models.bundle import Bundle
 from models.inference import Predictor
 from triage.crash_points import CrashPoint
-from triage.findings import Algorithm, AnalysisResult, NotAnalysed, NotAnalysedReason
+from triage.findings import Algorithm, AnalysisResult, Considered, NotAnalysed, NotAnalysedReason
 from triage.logging import bound, get_logger
 from triage.repositories import analyses, completing, outcomes
 from triage.repositories.placing import raise_by_ai
@@ -25,7 +25,7 @@ from workers.claims import Claim, answered, take
 from workers.explaining import Explained, explain_image
 from workers.reporting import ReportSources, report
 from workers.scoring import Ready, Scored, make_ready, score
-from workers.screening import removed, split
+from workers.screening import Candidate, removed, split
 from workers.tenure import Tenure
 from workers.workbench import Workbench
 
@@ -49,6 +49,8 @@ class Case:
         Bundles that read other images of the study.
     burned_in : bool
         An image says that annotation is burnt into it.
+    considered : dict
+        SOP Instance UID to what every bundle said to the image.
     """
 
     claim: Claim
@@ -59,14 +61,17 @@ class Case:
     carried: list[int] = field(default_factory=list)
     other_bundles: set[str] = field(default_factory=set)
     burned_in: bool = False
+    considered: dict[str, tuple[Considered, ...]] = field(default_factory=dict)
 
 
 def analyse_due(bench: Workbench) -> int:
     """Work until nothing is due; returns how many analyses were looked at."""
     done = 0
+    bench.refresh()
     while claims := take(bench):
         analyse(bench, claims)
         done += len(claims)
+        bench.refresh()
     return done
 
 
@@ -94,18 +99,22 @@ def look(bench: Workbench, claim: Claim, tenure: Tenure) -> Case:
     with bench.database.read() as session:
         analysis = session.get_one(Analysis, claim.analysis_id)
         scored = {image.instance_id for image in analysis.images}
+        began = analysis.weights_sha256 if any(image.reason is None for image in analysis.images) else ""
         seen = {image.instance_id for image in analysis.images if image.reason is not None or image.preview_path}
         fresh = [i for i in outcomes.current_instances(session, claim.study_id) if i.id not in seen]
         ours, left_out, others = split(bench, [i for i in fresh if i.removed_at is None], claim.bundle_name)
         gone = [i for i in fresh if i.removed_at is not None and i.id not in scored]
         case = Case(claim=claim, left_out=left_out, instance_ids={i.sop_instance_uid: i.id for i in fresh})
         if ours:
-            case.bundle = ours[0].bundle
+            case.bundle = bench.bundle_that_began(ours[0].bundle, began)
+            ours = [replace(candidate, bundle=case.bundle) for candidate in ours]
             earlier = outcomes.carried_over(session, analysis, case.bundle.algorithm().weights_sha256)
             candidates = [c.instance_id for c in ours] + [i.id for i in gone]
             case.carried = [i for i in candidates if i in earlier and i not in scored]
         elif claim.bundle_name:
-            case.bundle = bench.registry.get(claim.bundle_name)
+            case.bundle = bench.bundle_that_began(bench.registry.get(claim.bundle_name), began)
+    looked_at: list[Candidate | NotAnalysed] = [*ours, *others, *left_out]
+    case.considered = {each.sop_instance_uid: each.considered for each in looked_at}
     case.left_out += [removed(instance) for instance in gone if instance.id not in case.carried]
     case.burned_in = any(candidate.burned_in for candidate in ours) or any(
         image.reason is NotAnalysedReason.BURNED_IN_ANNOTATION for image in left_out
@@ -157,7 +166,7 @@ def _in_portions(predictor: Predictor, images: Sequence[Ready], tenure: Tenure) 
 
 def _finish(bench: Workbench, case: Case, scored: list[Scored], tenure: Tenure) -> None:
     bench.reached(CrashPoint.INFERRED)
-    first = _commit_scores(bench, case, scored)
+    first, scored = _commit_scores(bench, case, scored)
     bench.reached(CrashPoint.SCORED)
     log.info("images_scored", scored=len(scored), left_out=len(case.left_out), carried=len(case.carried))
     explained = []
@@ -174,20 +183,23 @@ def _finish(bench: Workbench, case: Case, scored: list[Scored], tenure: Tenure) 
     bench.reached(CrashPoint.CONCLUDED)
 
 
-def _commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> int:
-    """The moment the order changes. Returns the Instance Number of the next heat map."""
+def _commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> tuple[int, list[Scored]]:
+    """The moment the order changes. Returns the Instance Number of the next heat map, and the scores that stand."""
     now = bench.clock()
     with bench.database.write() as session:
         analysis = analyses.held(session, case.claim.analysis_id, case.claim.token)
         algorithm = case.bundle.algorithm() if case.bundle else None
         number = 1 + sum(1 for image in analysis.images if image.preview_path)
+        before = {image.instance_id for image in analysis.images}
         if case.carried and algorithm is not None:
             earlier = outcomes.carried_over(session, analysis, algorithm.weights_sha256)
             analysis.images.extend(outcomes.copy_image(earlier[instance_id]) for instance_id in case.carried)
             analysis.scored_at = analysis.scored_at or now
         outcomes.record_images(
-            session, analysis, algorithm, [s.result for s in scored], case.left_out, case.instance_ids, at=now
-        )
+            session, analysis, algorithm, [s.result for s in scored], case.left_out, case.instance_ids, at=now,
+            considered=case.considered,
+        )  # fmt: skip
+        standing = _as_recorded(session, analysis, scored, before)
         outcomes.record_undecodable(session, analysis.study, case.left_out, at=now)
         if case.burned_in:
             outcomes.flag(analysis.study, "burned_in_annotation")
@@ -204,7 +216,17 @@ def _commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> in
                 breaker=bench.settings.breaker,
                 at=now,
             )
-    return number
+    return number, standing
+
+
+def _as_recorded(
+    session: Session, analysis: Analysis, scored: Sequence[Scored], before: Collection[int]
+) -> list[Scored]:
+    """What an earlier run has committed stands, also where the site has moved a threshold since: pictures follow it."""
+    if not any(image.ready.candidate.instance_id in before for image in scored):
+        return list(scored)
+    recorded = {image.sop_instance_uid: image for image in outcomes.load_images(session, analysis.id)[0]}
+    return [replace(image, result=recorded.get(image.result.sop_instance_uid, image.result)) for image in scored]
 
 
 def _commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained]) -> ReportSources | None:
@@ -235,8 +257,8 @@ def _commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained
             note = f"no new image for {analysis.bundle_name}: the report of revision {predecessor.revision} stands"
             analyses.succeed(session, analysis, at=now, reason=note)
             return None
-        algorithm = bench.registry.get(analysis.bundle_name).algorithm()
-        return _sources(session, analysis, algorithm, instances, predecessor)
+        bundle = case.bundle or bench.registry.get(analysis.bundle_name)
+        return _sources(session, analysis, bundle.algorithm(), instances, predecessor)
 
 
 def _commit_report(bench: Workbench, claim: Claim, built: outcomes.BuiltObject) -> None:
