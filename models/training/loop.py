@@ -135,11 +135,11 @@ class _Run:
             loss = self._step(network, batch)
             progress.loss += loss
             progress.step += 1
+            if progress.step < steps and time.monotonic() - self.saved > plan.checkpoint_minutes * 60:
+                self._save()
             if batch.step % 20 == 0:
                 mean = round(progress.loss / progress.step, 4)
                 self.report("step", {"epoch": progress.epoch + 1, "step": progress.step, "of": steps, "loss": mean})
-            if progress.step < steps and time.monotonic() - self.saved > plan.checkpoint_minutes * 60:
-                self._save()
         return self.ranks.mean(progress.loss / steps)
 
     def _step(self, network: nn.Module, batch: Batch) -> float:
