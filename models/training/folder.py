@@ -58,6 +58,8 @@ def read_table(
     listing = read_listing(source, wanted)
     _check_labels(source, keys, listing, report)
     records = _with_sides(source, listing, wanted, report)
+    if all(record.patient == record.names[0] for record in records):
+        report("note", {"text": f"{source.table} names no patients: every image counts as a patient of its own"})
     folder = ImageFolder(source.images)
     rows, missing, left_out = [], [], 0
     for record in records:

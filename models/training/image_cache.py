@@ -79,7 +79,8 @@ def cache_images(
     """
     key = _key(paths, spec)
     file, facts = directory / f"{key}.images", directory / f"{key}.json"
-    if not (file.is_file() and facts.is_file()):
+    size = len(paths) * spec.height * spec.width
+    if not (facts.is_file() and file.is_file() and file.stat().st_size == size):
         directory.mkdir(parents=True, exist_ok=True)
         _fill(paths, spec, file, facts, processes, report)
     known = json.loads(facts.read_text(encoding="utf-8"))

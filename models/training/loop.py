@@ -74,6 +74,8 @@ class _Run:
         self.plan, self.train, self.validation = plan, train, validation
         self.directory, self.run, self.report, self.ranks = directory, run, report, ranks
         self.device = choose_device(plan.device, ranks.local)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         network = networks.build(plan.architecture, len(plan.findings))
         if plan.start_from is not None:
             start_from(network, plan.start_from, plan)
