@@ -26,7 +26,10 @@ def train(
         typer.Argument(help=f"A plan file (plan.toml) or a shipped plan: {', '.join(_SHIPPED)}. None: your own data."),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run directory: curves, checkpoint, cache, the bundle.")
+        Path | None,
+        typer.Option(
+            "--run", "--run-directory", help="Curves, checkpoint, cache, the bundle; the long name for torchrun."
+        ),
     ] = None,
     images: Annotated[Path | None, typer.Option("--images", help="Folder of PNG, JPEG or DICOM.")] = None,
     table: Annotated[Path | None, typer.Option("--table", help="CSV of labels; .npz for medmnist.")] = None,
@@ -93,6 +96,8 @@ def train(
     --side test=test_list.txt --findings findings.toml --run runs/mine`
 
     Example: `firstread models train plan.toml --run runs/mine`
+
+    Example: `torchrun --nproc-per-node 4 -m firstread models train plan.toml --run-directory runs/mine`
     """
     today, console = datetime.now(UTC).date(), Console()
     if what in _SHIPPED:
