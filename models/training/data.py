@@ -60,7 +60,8 @@ def load_data(plan: TrainingPlan, directory: Path, cache: Path, report: Report) 
     TrainingDataError, LeakageError
         The data do not allow this training; nothing was trained.
     """
-    source, rows = plan.source, None
+    source = plan.source
+    rows: tuple[list[Row], list[Row], list[Row]] | None = None
     if isinstance(source, FolderSource):
         sides, rows = _folder(plan, source, cache, report)
     elif isinstance(source, ArraysSource):

@@ -8,12 +8,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from models.training.errors import PlanError
 from models.training.plan import FindingPlan, TrainingPlan
+
+T = TypeVar("T")
 
 _BARE = re.compile(r"^[A-Za-z0-9_-]+$")
 
@@ -111,7 +113,7 @@ def _toml(path: Path) -> dict[str, Any]:
         raise PlanError(f"{path} cannot be read as TOML ({error}).") from error
 
 
-def _checked(adapter: TypeAdapter[Any], value: Any, where: str) -> Any:
+def _checked(adapter: TypeAdapter[T], value: Any, where: str) -> T:
     try:
         return adapter.validate_json(json.dumps(value))  # as JSON: lists are tuples, texts are paths
     except TypeError as error:

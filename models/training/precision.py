@@ -60,7 +60,7 @@ class Precision:
     def step(self, loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> None:
         """Backward, clip, step. A step whose scaled gradients overflow is left out and the scale halved."""
         optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), clip)
         self._scaler.step(optimizer)

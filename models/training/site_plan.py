@@ -105,8 +105,9 @@ def _source(data: SiteData, labels: dict[str, tuple[str, ...]]) -> FolderSource 
     if data.images is None:
         raise TrainingDataError("a table needs its images.", next_step="Give --images with their folder.")
     source = FolderSource(images=data.images, table=data.table, labels=labels, views=FRONTAL)
-    layout = layout_of(replace(source, layout=data.layout))
-    beside = {"layout": layout}
+    named: dict[str, Any] = {"layout": data.layout}
+    layout = layout_of(replace(source, **named))
+    beside: dict[str, Any] = {"layout": layout}
     if layout == "mimic":
         beside |= {key: found for key, pattern in _MIMIC_TABLES.items() if (found := _beside(data.table, pattern))}
     if layout in {"chexpert", "mimic"}:
