@@ -89,4 +89,5 @@ def _truth(labels: NDArray[np.generic], names: tuple[str, ...], key: str) -> NDA
         return np.isin(labels[:, 0], numbers)
     if max(numbers) >= labels.shape[1]:
         raise TrainingDataError(f"finding {key}: the arrays have {labels.shape[1]} columns of labels, counted from 0.")
-    return np.any(labels[:, numbers] == 1, axis=1)
+    named: NDArray[np.bool_] = np.any(labels[:, numbers] == 1, axis=1)
+    return named

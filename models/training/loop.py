@@ -80,7 +80,7 @@ class _Run:
         if plan.start_from is not None:
             start_from(network, plan.start_from, plan)
         if ranks.size > 1 and self.device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network = network.to(self.device)
         self.optimizer = optimiser(self.network, plan)
         self.precision = Precision(plan.precision, self.device)
