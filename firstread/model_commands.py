@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from rich.markup import escape
 
 from firstread import import_commands, site_commands
 from firstread.site_commands import AsJson, Data, Name
+from firstread.training_commands import train
 from triage.errors import BundleError
 
 app = typer.Typer(
@@ -109,33 +109,7 @@ def verify(
         raise BundleError(f"{', '.join(bad)} cannot be used.")
 
 
-class Shipped(StrEnum):
-    """Bundles whose training plan ships with the product."""
-
-    PHANTOM_CXR = "phantom-cxr"
-    NIH_CXR_RESEARCH = "nih-cxr-research"
-
-
-@app.command()
-def train(
-    name: Annotated[Shipped, typer.Argument(help="Which plan.")],
-    run: Annotated[Path, typer.Option("--run", help="Run directory: data, curves, checkpoints, the bundle.")],
-    images: Annotated[Path | None, typer.Option("--images", help="Folder of images (nih-cxr-research).")] = None,
-    table: Annotated[Path | None, typer.Option("--table", help="CSV of labels (nih-cxr-research).")] = None,
-) -> None:
-    """Train a bundle: data, network, calibration, thresholds, measurement on unseen images, model card.
-
-    Stopped, it goes on from its last epoch when it is called again. A finished bundle lies in the run directory;
-    `firstread models add` takes it in.
-
-    Example: `firstread models train phantom-cxr --run runs/phantom`
-    """
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from firstread.training import train_shipped  # noqa: PLC0415
-
-    bundle = train_shipped(name, run, images=images, table=table, today=datetime.now(UTC).date(), console=Console())
-    Console().print(f"Bundle in {bundle.directory}; read {bundle.directory / 'MODEL_CARD.md'}.", highlight=False)
+app.command()(train)
 
 
 def phantom(
