@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from firstread import evaluation_commands
 from triage.errors import BundleError
 
-app = typer.Typer(help="Bundles: list, show, verify and train them.", no_args_is_help=True)
+app = typer.Typer(help="Bundles: list, show, verify, train and evaluate them.", no_args_is_help=True)
+app.command(name="evaluate")(evaluation_commands.evaluate)
 
 
 def _registry() -> Any:

@@ -56,6 +56,7 @@ class ImageFacts:
     animal: bool = False
     own_result: bool = False
     burned_in_annotation: bool = False
+    sex: str = ""
 
     @classmethod
     def from_dataset(cls, dataset: Dataset) -> ImageFacts:
@@ -95,6 +96,7 @@ class ImageFacts:
             animal=_animal(read, f"{image_texts} {study_texts} {places}"),
             own_result=_own(read),
             burned_in_annotation=read.text("BurnedInAnnotation").upper() == "YES",
+            sex=read.text("PatientSex").upper(),
         )
 
 
