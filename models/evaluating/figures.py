@@ -348,7 +348,7 @@ def _label_noise(
 def _subgroups(spec: FindingSpec, sample: Sample, number: int, choices: Choices) -> dict[str, list[dict[str, Any]]]:
     known = np.flatnonzero(~np.isnan(sample.labels[:, number]))
     column = _column(sample, number)
-    split = groups([sample.subjects[index] for index in known])
+    split = groups([sample.subjects[int(index)] for index in known])
     return {
         axis: [_group(name, column.take(members), spec.threshold, choices) for name, members in parts.items()]
         for axis, parts in split.items()

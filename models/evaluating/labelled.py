@@ -164,7 +164,8 @@ def chosen(cases: Iterable[Case], column: str, value: str) -> tuple[tuple[Case, 
     EvaluationError
         No line has it: the column or the value is misspelt.
     """
-    inside, outside = [], []
+    inside: list[Case] = []
+    outside: list[Case] = []
     for case in cases:
         (inside if case.columns.get(column) == value else outside).append(case)
     if not inside:
