@@ -117,10 +117,10 @@ def read_labelled(source: LabelledSource, keys: tuple[str, ...]) -> Labelled:
     if unknown:
         raise EvaluationError(f"{source.table} has no column {unknown[0]}, by which rows should be left out.")
     kept = [(number, line) for number, line in lines if not _matches(line, source.exclude)]
+    _require_single(kept, source.table)
     rows, absent = _rows(source, keys)
     index = _by_stem(kept)
     cases = tuple(_case(row, index, source.table) for row in rows)
-    _require_single(cases)
     named = {value for _, line in kept for value in _names(line)}
     return Labelled(
         cases=cases,
@@ -226,13 +226,13 @@ def _rows(source: LabelledSource, keys: tuple[str, ...]) -> tuple[list[Row], tup
     return rows, tuple(key for key in keys if key not in alone)
 
 
-def _require_single(cases: Iterable[Case]) -> None:
-    seen: dict[Image, Case] = {}
-    for case in cases:
-        earlier = seen.setdefault(case.image, case)
-        if earlier is not case:
+def _require_single(lines: Iterable[tuple[int, Mapping[str, str]]], table: Path) -> None:
+    seen: dict[str, int] = {}
+    for number, line in lines:
+        name = next(_names(line), "")
+        if name and seen.setdefault(name, number) != number:
             raise EvaluationError(
-                f"{earlier.where} and {case.where} name the same image.",
+                f"{table.name} line {seen[name]} and line {number} name the same image.",
                 next_step="Keep one of the two lines: an image that counts twice makes the intervals too narrow.",
             )
 

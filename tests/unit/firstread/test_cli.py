@@ -19,7 +19,7 @@ COMMANDS = (
     ["phantom"], ["backup"], ["restore"], ["results", "list"], ["results", "resend"],
     ["quarantine", "list"], ["quarantine", "retry"], ["quarantine", "dismiss"],
     ["conformance"], ["settings"], ["db", "upgrade"], ["db", "status"], ["models", "list"], ["models", "show"],
-    ["models", "card"], ["models", "verify"], ["models", "train"],
+    ["models", "card"], ["models", "verify"], ["models", "train"], ["models", "evaluate"],
 )  # fmt: skip
 
 
