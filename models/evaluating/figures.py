@@ -211,7 +211,7 @@ def _auc(column: _Column, choices: Choices, notes: list[str]) -> dict[str, Any]:
 
 
 def _never_certain(area: Interval, column: _Column) -> Interval:
-    """Every resample separates perfectly: the rule of three for the rarer class, in patients."""
+    """Every resample gives the same: the rule of three for the rarer class, in patients."""
     present = column.labels == 1
     fewest = min(len(np.unique(column.patients[side])) for side in (present, ~present))
     slack = min(1.0, 3 / fewest)
@@ -225,6 +225,8 @@ def _average_precision(column: _Column, choices: Choices) -> dict[str, float] | 
     drawn = resampling.bootstrap(
         statistic, column.labels, column.patients, resamples=choices.resamples, seed=choices.seed
     )
+    if drawn is not None and drawn.low == drawn.high:
+        drawn = _never_certain(drawn, column)
     return _dict(drawn)
 
 

@@ -299,6 +299,7 @@ def _identity(bundle: Bundle) -> dict[str, Any]:
         "score_kind": m.calibration.score_kind.value,
         "intended_use": m.intended_use,
         "training_data": m.training.data,
+        "training_notes": m.training.notes,
     }
 
 

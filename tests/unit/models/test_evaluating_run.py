@@ -15,15 +15,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from model_samples import ROOT, make_dataset
+from model_samples import ROOT, make_dataset, make_metadata
 from sklearn.metrics import roc_auc_score
 
 from models.bundle import Bundle
+from models.calibration import Calibrator
 from models.evaluating import report as forms
 from models.evaluating.errors import EvaluationError, LeakageError
-from models.evaluating.figures import Choices
+from models.evaluating.figures import Choices, Sample, set_figures
 from models.evaluating.labelled import LabelledSource
 from models.evaluating.run import PREDICTIONS, Division, PhantomSeries, Request, evaluate
+from models.evaluating.subgroups import NOBODY
 from models.inference import Predictor
 from models.preprocessing import display_from_png, network_input
 from triage.errors import BundleError
@@ -342,3 +344,18 @@ def test_an_evaluation_never_loads_torch(tiny_bundle: Bundle, tmp_path: Path) ->
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
+def test_perfect_separation_is_not_certainty(tmp_path: Path) -> None:
+    labels = np.repeat([1.0, 0.0], [20, 60])[:, None]
+    logits = np.repeat([3.0, -3.0], [20, 60])[:, None] + np.linspace(0, 1, 80)[:, None]
+    sample = Sample(
+        labels=labels, logits=logits, probabilities=Calibrator().probabilities(logits),
+        patients=np.arange(80), subjects=[NOBODY] * 80,
+    )  # fmt: skip
+    spec = make_metadata().findings[0]
+    for interval in ("delong", "bootstrap"):
+        choices = Choices(resamples=60, interval=interval)  # type: ignore[arg-type]
+        figures = set_figures([spec], sample, None, choices)["findings"][spec.key]
+        assert figures["auc"] == {"value": 1.0, "low": 0.85, "high": 1.0}
+        assert figures["average_precision"] == {"value": 1.0, "low": 0.85, "high": 1.0}
