@@ -27,6 +27,7 @@ KNOWN_LABELS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Finding → what public tables call it; the report names them, `--label` replaces them."""
 
+_LABELS = ("Finding Labels", "label")
 _NAMES = ("Image Index", "file", "Path", "path", "dicom_id")
 _AGES = ("Patient Age", "Age", "age", "PatientAge", "age_years")
 _SEXES = ("Patient Sex", "Patient Gender", "Sex", "sex", "PatientSex", "gender")
@@ -118,7 +119,7 @@ def read_labelled(source: LabelledSource, keys: tuple[str, ...]) -> Labelled:
         raise EvaluationError(f"{source.table} has no column {unknown[0]}, by which rows should be left out.")
     kept = [(number, line) for number, line in lines if not _matches(line, source.exclude)]
     _require_single(kept, source.table)
-    rows, absent = _rows(source, keys)
+    rows, absent = _rows(source, keys, _named_labels(kept))
     index = _by_stem(kept)
     cases = tuple(_case(row, index, source.table) for row in rows)
     named = {value for _, line in kept for value in _names(line)}
@@ -203,9 +204,19 @@ def with_subject(case: Case, header: Subject) -> Case:
     return replace(case, subject=case.subject.filled_from(header))
 
 
-def _rows(source: LabelledSource, keys: tuple[str, ...]) -> tuple[list[Row], tuple[str, ...]]:
+def _named_labels(lines: Iterable[tuple[int, Mapping[str, str]]]) -> frozenset[str]:
+    """Every label that the table has, as a column or in its column of labels."""
+    named: set[str] = set()
+    for _, line in lines:
+        named.update(str(column) for column in line)
+        named.update(part.strip() for column in _LABELS for part in (line.get(column) or "").split("|"))
+    return frozenset(named)
+
+
+def _rows(source: LabelledSource, keys: tuple[str, ...], named: frozenset[str]) -> tuple[list[Row], tuple[str, ...]]:
     """Rows with a label per key, NaN for findings that the table does not have."""
-    names = {key: source.labels.get(key, (*KNOWN_LABELS.get(key, ()), key)) for key in keys}
+    usual = {key: tuple(name for name in (*KNOWN_LABELS.get(key, ()), key) if name in named) for key in keys}
+    names = {key: source.labels.get(key) or usual[key] or (key,) for key in keys}
     plan = FolderSource(images=source.images, table=source.table, labels=names, exclude=source.exclude)
     try:
         return read_table(plan, keys), ()
