@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from firstread import import_commands, site_commands
+from firstread import evaluation_commands, import_commands, site_commands
 from firstread.site_commands import AsJson, Data, Name
 from firstread.training_commands import train
 from triage.errors import BundleError
 
 app = typer.Typer(
-    help="Bundles: list, show, import, verify, add, enable and train them. Guide: docs/models.md.", no_args_is_help=True
+    help="Bundles: import, train, evaluate, add and enable them. Guide: docs/models.md.", no_args_is_help=True
 )
 for command in (
     site_commands.add, site_commands.remove, site_commands.accept, site_commands.enable, site_commands.disable,
@@ -23,6 +23,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 import_commands.register(app)
+app.command(name="evaluate")(evaluation_commands.evaluate)
 
 
 def _registry(data: Path | None, *, check_files: bool = True) -> Any:

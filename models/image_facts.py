@@ -65,6 +65,7 @@ class ImageFacts:
     bits_stored: int | None = None
     pixel_spacing: tuple[float, float] | None = None
     calling_ae_title: str = ""
+    sex: str = ""
 
     @classmethod
     def from_dataset(cls, dataset: Dataset) -> ImageFacts:
@@ -106,6 +107,7 @@ class ImageFacts:
             burned_in_annotation=read.text("BurnedInAnnotation").upper() == "YES",
             bits_stored=read.number("BitsStored"),
             pixel_spacing=read.spacing("PixelSpacing") or read.spacing("ImagerPixelSpacing"),
+            sex=read.text("PatientSex").upper(),
         )
 
 
