@@ -147,6 +147,10 @@ class BundleMetadata(Frozen):
     training: TrainingSummary
     files: dict[str, Sha256] = Field(default_factory=dict)
     """SHA-256 of every other file of the bundle; filled by :func:`models.bundle_writer.write_bundle`."""
+    explanation: Literal["cam", "grad-cam", "grad-cam++", "hirescam", "occlusion", "integrated-gradients", "none"] = (
+        "cam"
+    )
+    """How its heat maps are made (:mod:`models.explaining.methods`); "none" where they say nothing true."""
 
     @field_validator("files")
     @classmethod
