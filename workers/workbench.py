@@ -13,6 +13,7 @@ from dicom_node.archive import Archive
 from dicom_node.results import NodeIdentity
 from models.bundle import Bundle
 from models.decoder import Decoder
+from models.explaining.methods import Explain, explainer
 from models.inference import Predictor
 from models.registry import SHIPPED, Registry
 from triage.crash_points import Reached, kill_at, nowhere
@@ -63,6 +64,7 @@ class Workbench:
     clock: Clock = utc_now
     reached: Reached = nowhere
     _predictors: dict[str, Predictor] = field(default_factory=dict, repr=False)
+    _explainers: dict[str, Explain | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, settings: Settings, *, clock: Clock = utc_now) -> Workbench:
@@ -97,6 +99,13 @@ class Workbench:
             device = cast(Literal["auto", "cpu", "cuda"], self.settings.device)
             self._predictors[name] = Predictor.load(bundle, device, threads=self.settings.inference_threads)
         return self._predictors[name]
+
+    def explainer(self, bundle: Bundle) -> Explain | None:
+        """How the bundle's scores are explained; None where it ships no heat maps."""
+        name = bundle.metadata.name
+        if name not in self._explainers:
+            self._explainers[name] = explainer(self.predictor(bundle))
+        return self._explainers[name]
 
     @property
     def batch_size(self) -> int:
