@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from firstread import explanation_commands
 from triage.errors import BundleError
 
 app = typer.Typer(help="Bundles: list, show, verify and train them.", no_args_is_help=True)
+app.add_typer(explanation_commands.app)
 
 
 def _registry() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models.explaining import statement
 from models.metadata import BundleMetadata, FindingSpec
 
 Figures = Mapping[str, Any]
@@ -30,6 +31,7 @@ def render(metadata: BundleMetadata, evaluation: Figures) -> str:
         _findings(metadata.findings),
         _score_sentence(metadata),
         *_measured(metadata, evaluation),
+        *statement.section(metadata, evaluation),
         "## Images it reads",
         _routing(metadata),
         "## How it was made",
@@ -129,7 +131,7 @@ def _making(metadata: BundleMetadata, evaluation: Figures) -> str:
     lines = [
         f"- Data: {metadata.training.data} ({metadata.training.images} training images, seed {metadata.training.seed})",
         f"- Network: {metadata.architecture}, one grey channel, {metadata.input.height} x {metadata.input.width} "
-        f"({metadata.input.fit}), heat map by class activation mapping (Zhou et al. 2016)",
+        f"({metadata.input.fit})",
     ]
     if training:
         lines.append(
