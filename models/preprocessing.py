@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
 from models.metadata import InputSpec
+from models.resampling import shrink
 from triage.errors import PixelError
 
 PREPROCESSING_VERSION = "1"
@@ -183,7 +184,7 @@ def network_input(display: Float32, spec: InputSpec, *, pixel_aspect: float = 1.
     placement = Placement.letterbox(display.shape[0], display.shape[1], spec, pixel_aspect=pixel_aspect)
     height, width = placement.fitted
     shrinks = placement.scale_row <= 1.0 and placement.scale_column <= 1.0
-    fitted = cv2.resize(display, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    fitted = shrink(display, height, width) if shrinks else cv2.resize(display, (width, height))
     image = np.zeros((1, spec.height, spec.width), dtype=np.float32)
     top, left = placement.offset_row, placement.offset_column
     image[0, top : top + height, left : left + width] = fitted
