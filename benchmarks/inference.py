@@ -3,7 +3,7 @@
 Everything that is compared alternates in one run; the medians of the repeats are shown. Goals: G9 to G12 of the
 project's performance page.
 
-Usage: ``make bench-inference`` or ``python benchmarks/inference.py --repeats 5 --write``; ``--tiny`` tries it out.
+Usage: ``python benchmarks/inference.py --repeats 5 --write``; ``--tiny`` tries it out.
 """
 
 from __future__ import annotations
