@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dicom_node import results
 from models.explaining.placing import upscale
 from models.explaining.regions import region
-from triage.errors import ExplanationError
+from triage.errors import ExplanationError, InferenceError
 from triage.findings import Finding, ImageResult
 from triage.logging import get_logger
 from triage.repositories.outcomes import BuiltObject, Previews
@@ -89,7 +89,7 @@ def _maps(bench: Workbench, scored: Scored) -> Maps | None:
         return {}
     try:
         maps = explain(scored.ready.prepared.image, scored.features, rows)
-    except ExplanationError as error:
+    except (ExplanationError, InferenceError) as error:
         # The score stands, and the report must not wait for a picture; the report says that there is none.
         log.warning("heat_map_not_made", error=type(error).__name__, advice=error.advice())
         return None
