@@ -15,6 +15,7 @@ from models.explaining.localisation import Mask
 from models.metadata import InputSpec
 from models.phantom import generate
 from models.preprocessing import display_from_png, display_image, network_input, pixel_aspect
+from models.resampling import shrink
 from triage.errors import PixelError
 
 MASK_STEP = 4
@@ -48,15 +49,16 @@ def phantom_cases(count: int, seed: int, spec: InputSpec, keys: Collection[str],
     size : int
         Longer side of the phantom's matrix in pixels.
     """
-    coarse = InputSpec(height=spec.height // MASK_STEP, width=spec.width // MASK_STEP, mean=0.0, std=1.0)
+    plain = spec.model_copy(update={"mean": 0.0, "std": 1.0})
     for index in range(count):
         phantom = generate(seed, index, size=size)
         image, _ = network_input(phantom.display(), spec)
         masks = {}
         for key in phantom.present & set(keys):
-            coverage, _ = network_input(phantom.masks[key].astype(np.float32), coarse)
+            inside, _ = network_input(phantom.masks[key].astype(np.float32), plain)
+            coverage = shrink(inside[0], spec.height // MASK_STEP, spec.width // MASK_STEP)
             # A pleural line is thinner than a cell: where nothing is covered by two fifths, what is covered most.
-            masks[key] = coverage[0] > min(0.4, 0.99 * float(coverage.max()))
+            masks[key] = coverage > min(0.4, 0.99 * float(coverage.max()))
         yield Case(image=image, present=phantom.present, masks=masks)
 
 
