@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from firstread import evaluation_commands, import_commands, site_commands
+from firstread import evaluation_commands, explanation_commands, import_commands, site_commands
 from firstread.site_commands import AsJson, Data, Name
 from firstread.training_commands import train
 from triage.errors import BundleError
@@ -24,6 +24,7 @@ for command in (
     app.command()(command)
 import_commands.register(app)
 app.command(name="evaluate")(evaluation_commands.evaluate)
+app.add_typer(explanation_commands.app)
 
 
 def _registry(data: Path | None, *, check_files: bool = True) -> Any:

@@ -175,6 +175,7 @@ class Bundle:
                 f"normalisation={_normalisation(m.input)}",
                 f"preprocessing={PREPROCESSING_VERSION}",
                 f"calibration={m.calibration.score_kind} {m.calibration.method}",
+                f"explanation={m.explanation}",
                 *(f"{f.key} temperature={f.temperature:g} bias={f.bias:g}" for f in m.findings),
             ),
         )

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models.explaining import statement
 from models.metadata import BundleMetadata, FindingSpec
 
 Figures = Mapping[str, Any]
 _CHANNELS = {1: "one grey channel", 3: "the grey image in three channels"}
-_HEAT_MAPS = {
-    "cam": "heat map by class activation mapping (Zhou et al. 2016)",
-    "grad-cam": "heat map by Grad-CAM (Selvaraju et al. 2017)",
-    "occlusion": "heat map by occlusion (Zeiler and Fergus 2014)",
-    "none": "no heat map",
-}
 
 
 def render(metadata: BundleMetadata, evaluation: Figures) -> str:
@@ -37,6 +32,7 @@ def render(metadata: BundleMetadata, evaluation: Figures) -> str:
         _findings(metadata.findings),
         _score_sentence(metadata),
         *_measured(metadata, evaluation),
+        *statement.section(metadata, evaluation),
         "## Images it reads",
         _routing(metadata),
         "## How it was made",
@@ -195,7 +191,7 @@ def _making(metadata: BundleMetadata, evaluation: Figures) -> str:
     lines = [
         f"- Data: {metadata.training.data} ({metadata.training.images} training images, seed {metadata.training.seed})",
         f"- Network: {metadata.architecture}, {_CHANNELS[metadata.input.channels]}, {metadata.input.height} x "
-        f"{metadata.input.width} ({metadata.input.fit}), {_HEAT_MAPS[metadata.explanation]}",
+        f"{metadata.input.width} ({metadata.input.fit})",
     ]
     if training:
         lines.append(

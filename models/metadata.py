@@ -217,10 +217,11 @@ class BundleMetadata(Frozen):
     training: TrainingSummary
     files: dict[str, Sha256] = Field(default_factory=dict)
     """SHA-256 of every other file of the bundle; filled by :func:`models.bundle_writer.write_bundle`."""
-    explanation: Literal["cam", "grad-cam", "occlusion", "none"] = "cam"
-    """What a heat map may be made of. "cam": each class is its row of the head times the mean of ``features``, so class
-    activation maps are exact. "grad-cam": by gradients of the network. "occlusion": ``features`` show nothing of the
-    place. "none": maps were tried and mislead."""
+    explanation: Literal["cam", "grad-cam", "grad-cam++", "hirescam", "occlusion", "integrated-gradients", "none"] = (
+        "cam"
+    )
+    """How its heat maps are made (:mod:`models.explaining.methods`). "cam" is exact where each class is its row of the
+    head times the mean of ``features``; "none" where maps were tried and say nothing true."""
     acceptance: AcceptanceCriteria = AcceptanceCriteria()
     """What `firstread models enable` asks for; by default measured figures of every finding, whatever they are."""
 

@@ -22,6 +22,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
 from models.metadata import InputSpec
 from models.placement import Placement
+from models.resampling import shrink
 from triage.errors import PixelError
 
 __all__ = [
@@ -129,9 +130,8 @@ def network_input(display: Float32, spec: InputSpec, *, pixel_aspect: float = 1.
     size = columns.stop - columns.start, rows.stop - rows.start
     shrinks = placement.scale_row <= 1.0 and placement.scale_column <= 1.0
     image = np.zeros((spec.height, spec.width), dtype=np.float32)
-    image[rows, columns] = cv2.resize(
-        display[placement.seen], size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    seen = display[placement.seen]
+    image[rows, columns] = shrink(seen, size[1], size[0]) if shrinks else cv2.resize(seen, size)
     return normalise(image, spec), placement
 
 

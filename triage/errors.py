@@ -144,6 +144,12 @@ class InferenceError(FirstreadError):
     retryable = True
 
 
+class ExplanationError(FirstreadError):
+    """A heat map could not be made, or not one that may be believed; the score stands without it."""
+
+    next_step = "Choose another `explanation` in the bundle's metadata; `firstread models explain-check` compares them."
+
+
 class ResultError(FirstreadError):
     """A result object (SR, SC) could not be built from a correct analysis."""
 

@@ -239,7 +239,7 @@ def _commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained
             [e.result for e in explained],
             {e.result.sop_instance_uid: e.previews for e in explained},
         )
-        outcomes.record_objects(session, analysis, [e.heat_map for e in explained], at=now)
+        outcomes.record_objects(session, analysis, [e.heat_map for e in explained if e.heat_map], at=now)
         instances = outcomes.current_instances(session, case.claim.study_id)
         scored = [image for image in analysis.images if image.reason is None]
         if _unseen(analysis, instances) or completing.sending(session, analysis.study):

@@ -12,6 +12,7 @@ from dicom_node.archive import Archive
 from dicom_node.results import NodeIdentity
 from models.bundle import WEIGHTS, Bundle
 from models.decoder import Decoder
+from models.explaining.methods import Explain, explainer
 from models.inference import Predictor
 from models.registry import Registry
 from models.site import Stamp, kept_bundle, stamp
@@ -63,6 +64,7 @@ class Workbench:
     clock: Clock = utc_now
     reached: Reached = nowhere
     _predictors: dict[tuple[str, str], Predictor] = field(default_factory=dict, repr=False)
+    _explainers: dict[tuple[str, str], Explain | None] = field(default_factory=dict, repr=False)
     _seen: Stamp | None = field(default=None, repr=False)
     """Of the site's state, when :attr:`registry` was opened."""
 
@@ -131,6 +133,13 @@ class Workbench:
             known = replace(known, bundle=bundle)
         self._predictors[network] = known
         return known
+
+    def explainer(self, bundle: Bundle) -> Explain | None:
+        """How the bundle's scores are explained; None where it ships no heat maps."""
+        network = _network_of(bundle)
+        if network not in self._explainers:
+            self._explainers[network] = explainer(self.predictor(bundle))
+        return self._explainers[network]
 
     @property
     def batch_size(self) -> int:

@@ -14,7 +14,8 @@ from models.evaluating.images import Image, PhantomImage, StoredImage
 from models.evaluating.subgroups import NOBODY, Subject
 from models.phantom import draw_findings
 from models.phantom.lesions import FINDINGS
-from models.training.folder import Row, TrainingDataError, read_table, split
+from models.training.errors import TrainingDataError
+from models.training.folder import Row, read_table, split
 from models.training.plan import FolderSource
 
 KNOWN_LABELS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -217,7 +218,7 @@ def _rows(source: LabelledSource, keys: tuple[str, ...], named: frozenset[str]) 
     """Rows with a label per key, NaN for findings that the table does not have."""
     usual = {key: tuple(name for name in (*KNOWN_LABELS.get(key, ()), key) if name in named) for key in keys}
     names = {key: source.labels.get(key) or usual[key] or (key,) for key in keys}
-    plan = FolderSource(images=source.images, table=source.table, labels=names, exclude=source.exclude)
+    plan = FolderSource(images=source.images, table=source.table, labels=names, exclude=source.exclude, unusable="skip")
     try:
         return read_table(plan, keys), ()
     except TrainingDataError as error:
