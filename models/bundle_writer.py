@@ -62,11 +62,12 @@ def write_bundle(
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, work / WEIGHTS)
-        network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS)
-        networks.export_onnx(network, metadata.input, work / NETWORK)
+        channels = metadata.channels
+        network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS, channels)
+        networks.export_onnx(network, metadata.input, work / NETWORK, channels)
         (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (work / CARD).write_text(model_card, encoding="utf-8")
-        write_self_test(work, metadata.input)
+        write_self_test(work, metadata.input, channels=channels)
         for name, content in (extra_files or {}).items():
             (work / name).write_bytes(content)
         files = {path.name: file_digest(path) for path in sorted(work.iterdir())}

@@ -27,6 +27,7 @@ PHANTOM_MANUFACTURER = "firstread phantom"
 
 CR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 Ascii = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", strict=True)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40, strict=True)]
@@ -123,6 +124,50 @@ class TrainingSummary(Frozen):
     notes: str = ""
 
 
+class WindowSpec(Frozen):
+    """One channel of a slice: HU from centre - width / 2 to centre + width / 2 become 0 to 1 (LINEAR_EXACT)."""
+
+    centre: float
+    width: float = Field(gt=0)
+
+
+class SeriesSpec(Frozen):
+    """A bundle that reads series of slices: how a series must lie, what the network sees, how a study's score arises.
+
+    The network takes float32 (N, channels, height, width), one entry per slice: the slices of the slab from below to
+    above, each in every window. A finding's logit for the series is the mean of the ``top`` highest of its slices.
+    """
+
+    windows: tuple[WindowSpec, ...] = Field(min_length=1, max_length=8)
+    """The first one is what pictures of a slice show."""
+    slab: int = Field(default=1, ge=1, le=9)
+    """Neighbouring slices that the network sees together, an odd number; beyond the ends the last slice repeats."""
+    top: int = Field(default=2, ge=1, le=20)
+    min_slices: int = Field(default=12, ge=3)
+    max_slices: int = Field(default=600, le=2000)
+    min_extent_mm: float = Field(default=80.0, ge=0)
+    """From the first slice to the last, along their normal."""
+    max_spacing_mm: float = Field(default=8.0, gt=0)
+    spacing_tolerance: float = Field(default=0.1, gt=0, lt=0.5)
+    """How far the distance of two neighbours may lie from the median, as a share of it."""
+    max_angle_degrees: float = Field(default=35.0, ge=0, le=90)
+    """Between slices and the axial plane; a tilted gantry or a bent neck makes some."""
+    contrast: bool = False
+    """True: series with contrast medium are read too."""
+
+    @field_validator("slab")
+    @classmethod
+    def _has_a_middle(cls, slab: int) -> int:
+        if slab % 2 == 0:
+            raise ValueError("a slab has a slice in its middle: an odd number")
+        return slab
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return len(self.windows) * self.slab
+
+
 class BundleMetadata(Frozen):
     """Everything a bundle states about itself."""
 
@@ -147,6 +192,13 @@ class BundleMetadata(Frozen):
     training: TrainingSummary
     files: dict[str, Sha256] = Field(default_factory=dict)
     """SHA-256 of every other file of the bundle; filled by :func:`models.bundle_writer.write_bundle`."""
+    series: SeriesSpec | None = None
+    """Of a bundle that reads series of slices; None: it reads single images."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return self.series.channels if self.series is not None else 1
 
     @field_validator("files")
     @classmethod

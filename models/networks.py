@@ -61,10 +61,10 @@ class Network(nn.Module):
         return self.classifier(self.dropout(features.mean(dim=(2, 3)))), features
 
 
-def _one_channel(convolution: Any) -> nn.Conv2d:
-    """The same convolution for one grey channel instead of three colours."""
+def _for_channels(convolution: Any, channels: int) -> nn.Conv2d:
+    """The same convolution for grey channels instead of three colours."""
     return nn.Conv2d(
-        1,
+        channels,
         convolution.out_channels,
         kernel_size=convolution.kernel_size,
         stride=convolution.stride,
@@ -73,24 +73,38 @@ def _one_channel(convolution: Any) -> nn.Conv2d:
     )
 
 
-def _shufflenet(factory: Callable[..., Any]) -> tuple[nn.Module, int]:
+def _shufflenet(factory: Callable[..., Any], channels: int) -> tuple[nn.Module, int]:
     source = factory(weights=None)
-    source.conv1[0] = _one_channel(source.conv1[0])
+    source.conv1[0] = _for_channels(source.conv1[0], channels)
     names = ("conv1", "maxpool", "stage2", "stage3", "stage4", "conv5")
     return _sequence(source, names), source.fc.in_features
 
 
-def _resnet(factory: Callable[..., Any]) -> tuple[nn.Module, int]:
+def _shufflenet_fine(factory: Callable[..., Any], channels: int) -> tuple[nn.Module, int]:
+    """Without its last stage: a map of stride 16 instead of 32, for small things at known places."""
     source = factory(weights=None)
-    source.conv1 = _one_channel(source.conv1)
+    source.conv1[0] = _for_channels(source.conv1[0], channels)
+    width = source.stage3[-1].branch2[-3].out_channels * 2
+    features = _sequence(source, ("conv1", "maxpool", "stage2", "stage3"))
+    outputs = 256
+    features.add_module(
+        "conv4",
+        nn.Sequential(nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)),
+    )
+    return features, outputs
+
+
+def _resnet(factory: Callable[..., Any], channels: int) -> tuple[nn.Module, int]:
+    source = factory(weights=None)
+    source.conv1 = _for_channels(source.conv1, channels)
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
     return _sequence(source, names), source.fc.in_features
 
 
-def _densenet(factory: Callable[..., Any]) -> tuple[nn.Module, int]:
+def _densenet(factory: Callable[..., Any], channels: int) -> tuple[nn.Module, int]:
     source = factory(weights=None)
     features = source.features
-    features.conv0 = _one_channel(features.conv0)
+    features.conv0 = _for_channels(features.conv0, channels)
     features.add_module("relu5", nn.ReLU(inplace=False))
     return features, source.classifier.in_features
 
@@ -102,18 +116,19 @@ def _sequence(source: Any, names: tuple[str, ...]) -> nn.Module:
     return sequence
 
 
-_ARCHITECTURES: Mapping[str, Callable[[], tuple[nn.Module, int]]] = {
-    "shufflenet_v2_x0_5": lambda: _shufflenet(torchvision.models.shufflenet_v2_x0_5),
-    "shufflenet_v2_x1_0": lambda: _shufflenet(torchvision.models.shufflenet_v2_x1_0),
-    "resnet18": lambda: _resnet(torchvision.models.resnet18),
-    "resnet50": lambda: _resnet(torchvision.models.resnet50),
-    "densenet121": lambda: _densenet(torchvision.models.densenet121),
+_ARCHITECTURES: Mapping[str, Callable[[int], tuple[nn.Module, int]]] = {
+    "shufflenet_v2_x0_5": lambda channels: _shufflenet(torchvision.models.shufflenet_v2_x0_5, channels),
+    "shufflenet_v2_x1_0": lambda channels: _shufflenet(torchvision.models.shufflenet_v2_x1_0, channels),
+    "shufflenet_v2_x0_5_fine": lambda channels: _shufflenet_fine(torchvision.models.shufflenet_v2_x0_5, channels),
+    "resnet18": lambda channels: _resnet(torchvision.models.resnet18, channels),
+    "resnet50": lambda channels: _resnet(torchvision.models.resnet50, channels),
+    "densenet121": lambda channels: _densenet(torchvision.models.densenet121, channels),
 }
 ARCHITECTURES = tuple(_ARCHITECTURES)
 
 
-def build(architecture: str, outputs: int) -> Network:
-    """Build a network with fresh weights for one-channel images.
+def build(architecture: str, outputs: int, channels: int = 1) -> Network:
+    """Build a network with fresh weights for images of ``channels`` grey channels.
 
     Raises
     ------
@@ -122,11 +137,11 @@ def build(architecture: str, outputs: int) -> Network:
     """
     if architecture not in _ARCHITECTURES:
         raise BundleError(f"architecture {architecture!r} is not one of {', '.join(ARCHITECTURES)}.")
-    features, channels = _ARCHITECTURES[architecture]()
-    return Network(features, channels, outputs)
+    features, width = _ARCHITECTURES[architecture](channels)
+    return Network(features, width, outputs)
 
 
-def restore(architecture: str, outputs: int, weights: Path) -> Network:
+def restore(architecture: str, outputs: int, weights: Path, channels: int = 1) -> Network:
     """Build a network in evaluation mode from a bundle's ``weights.safetensors``.
 
     Raises
@@ -134,7 +149,7 @@ def restore(architecture: str, outputs: int, weights: Path) -> Network:
     BundleError
         Unreadable file, or tensors that do not fit the architecture.
     """
-    network = build(architecture, outputs)
+    network = build(architecture, outputs, channels)
     try:
         network.load_state_dict(load_file(weights), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -142,10 +157,10 @@ def restore(architecture: str, outputs: int, weights: Path) -> Network:
     return network.eval()
 
 
-def export_onnx(network: Network, spec: InputSpec, path: Path) -> None:
+def export_onnx(network: Network, spec: InputSpec, path: Path, channels: int = 1) -> None:
     """Write ``network`` as ONNX and prove that ONNX Runtime gives the same numbers.
 
-    The graph takes "image" (N, 1, H, W) and gives "logits" (N, K) and "features" (N, C, h, w), all float32;
+    The graph takes "image" (N, channels, H, W) and gives "logits" (N, K) and "features" (N, C, h, w), all float32;
     N is free, H and W are fixed.
 
     Raises
@@ -154,7 +169,7 @@ def export_onnx(network: Network, spec: InputSpec, path: Path) -> None:
         The two disagree by more than :data:`PARITY_TOLERANCE`.
     """
     network = network.cpu().eval()
-    example = torch.randn(2, 1, spec.height, spec.width, generator=torch.Generator().manual_seed(0))
+    example = torch.randn(2, channels, spec.height, spec.width, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():
         # The exporter that needs no further package is the TorchScript one, which announces its successor.
         warnings.simplefilter("ignore")

@@ -126,7 +126,8 @@ class Registry:
             if addressed_to(facts, conditions):
                 refusals.append(refusal)
         if refusals:
-            return refusals[0]
+            # A bundle that reads this modality knows more of what is wrong than one that does not.
+            return min(refusals, key=lambda refusal: refusal.reason is NotAnalysedReason.UNSUPPORTED_MODALITY)
         if any(entry.bundle is None for entry in self.entries):
             return Refusal(NotAnalysedReason.MODEL_UNAVAILABLE, "a bundle's metadata cannot be read")
         return Refusal(NotAnalysedReason.NO_BUNDLE)

@@ -32,21 +32,22 @@ def verify(bundle: Bundle) -> None:
     _run(bundle)
 
 
-def self_test_input(spec: InputSpec, seed: int) -> NDArray[np.float32]:
-    """A picture that every machine computes alike, as network input float32 (1, 1, height, width).
+def self_test_input(spec: InputSpec, seed: int, channels: int = 1) -> NDArray[np.float32]:
+    """A picture that every machine computes alike, as network input float32 (1, channels, height, width).
 
-    display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c), then (display - mean) / std.
+    display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c), then (display - mean) / std; all channels show it.
     """
     rows = np.sin(0.11 * np.arange(spec.height) + seed)[:, None]
     columns = np.cos(0.07 * np.arange(spec.width))[None, :]
     display = 0.5 + 0.5 * rows * columns
-    return np.asarray((display - spec.mean) / spec.std, dtype=np.float32)[None, None]
+    picture = np.asarray((display - spec.mean) / spec.std, dtype=np.float32)
+    return np.repeat(picture[None, None], channels, axis=1)
 
 
-def write_self_test(work: Path, spec: InputSpec, seed: int = 7) -> None:
+def write_self_test(work: Path, spec: InputSpec, seed: int = 7, channels: int = 1) -> None:
     """Store what the network in ``work`` answers to :func:`self_test_input`."""
     session = onnxruntime.InferenceSession(str(work / NETWORK), providers=["CPUExecutionProvider"])
-    (logits,) = session.run(["logits"], {"image": self_test_input(spec, seed)})
+    (logits,) = session.run(["logits"], {"image": self_test_input(spec, seed, channels)})
     record = {
         "formula": "display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c); input = (display - mean) / std",
         "seed": seed,
@@ -63,7 +64,9 @@ def _run(bundle: Bundle) -> None:
         expected = np.asarray(record["logits"], dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{bundle.directory / SELF_TEST} is not a self-test: {error!r}.") from error
-    prediction = Predictor.load(bundle, device="cpu").predict(self_test_input(bundle.metadata.input, seed))
+    prediction = Predictor.load(bundle, device="cpu").predict(
+        self_test_input(bundle.metadata.input, seed, bundle.metadata.channels)
+    )
     actual = prediction.logits[0].astype(np.float64)
     if actual.shape != expected.shape or not np.abs(actual - expected).max() <= tolerance:
         raise BundleError(f"{bundle.network} does not give the logits of its self-test.")
