@@ -33,7 +33,13 @@ _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _KNOWN_CLASS = SecondaryCaptureImageStorage
 
 
-def content_tree(observations: Sequence[Observation], *, names: ResultNames, sentences: Iterable[str]) -> Dataset:
+def content_tree(
+    observations: Sequence[Observation],
+    *,
+    names: ResultNames,
+    sentences: Iterable[str],
+    silent: Sequence[Dataset] = (),
+) -> Dataset:
     """Build the root container (126000, DCM, "Imaging Measurement Report").
 
     Parameters
@@ -42,6 +48,9 @@ def content_tree(observations: Sequence[Observation], *, names: ResultNames, sen
         All findings of all analysed images, in the bundle's order.
     sentences : iterable of str
         Comments for the reader, plain ASCII.
+    silent : sequence of Dataset
+        From :func:`~dicom_node.results.evidence.library_header`: slices that were read and have no finding of their
+        own. The image library lists them too: a report says what it was made from.
     """
     located = [o for o in observations if o.outline]
     algorithm = _algorithm_identification(names.algorithm)
@@ -53,9 +62,8 @@ def content_tree(observations: Sequence[Observation], *, names: ResultNames, sen
         title=_concept(codes.IMAGING_MEASUREMENT_REPORT),
     )
     root: Dataset = report[0]
-    root.ContentSequence.insert(
-        len(root.ContentSequence) - 1, _image_library({o.image.SOPInstanceUID: o.image for o in observations}.values())
-    )
+    images = {image.SOPInstanceUID: image for image in (*(o.image for o in observations), *silent)}
+    root.ContentSequence.insert(len(root.ContentSequence) - 1, _image_library(images.values()))
     root.ContentSequence.append(_qualitative_evaluations(observations, sentences))
     return root
 

@@ -10,11 +10,11 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_node.results.common import Making, failures_named
 from dicom_node.results.equipment import NodeIdentity
-from dicom_node.results.evidence import hierarchical_references, observations
+from dicom_node.results.evidence import hierarchical_references, library_header, observations
 from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
 from dicom_node.results.uids import ResultKind, ResultNames
-from dicom_node.results.wording import LABEL, image_line, kind_in_words, plain, summary
+from dicom_node.results.wording import LABEL, image_line, kind_in_words, plain, silent_line, summary
 from triage.errors import ResultError
 from triage.findings import Algorithm, AnalysisResult, Code, Finding, ImageResult, Score, ScoreKind, Urgency
 
@@ -84,7 +84,8 @@ def build_report(
                 image, headers[image.sop_instance_uid], heat_maps.get(image.sop_instance_uid)
             )
         ]
-        report.update(content_tree(observed, names=names, sentences=_sentences(result, adjusted)))
+        silent = [library_header(headers[image.sop_instance_uid]) for image in result.images if not image.findings]
+        report.update(content_tree(observed, names=names, sentences=_sentences(result, adjusted), silent=silent))
         return seal(report)
 
 
@@ -147,7 +148,11 @@ def _sentences(result: AnalysisResult, adjusted: Sequence[str]) -> Iterator[str]
     if result.algorithm.disclaimer:
         yield plain(result.algorithm.disclaimer)
     for image in result.images:
-        yield image_line(image)
+        if image.findings:
+            yield image_line(image)
+    silent = [image for image in result.images if not image.findings]
+    if silent:
+        yield silent_line(silent)
     kinds = dict.fromkeys(kind_in_words(f.score.kind) for image in result.images for f in image.findings)
     yield f"Scores: {'; '.join(kinds)}."
     for left_out in result.not_analysed:

@@ -83,7 +83,7 @@ def record_images(
     recorded = {image.instance_id for image in analysis.images}
     for result in images:
         if instance_ids[result.sop_instance_uid] not in recorded:
-            row = tables.AnalysisImage(instance_id=instance_ids[result.sop_instance_uid])
+            row = tables.AnalysisImage(instance_id=instance_ids[result.sop_instance_uid], detail=result.place)
             row.findings = [_finding_row(finding) for finding in result.findings]
             analysis.images.append(row)
             analysis.scored_at = analysis.scored_at or at
@@ -96,6 +96,15 @@ def record_images(
                     detail=excluded.detail,
                 )
             )
+    session.flush()
+
+
+def forget_images(session: Session, analysis: tables.Analysis) -> None:
+    """Take back what an earlier look of the same run said: a series that has grown is looked at as a whole.
+
+    For a run that has issued nothing: once its report is recorded the analysis is finished.
+    """
+    analysis.images.clear()
     session.flush()
 
 
@@ -183,7 +192,8 @@ def load_images(session: Session, analysis_id: int) -> tuple[tuple[ImageResult, 
     for image in session.scalars(query):
         uid = image.instance.sop_instance_uid
         if image.reason is None:
-            scored.append(ImageResult(sop_instance_uid=uid, findings=tuple(map(_finding, image.findings))))
+            findings = tuple(map(_finding, image.findings))
+            scored.append(ImageResult(sop_instance_uid=uid, findings=findings, place=image.detail))
         else:
             excluded.append(NotAnalysed(sop_instance_uid=uid, reason=image.reason, detail=image.detail))
     return tuple(scored), tuple(excluded)
@@ -246,6 +256,7 @@ def copy_image(image: tables.AnalysisImage) -> tables.AnalysisImage:
     """A scored image again, for another revision."""
     return tables.AnalysisImage(
         instance_id=image.instance_id,
+        detail=image.detail,
         preview_path=image.preview_path,
         overlay_path=image.overlay_path,
         findings=[_finding_row(_finding(finding)) for finding in image.findings],
