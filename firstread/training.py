@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from models.registry import SHIPPED
 from models.training import shipped
 from models.training.plan import TrainingPlan
 from models.training.run import train
+from models.training.samples import Report
 from triage.errors import SettingsError
 
 
@@ -32,6 +34,8 @@ def train_shipped(
     SettingsError
         The plan needs images and they were not named.
     """
+    if name == "phantom-head-ct":
+        return _run_series(run, today, console)
     if name == "nih-cxr-research":
         if images is None or table is None:
             raise SettingsError(
@@ -47,8 +51,25 @@ def train_shipped(
     return _run(third_plan, run / "third", console)
 
 
+def _run_series(run: Path, today: date, console: Console) -> Bundle:
+    from models.training.series import train_series  # noqa: PLC0415 - needs torch
+    from models.training.shipped_ct import phantom_head_ct  # noqa: PLC0415
+
+    plan = phantom_head_ct(date=today.isoformat())
+    console.print(f"[bold]{plan.describe.name} {plan.describe.version}[/] in {run}", highlight=False)
+    with _display(console) as report:
+        return train_series(plan, run, report)
+
+
 def _run(plan: TrainingPlan, directory: Path, console: Console) -> Bundle:
     console.print(f"[bold]{plan.describe.name} {plan.describe.version}[/] in {directory}", highlight=False)
+    with _display(console) as report:
+        return train(plan, directory, report)
+
+
+@contextmanager
+def _display(console: Console) -> Iterator[Report]:
+    """A line for each epoch, and a moving one for what happens between them."""
     with console.status("…") as status:
 
         def report(event: str, figures: Mapping[str, Any]) -> None:
@@ -58,7 +79,7 @@ def _run(plan: TrainingPlan, directory: Path, console: Console) -> Bundle:
             else:
                 status.update(f"{event}: {line}")
 
-        return train(plan, directory, report)
+        yield report
 
 
 def _short(value: object) -> str:
