@@ -128,6 +128,7 @@ def _instance(study: Study, instance: Instance) -> InstanceOut:
         overlay_url=f"{url}?overlay=true" if any(image.overlay_path for image in images) else None,
         removed_at=instance.removed_at,
         findings=_by_weight(_finding(finding) for image in scored for finding in image.findings),
+        place=next((image.detail for image in scored), ""),
     )
 
 

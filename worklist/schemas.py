@@ -119,6 +119,8 @@ class InstanceOut(_Answer):
     removed_at: datetime | None
     """When retention removed its file and pictures; null while they are here."""
     findings: list[FindingOut]
+    place: str = ""
+    """Of a slice of a series that was read as a whole: "slice 14 of 28"."""
 
 
 class TimelineEntry(_Answer):

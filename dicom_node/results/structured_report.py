@@ -10,7 +10,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_node.results.common import Making, failures_named
 from dicom_node.results.equipment import NodeIdentity
-from dicom_node.results.evidence import hierarchical_references, library_header, observations
+from dicom_node.results.evidence import hierarchical_references, observations, reference
 from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
 from dicom_node.results.uids import ResultKind, ResultNames
@@ -84,7 +84,7 @@ def build_report(
                 image, headers[image.sop_instance_uid], heat_maps.get(image.sop_instance_uid)
             )
         ]
-        silent = [library_header(headers[image.sop_instance_uid]) for image in result.images if not image.findings]
+        silent = [reference(headers[image.sop_instance_uid]) for image in result.images if not image.findings]
         report.update(content_tree(observed, names=names, sentences=_sentences(result, adjusted), silent=silent))
         return seal(report)
 

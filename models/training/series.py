@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,8 +33,10 @@ from models.phantom.head_bleeding import KINDS
 from models.training.plan import Description, FindingPlan
 from models.training.samples import Report
 from models.training.series_samples import HeadSample, Slices, training_slices, whole_heads
+from triage.errors import BundleError
 from triage.findings import ScoreKind
 
+_CHUNK = 40
 TOLERANCE = 8
 """Of the pointing game, in pixels of the network's input: half a cell of a map with stride 16."""
 
@@ -45,8 +48,8 @@ class SeriesPlan:
     Attributes
     ----------
     train, validation, test : int
-        Heads; each set has a seed of its own: ``seed``, + 1, + 2. As many as ``test`` again, of seed + 3, come from
-        the scanner that no training saw.
+        Heads. Training draws from ``seed``, validation from seed + 1, the test from ``test_seed``; as many as ``test``
+        again, of test_seed + 1, come from the scanner that no training saw.
     every : int
         Each so many-th slice of a training head is learned from.
     localisation_weight : float
@@ -66,6 +69,7 @@ class SeriesPlan:
     test: int
     every: int
     seed: int
+    test_seed: int
     epochs: int
     batch: int
     learning_rate: float
@@ -77,15 +81,18 @@ class SeriesPlan:
 
 
 def train_series(plan: SeriesPlan, run_directory: Path, report: Report = lambda _event, _figures: None) -> Bundle:
-    """Draw, train, calibrate, measure, write ``<run_directory>/<name>``; the phantoms drawn are kept for another run.
+    """Draw, train, calibrate, measure, write ``<run_directory>/<name>``.
+
+    Phantoms, weights and what they say of each head are kept in the run directory: called again with the same plan
+    after a kill, it continues, except that an unfinished training begins anew. Another plan wants another directory.
 
     Raises
     ------
     BundleError
-        The bundle could not be written or does not verify.
+        The directory holds another run, or the bundle could not be written or does not verify.
     """
     run_directory.mkdir(parents=True, exist_ok=True)
-    (run_directory / "plan.json").write_text(json.dumps(_plain(plan), indent=1) + "\n", encoding="utf-8")
+    _keep_plan(plan, run_directory / "plan.json")
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     slices = training_slices(
@@ -93,9 +100,21 @@ def train_series(plan: SeriesPlan, run_directory: Path, report: Report = lambda 
         report=report,
     )  # fmt: skip
     report("data", {"slices": len(slices), "with_blood": int(np.nansum(slices.labels))})
-    network = networks.build(plan.architecture, 1, plan.series.channels)
-    curve = _fit(network, plan, slices, report)
-    return _finish(network, plan, len(slices), curve, run_directory, report)
+    weights, history = run_directory / "weights.safetensors", run_directory / "history.json"
+    if not history.is_file():
+        network = networks.build(plan.architecture, 1, plan.series.channels)
+        curve = _fit(network, plan, slices, report)
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, weights)
+        history.write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
+    network = networks.restore(plan.architecture, 1, weights, plan.series.channels)
+    return _finish(network, plan, len(slices), json.loads(history.read_bytes()), run_directory, report)
+
+
+def _keep_plan(plan: SeriesPlan, path: Path) -> None:
+    text = json.dumps(_plain(plan), indent=1) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise BundleError(f"{path.parent} holds a run of another plan.", next_step="Name another run directory.")
+    path.write_text(text, encoding="utf-8")
 
 
 def _fit(network: networks.Network, plan: SeriesPlan, slices: Slices, report: Report) -> list[dict[str, Any]]:
@@ -179,8 +198,8 @@ def _finish(
     network: networks.Network, plan: SeriesPlan, slices: int, curve: list[dict[str, Any]], directory: Path,
     report: Report,
 ) -> Bundle:  # fmt: skip
-    network.eval()
-    calibrating = _judge(network, plan, _heads(plan, plan.validation, plan.seed + 1))
+    judge = _Judge(network, plan, directory / "judged", report)
+    calibrating = judge.of(plan.validation, plan.seed + 1)
     fitted = calibration.fit(calibrating.logits, calibrating.labels)
     chances = fitted.probabilities(calibrating.logits)
     threshold = calibration.operating_point(calibrating.labels, chances, min_specificity=plan.min_specificity)
@@ -189,8 +208,8 @@ def _finish(
         threshold=round(threshold, 4), temperature=round(fitted.temperature, 6), bias=round(fitted.bias, 6),
     )  # fmt: skip
     sets = {
-        "test": _judge(network, plan, _heads(plan, plan.test, plan.seed + 2)),
-        "unseen_scanner": _judge(network, plan, _heads(plan, plan.test, plan.seed + 3, unseen=True)),
+        "test": judge.of(plan.test, plan.test_seed),
+        "unseen_scanner": judge.of(plan.test, plan.test_seed + 1, unseen=True),
     }
     calibrator = calibration.Calibrator(finding.temperature, finding.bias)
     figures = {name: _figures(judged, calibrator, finding) for name, judged in sets.items()}
@@ -228,56 +247,85 @@ def _finish(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Judged:
-    """What the network says of whole heads: ``pointed`` per head and tolerance, None where there is no blood."""
+    """What the network says of N whole heads.
+
+    Attributes
+    ----------
+    logits : ndarray
+        float32 (N,), of the series.
+    kinds : ndarray of bool
+        (N, kinds), the truth.
+    on_blood : ndarray of bool
+        (N,), whether the key slice shows blood.
+    pointed : ndarray of bool
+        (N, 2), whether the heat map peaks inside the blood, and within the tolerance.
+    """
 
     logits: NDArray[np.float32]
-    labels: NDArray[np.float32]
-    kinds: tuple[frozenset[str], ...]
-    on_blood: tuple[bool, ...]
-    pointed: tuple[tuple[bool, bool], ...]
+    kinds: NDArray[np.bool_]
+    on_blood: NDArray[np.bool_]
+    pointed: NDArray[np.bool_]
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        return self.kinds.any(axis=1).astype(np.float32)
 
 
-def _heads(plan: SeriesPlan, count: int, seed: int, *, unseen: bool = False) -> Iterable[HeadSample]:
-    return whole_heads(count, seed=seed, series=plan.series, spec=plan.input, unseen=unseen)
+class _Judge:
+    """Has the network read whole heads; what it said is kept, some heads to a file."""
 
+    def __init__(self, network: networks.Network, plan: SeriesPlan, directory: Path, report: Report) -> None:
+        self._network, self._plan, self._directory, self._report = network, plan, directory, report
+        self._weight = network.classifier.weight.detach().numpy()[0]
 
-def _judge(network: networks.Network, plan: SeriesPlan, heads: Iterable[HeadSample]) -> _Judged:
-    logits, labels, kinds, on_blood, pointed = [], [], [], [], []
-    weight = network.classifier.weight.detach().numpy()[0]
-    for head in heads:
+    def of(self, count: int, seed: int, *, unseen: bool = False) -> _Judged:
+        """The heads 0 to count - 1 of a seed."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        parts = []
+        for start in range(0, count, _CHUNK):
+            stop = min(start + _CHUNK, count)
+            path = self._directory / f"{seed}-{start}-{stop}.npz"
+            if not path.is_file():
+                self._keep(path, range(start, stop), seed, unseen)
+                self._report("judged", {"seed": seed, "heads": stop, "of": count})
+            with np.load(path, allow_pickle=False) as stored:
+                parts.append([stored[name] for name in _Judged.__slots__])
+        return _Judged(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def _keep(self, path: Path, heads: range, seed: int, unseen: bool) -> None:
+        samples = whole_heads(heads, seed=seed, series=self._plan.series, spec=self._plan.input, unseen=unseen)
+        columns = zip(*map(self._one, samples), strict=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(part, **{name: np.array(values) for name, values in zip(_Judged.__slots__, columns, strict=True)})
+        os.replace(part, path)  # noqa: PTH105
+
+    def _one(self, head: HeadSample) -> tuple[np.float32, list[bool], bool, list[bool]]:
         with torch.inference_mode():
-            values, features = network(torch.from_numpy(head.inputs))
-        logits.append(series_logits(values.numpy(), plan.series.top)[0])
-        labels.append(float(bool(head.present)))
-        kinds.append(head.present)
+            values, features = self._network(torch.from_numpy(head.inputs))
         (key,) = key_slices(values.numpy())
-        heat = np.einsum("chw,c->hw", features[key].numpy(), weight)
+        heat = np.einsum("chw,c->hw", features[key].numpy(), self._weight)
         blood = head.blood[key]
-        on_blood.append(bool(blood.any()))
-        hits = [evaluation.pointing_hit(heat, blood, tolerance=t) for t in (0.0, float(TOLERANCE))]
-        pointed.append((hits[0], hits[1]))
-    return _Judged(
-        np.array(logits, np.float32), np.array(labels, np.float32), tuple(kinds), tuple(on_blood), tuple(pointed)
-    )
+        pointed = [evaluation.pointing_hit(heat, blood, tolerance=t) for t in (0.0, float(TOLERANCE))]
+        logit = series_logits(values.numpy(), self._plan.series.top)[0]
+        return logit, [kind in head.present for kind in KINDS], bool(blood.any()), pointed
 
 
 def _figures(judged: _Judged, calibrator: calibration.Calibrator, finding: FindingSpec) -> dict[str, Any]:
     chances = calibrator.probabilities(judged.logits)
     found = (chances >= finding.threshold) & (judged.labels == 1)
     names = ("inside", f"within_{TOLERANCE}_px")
-    hits = {name: [judged.pointed[n][k] for n in np.flatnonzero(found)] for k, name in enumerate(names)}
+    hits = {name: judged.pointed[found, column].tolist() for column, name in enumerate(names)}
     figures = evaluation.evaluate(
         (finding.key,), judged.labels[:, None], chances[:, None], {finding.key: finding.threshold},
         pointing={finding.key: hits},
     )  # fmt: skip
-    true_positives = np.flatnonzero(found)
-    if len(true_positives):
-        shown = sum(judged.on_blood[n] for n in true_positives)
-        figures["key_slice_shows_it"] = evaluation.proportion(shown, len(true_positives)).as_dict()
+    if found.any():
+        shown = int(judged.on_blood[found].sum())
+        figures["key_slice_shows_it"] = evaluation.proportion(shown, int(found.sum())).as_dict()
     figures["sensitivity_by_kind"] = {
-        kind: evaluation.proportion(int(found[members].sum()), len(members)).as_dict()
-        for kind in KINDS
-        if len(members := np.array([n for n, present in enumerate(judged.kinds) if kind in present], dtype=int))
+        kind: evaluation.proportion(int(found[having].sum()), int(having.sum())).as_dict()
+        for kind, having in zip(KINDS, judged.kinds.T, strict=True)
+        if having.any()
     }
     return figures
 

@@ -82,10 +82,10 @@ def training_slices(
 
 
 def whole_heads(
-    count: int, *, seed: int, series: SeriesSpec, spec: InputSpec, unseen: bool = False
+    heads: range, *, seed: int, series: SeriesSpec, spec: InputSpec, unseen: bool = False
 ) -> Iterator[HeadSample]:
-    """The heads 0 to count - 1 of a seed, one after the other, as the worker reads them."""
-    for index in range(count):
+    """Heads of a seed, one after the other, as the worker reads them."""
+    for index in heads:
         size = int(np.random.default_rng([seed, index, 3]).choice([256, 384, 512]))
         yield head_sample(generate_head_ct(seed, index, size=size, unseen=unseen), series, spec)
 

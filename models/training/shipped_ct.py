@@ -48,8 +48,10 @@ def phantom_head_ct(*, date: str) -> SeriesPlan:
             ),
             disclaimer="DEMONSTRATION ON PHANTOMS - NOT FOR DIAGNOSIS",
             research=True,
-            data="firstread head-CT phantoms, series 41, synthetic, no licence needed",
-            notes="Training draws the class activation map onto the true masks of the phantoms",
+            data="firstread head-CT phantoms, series 41 and 42, synthetic, no licence needed",
+            notes="Training draws the class activation map onto the true masks of the phantoms. A first look at 160 "
+            "test heads of other series (AUC 0.999, ECE 0.053) led to 320 heads for the calibration instead of 150; "
+            "the figures above come from series 61 and 62, which nobody had looked at",
         ),
         routing=RoutingConditions(
             sop_classes=(CT_IMAGE_STORAGE,),
@@ -63,10 +65,11 @@ def phantom_head_ct(*, date: str) -> SeriesPlan:
         input=InputSpec(height=160, width=160, mean=0.3, std=0.3),
         architecture="shufflenet_v2_x0_5_fine",
         train=520,
-        validation=150,
+        validation=320,
         test=160,
         every=3,
         seed=41,
+        test_seed=61,
         epochs=5,
         batch=48,
         learning_rate=4e-3,
