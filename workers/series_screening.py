@@ -9,9 +9,12 @@ from models.ct.geometry import Slice, check
 from models.metadata import SeriesSpec
 from models.routing import Refusal
 from triage.findings import NotAnalysed
+from triage.logging import get_logger
 from workers.screening import Candidate
 
 _PIXEL_DATA = 0x7FE00010
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -50,6 +53,7 @@ def look_at(candidates: Sequence[Candidate], spec: SeriesSpec) -> Looked:
         if isinstance(found, Refusal):
             left_out += [_not_analysed(sop_instance_uid, found) for sop_instance_uid in members]
             continue
+        log.info("volume_found", slices=len(found.slices), spacing_mm=round(found.spacing, 2), remarks=found.remarks)
         volumes.append(tuple(members[part.sop_instance_uid] for part in found.slices))
         left_out += [_not_analysed(sop_instance_uid, refusal) for sop_instance_uid, refusal in found.left_out]
     return Looked(volumes=tuple(volumes), left_out=tuple(left_out))

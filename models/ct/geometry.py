@@ -89,8 +89,6 @@ class Volume:
     ----------
     slices : tuple of Slice
         From below to above, along their normal.
-    places : tuple of float
-        Of each slice along the normal, mm, in the patient's coordinates.
     spacing : float
         Median distance of neighbours, mm.
     left_out : tuple of (str, Refusal)
@@ -100,7 +98,6 @@ class Volume:
     """
 
     slices: tuple[Slice, ...]
-    places: tuple[float, ...]
     spacing: float
     left_out: tuple[tuple[str, Refusal], ...]
     remarks: tuple[str, ...]
@@ -135,11 +132,9 @@ def check(slices: Iterable[Slice], spec: SeriesSpec) -> Volume | Refusal:
     problem = _incomplete(ordered, spec)
     if problem:
         return Refusal(Reason.UNUSABLE_GEOMETRY, problem)
-    places = [_place(s) for s in ordered]
     return Volume(
         slices=tuple(ordered),
-        places=tuple(places),
-        spacing=float(np.median(np.diff(places))),
+        spacing=float(np.median(np.diff([_place(one) for one in ordered]))),
         left_out=tuple(left_out),
         remarks=tuple(_remarks(ordered)),
     )

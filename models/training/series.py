@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -331,12 +332,13 @@ def _figures(judged: _Judged, calibrator: calibration.Calibrator, finding: Findi
 
 
 def _plain(plan: SeriesPlan) -> dict[str, Any]:
-    models = {name: getattr(plan, name).model_dump(mode="json") for name in ("routing", "series", "input")}
-    others = {
-        name: value for name in plan.__slots__ if name not in models and not _nested(value := getattr(plan, name))
-    }
-    return {**others, "finding": asdict(plan.finding), "describe": asdict(plan.describe), **models}
-
-
-def _nested(value: object) -> bool:
-    return isinstance(value, FindingPlan | Description)
+    """The plan as JSON writes it, without its date: a run that goes on tomorrow is the same run."""
+    fields: dict[str, Any] = {}
+    for name in plan.__slots__:
+        value = getattr(plan, name)
+        if isinstance(value, BaseModel):
+            fields[name] = value.model_dump(mode="json")
+        else:
+            fields[name] = asdict(value) if isinstance(value, FindingPlan | Description) else value
+    del fields["date"]
+    return fields
