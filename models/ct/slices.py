@@ -132,7 +132,7 @@ def series_parameters(series: SeriesSpec) -> str:
 
 def _number(dataset: Dataset, keyword: str) -> float | None:
     try:
-        number = float(dataset.get(keyword))  # type: ignore[arg-type]
+        number = float(dataset.get(keyword))
     except (ValueError, TypeError, OverflowError):
         return None
     return number if math.isfinite(number) else None

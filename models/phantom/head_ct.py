@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,7 +40,7 @@ class HeadCt:
         Pixel spacing, mm.
     """
 
-    pixels: NDArray[np.uint16] | NDArray[np.int16]
+    pixels: NDArray[np.integer[Any]]
     masks: dict[str, Mask]
     present: frozenset[str]
     positions: NDArray[np.float64]
@@ -54,7 +55,7 @@ class HeadCt:
     def hounsfield(self, number: int) -> Plane:
         """HU of a slice as a reader of its header gets them, padding as air: float32 (rows, columns)."""
         storage, stored = self.scanner.storage, self.pixels[number]
-        hu = stored.astype(np.float32) * np.float32(storage.slope) + np.float32(storage.intercept)
+        hu: Plane = stored.astype(np.float32) * np.float32(storage.slope) + np.float32(storage.intercept)
         if storage.padding is not None:
             hu[stored == storage.padding] = -1024.0
         return hu
@@ -62,7 +63,8 @@ class HeadCt:
     def blood(self) -> Mask:
         """Blood of any kind, bool (slices, rows, columns)."""
         empty = np.zeros(self.pixels.shape, np.bool_)
-        return np.logical_or.reduce([empty, *self.masks.values()])
+        union: Mask = np.logical_or.reduce([empty, *self.masks.values()])
+        return union
 
 
 def generate_head_ct(
@@ -104,7 +106,8 @@ def generate_head_ct(
     origins, orientation = _geometry(heights, scanner, drawn)
     turn, shift = _pose(pose)
     moving = int(grain.integers(len(heights))) if scanner.motion else -1
-    stored, masks = [], {kind: [] for kind in bleedings}  # type: dict[str, list[Mask]]
+    stored: list[NDArray[np.integer[Any]]] = []
+    masks: dict[str, list[Mask]] = {kind: [] for kind in bleedings}
     for number, origin in enumerate(origins):
         hu, found = _slice(head, bleedings, origin - shift, orientation, turn, drawn, scanner)
         low = float(np.clip((-20 - heights[number]) / 20, 0, 1))
@@ -140,9 +143,7 @@ def _streams(seed: int, index: int) -> list[np.random.SeedSequence]:
     return np.random.SeedSequence([seed, index, 2]).spawn(6)
 
 
-def _geometry(
-    heights: NDArray[np.float64], scanner: CtScanner, drawn: int
-) -> tuple[NDArray[np.float64], tuple[float, ...]]:
+def _geometry(heights: NDArray[Any], scanner: CtScanner, drawn: int) -> tuple[NDArray[np.float64], tuple[float, ...]]:
     """First pixels (slices, 3) and orientation: the gantry tilts about the x axis, the table moves along z."""
     cosine, sine = np.cos(scanner.tilt), np.sin(scanner.tilt)
     column = np.array([0.0, cosine, sine])

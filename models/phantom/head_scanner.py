@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -112,7 +113,7 @@ def expose(hu: Plane, scanner: CtScanner, rng: np.random.Generator, *, pitch: fl
     """
     side = hu.shape[0]
     if moved:
-        shift = np.float32([[1, 0, scanner.motion / pitch], [0, 1, 0.5 * scanner.motion / pitch]])
+        shift = np.array([[1, 0, scanner.motion / pitch], [0, 1, 0.5 * scanner.motion / pitch]], np.float32)
         hu = 0.55 * hu + 0.45 * np.asarray(cv2.warpAffine(hu, shift, (side, side), borderValue=-1000.0))
     picture = np.asarray(cv2.GaussianBlur(hu, (0, 0), max(0.35, scanner.kernel / pitch)))
     axis = (np.arange(side, dtype=np.float32) - side / 2) * np.float32(pitch)
@@ -130,14 +131,17 @@ def expose(hu: Plane, scanner: CtScanner, rng: np.random.Generator, *, pitch: fl
     grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), max(0.3, 0.6 * scanner.kernel / pitch)))
     strength = scanner.noise * np.sqrt(5.0 / scanner.thickness)
     picture += grain * np.float32(strength / max(float(grain.std()), 1e-6))
-    return np.clip(picture, -1024, 3071)
+    clipped: Plane = np.clip(picture, -1024, 3071)
+    return clipped
 
 
-def store(hu: Plane, storage: Storage) -> NDArray[np.uint16] | NDArray[np.int16]:
+def store(hu: Plane, storage: Storage) -> NDArray[np.integer[Any]]:
     """HU → stored values; the padding lies outside the circle that the picture is reconstructed in."""
     stored = np.round((hu - storage.intercept) / storage.slope)
     lowest, highest = (-32768, 32767) if storage.signed else (0, (1 << storage.bits_stored) - 1)
-    values = np.clip(stored, lowest, highest).astype(np.int16 if storage.signed else np.uint16)
+    values: NDArray[np.integer[Any]] = np.clip(stored, lowest, highest).astype(
+        np.int16 if storage.signed else np.uint16
+    )
     if storage.padding is not None:
         side = hu.shape[0]
         axis = np.arange(side, dtype=np.float32) - (side - 1) / 2

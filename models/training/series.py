@@ -269,7 +269,7 @@ class _Judged:
 
     @property
     def labels(self) -> NDArray[np.float32]:
-        return self.kinds.any(axis=1).astype(np.float32)
+        return np.asarray(self.kinds.any(axis=1), dtype=np.float32)
 
 
 class _Judge:
@@ -297,7 +297,8 @@ class _Judge:
         samples = whole_heads(heads, seed=seed, series=self._plan.series, spec=self._plan.input, unseen=unseen)
         columns = zip(*map(self._one, samples), strict=True)
         part = path.with_suffix(".part.npz")
-        np.savez(part, **{name: np.array(values) for name, values in zip(_Judged.__slots__, columns, strict=True)})
+        arrays: dict[str, Any] = {n: np.array(v) for n, v in zip(_Judged.__slots__, columns, strict=True)}
+        np.savez(part, **arrays)
         os.replace(part, path)  # noqa: PTH105
 
     def _one(self, head: HeadSample) -> tuple[np.float32, list[bool], bool, list[bool]]:
