@@ -35,7 +35,6 @@ from triage.identifiers import PeerAddress
 from triage.logging import configure
 from triage.peers import Destination
 from triage.settings import Settings, load_settings
-from workers.workbench import bundle_directories
 
 ROOT = Path(__file__).parents[1]
 SEED = 4711
@@ -198,7 +197,7 @@ def main() -> None:
         folder = Path(name)
         file = folder / "floor.dcm"
         write_dicom(generate(SEED, 0, size=2500, findings=("pneumothorax",)), file, SEED, 0, taken_at=datetime.now(UTC))
-        registry = Registry.load(bundle_directories(settings))
+        registry = Registry.of_site(settings.site_bundles)
         before = measure_floor(file, registry, arguments.repeats)
         steps, order = run(settings, folder, arguments.repeats)
         after = measure_floor(file, registry, arguments.repeats)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from dicom_node.incoming import (
     storage_error,
     sync_folder,
 )
+from dicom_node.piece_writer import Buffers
 from dicom_node.space import Space
 from triage.crash_points import Reached, nowhere
 from triage.errors import NotFoundError
@@ -48,6 +49,7 @@ class Archive:
     root: Path
     space: Space | None = None
     reached: Reached = nowhere
+    _buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for folder in (self.incoming, self.store, self.quarantined):
@@ -92,7 +94,7 @@ class Archive:
             transfer_syntax_uid=transfer_syntax_uid,
             source_ae_title=source_ae_title,
         )
-        return IncomingFile.create(self.root, head, transfer_syntax_uid, claim, self.reached)
+        return IncomingFile.create(self.root, head, transfer_syntax_uid, claim, self.reached, self._buffers)
 
     def path(self, relative_path: Path | str) -> Path:
         """The absolute path of a stored file.

@@ -41,6 +41,10 @@ class DataSetDigest:
         """Digest of what came so far."""
         return PREFIX + self._hash.hexdigest()
 
+    def text_with(self, rest: bytes | memoryview) -> str:
+        """Digest of what came so far and of ``rest``, which is not taken."""
+        return PREFIX + self._hash.copy().update(rest).hexdigest()
+
 
 def of_data_set(path: Path) -> str:
     """Digest of the data set in a DICOM file, of the kind that the file's name asks for.

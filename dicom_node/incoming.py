@@ -11,11 +11,12 @@ import errno
 import hashlib
 import json
 import os
-import uuid
+import secrets
 from pathlib import Path
 from typing import Final, Self
 
-from dicom_node.digests import DataSetDigest, of_data_set
+from dicom_node.digests import of_data_set
+from dicom_node.piece_writer import Buffers, PieceWriter
 from dicom_node.space import Claim
 from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.errors import DicomError, StorageFullError
@@ -36,20 +37,30 @@ _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(o
 class IncomingFile:
     """An instance on its way to disk. Use as a context manager: leaving it without a commit removes the bytes."""
 
-    def __init__(self, root: Path, path: Path, descriptor: int, transfer_syntax_uid: str, reached: Reached) -> None:
+    def __init__(
+        self,
+        root: Path,
+        path: Path,
+        descriptor: int,
+        writer: PieceWriter,
+        *,
+        head: bytes,
+        transfer_syntax_uid: str,
+        claim: Claim | None,
+        reached: Reached,
+    ) -> None:
         self._root = root
         self._reached = reached
         self._path = path
         self._descriptor = descriptor
-        self._claim: Claim | None = None
-        self._digest = DataSetDigest()
+        self._writer = writer
+        self._claim = claim
+        self._head = head
         self.transfer_syntax_uid = transfer_syntax_uid
         self._handed_over = 0
-        self._head = b""
-        self._unwritten = b""
         self.front = bytearray()
         """The first :data:`FRONT` bytes of the data set."""
-        self.head_size = 0
+        self.head_size = len(head)
         self.data_set_size = 0
         self._kept = False
 
@@ -61,6 +72,7 @@ class IncomingFile:
         transfer_syntax_uid: str,
         claim: Claim | None = None,
         reached: Reached = nowhere,
+        buffers: Buffers | None = None,
     ) -> Self:
         """Open a new file below the root of an archive.
 
@@ -70,25 +82,26 @@ class IncomingFile:
             What stands before the data set.
         claim : Claim, optional
             Room that was asked for; given back when the file is closed.
+        buffers : Buffers, optional
+            Shared with other files of the archive.
 
         Raises
         ------
         StorageFullError
             The file cannot be created.
         """
-        path = root / INCOMING / f"{uuid.uuid4().hex}.part"
+        path = root / INCOMING / f"{secrets.token_hex(16)}.part"
         try:
             descriptor = os.open(path, _CREATE, 0o600)
         except OSError as error:
             if claim is not None:
                 claim.close()
             raise storage_error(error, "create") from error
-        incoming = cls(root, path, descriptor, transfer_syntax_uid, reached)
-        incoming._claim = claim
-        # Written together with the first bytes of the data set.
-        incoming._head = incoming._unwritten = head
-        incoming.head_size = len(head)
-        return incoming
+        writer = PieceWriter(descriptor, head, buffers or Buffers())
+        return cls(
+            root, path, descriptor, writer, head=head, transfer_syntax_uid=transfer_syntax_uid, claim=claim,
+            reached=reached,
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +117,7 @@ class IncomingFile:
     @property
     def digest(self) -> str:
         """Digest of the data set so far; see :mod:`dicom_node.digests`."""
-        return self._digest.text()
+        return self._writer.digest()
 
     @property
     def size(self) -> int:
@@ -121,14 +134,12 @@ class IncomingFile:
         """
         if self.data_set_size < FRONT:
             self.front += data[: FRONT - self.data_set_size]
-        if self._unwritten:
-            self._write_both(self._unwritten, data)
-            self._unwritten = b""
-        else:
-            self._write(data)
-        self._digest.update(data)
         self.data_set_size += len(data)
-        if self.head_size + self.data_set_size - self._handed_over >= _WRITE_BACK:
+        try:
+            self._writer.write(data)
+        except OSError as error:
+            raise storage_error(error, "write") from error
+        if self._writer.written - self._handed_over >= _WRITE_BACK:
             self.hand_over()
 
     def hand_over(self) -> None:
@@ -141,7 +152,7 @@ class IncomingFile:
         StorageFullError
             So little room is left that this instance has to end.
         """
-        begin, self._handed_over = self._handed_over, self.size
+        begin, self._handed_over = self._handed_over, self._writer.written
         os.posix_fadvise(self._descriptor, begin, self._handed_over - begin, os.POSIX_FADV_DONTNEED)
         if self._claim is not None:
             self._claim.wrote(self._handed_over - begin)
@@ -155,7 +166,8 @@ class IncomingFile:
             A step failed. After a failed fsync the kernel may have dropped the bytes and forgotten the error, so
             the descriptor is never asked again: the file is removed and the sender has to send anew.
         """
-        digest = self._digest.text()
+        self.settle()
+        digest = self.digest
         name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()}.{digest}.dcm"
         relative = Path(STORE, name[:2], name)
         target = self._root / relative
@@ -210,34 +222,16 @@ class IncomingFile:
         StorageFullError
             It could not be written.
         """
-        self._write(self._unwritten)
-        self._unwritten = b""
+        try:
+            self._writer.flush()
+        except OSError as error:
+            raise storage_error(error, "write") from error
 
     def discard(self) -> None:
         """Forget the bytes; harmless after a commit."""
         self._close()
         if not self._kept:
             self._path.unlink(missing_ok=True)
-
-    def _write_both(self, head: bytes, data: bytes | memoryview) -> None:
-        try:
-            written = os.writev(self._descriptor, (head, data))
-        except OSError as error:
-            raise storage_error(error, "write") from error
-        if written < len(head):
-            self._write(head[written:])
-            written = len(head)
-        self._write(data[written - len(head) :])
-
-    def _write(self, data: bytes | memoryview) -> None:
-        while data:
-            try:
-                written = os.write(self._descriptor, data)
-            except OSError as error:
-                raise storage_error(error, "write") from error
-            if written == len(data):
-                return
-            data = data[written:]
 
     def _flush(self) -> None:
         try:
@@ -250,11 +244,14 @@ class IncomingFile:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+            self._writer.close()
         if self._claim is not None:
-            self._claim.close(self.size - self._handed_over)
+            self._claim.close(self._writer.written - self._handed_over)
 
     def _is_kept(self, target: Path, digest: str) -> bool:
         """True when the archive already holds these bytes, unharmed: the first file then stays."""
+        if not target.exists():  # as almost always; cheaper than an open that fails
+            return False
         try:
             return of_data_set(target) == digest
         except (FileNotFoundError, DicomError):

@@ -15,7 +15,7 @@ from triage.database import Database
 from triage.errors import FirstreadError
 from triage.repositories import heartbeats
 from triage.settings import Settings
-from workers.workbench import bundle_directories, utc_now
+from workers.workbench import utc_now
 
 NEEDED_PARTS = ("listen", "work", "deliver", "serve")
 
@@ -124,12 +124,15 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _bundles(settings: Settings) -> Iterator[Finding]:
-    registry = Registry.load(bundle_directories(settings))
+    registry = Registry.of_site(settings.site_bundles)
     if not registry.available:
         yield Finding("bundles", Grade.BAD, "none is available: every case stays in order of arrival", "See below.")
     for entry in registry.entries:
         if entry.bundle is None or entry.problem:
             yield Finding(f"bundle {entry.directory.name}", Grade.BAD, entry.problem, "`firstread models verify`")
+        elif not entry.enabled:
+            title = f"{entry.bundle.metadata.name} {entry.bundle.metadata.version}"
+            yield Finding(f"bundle {title}", Grade.WARNING, entry.note, "`firstread models list` shows who reads.")
         else:
             metadata = entry.bundle.metadata
             label = "research only, " if metadata.research else ""

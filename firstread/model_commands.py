@@ -1,4 +1,4 @@
-"""``firstread models …``: the bundles of this installation."""
+"""``firstread models …``: the bundles of this installation; what a site decides about them is in `site_commands`."""
 
 from __future__ import annotations
 
@@ -8,87 +8,87 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from firstread import evaluation_commands, explanation_commands, import_commands, site_commands
+from firstread.site_commands import AsJson, Data, Name
+from firstread.training_commands import train
 from triage.errors import BundleError, SettingsError
 
-app = typer.Typer(help="Bundles: list, show, verify and train them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Bundles: import, train, evaluate, add and enable them. Guide: docs/models.md.", no_args_is_help=True
+)
+for command in (
+    site_commands.add, site_commands.remove, site_commands.accept, site_commands.enable, site_commands.disable,
+    site_commands.thresholds,
+):  # fmt: skip
+    app.command()(command)
+import_commands.register(app)
+app.command(name="evaluate")(evaluation_commands.evaluate)
+app.add_typer(explanation_commands.app)
 
 
-def _registry() -> Any:
+def _registry(data: Path | None, *, check_files: bool = True) -> Any:
     from models.registry import Registry  # noqa: PLC0415
-    from triage.settings import load_settings  # noqa: PLC0415
-    from workers.workbench import bundle_directories  # noqa: PLC0415
 
-    return Registry.load(bundle_directories(load_settings()))
+    return Registry.of_site(site_commands.settings_of(data).site_bundles, check_files=check_files)
 
 
 @app.command(name="list")
-def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """List bundles in the order in which they are asked for an image.
+def list_(data: Data = None, as_json: AsJson = False) -> None:
+    """List bundles in the order in which they are asked for an image, and which of them read.
 
     Example: `firstread models list`
     """
-    entries = _registry().entries
+    from firstread.bundle_tables import as_row, draw  # noqa: PLC0415
+    from models.site import SiteState, read_state  # noqa: PLC0415
+
+    entries = _registry(data).entries
+    try:
+        state = read_state(site_commands.settings_of(data).site_bundles)
+    except BundleError:
+        state = SiteState()  # every entry says that it cannot be read
     if as_json:
-        rows = [
-            {
-                "directory": str(entry.directory),
-                "name": entry.bundle.metadata.name if entry.bundle else None,
-                "version": entry.bundle.metadata.version if entry.bundle else None,
-                "available": entry.available,
-                "problem": entry.problem,
-            }
-            for entry in entries
-        ]
-        Console().print_json(data=rows)
-        return
-    table = Table("Bundle", "Version", "Standing", "Findings", "Input", "State")
-    for entry in entries:
-        if entry.bundle is None:
-            table.add_row(entry.directory.name, "", "", "", "", f"[red]{entry.problem}[/]")
-            continue
-        m = entry.bundle.metadata
-        state = "[green]available[/]" if entry.available else f"[red]{entry.problem or 'disabled'}[/]"
-        standing = "research only" if m.research else "product"
-        findings = ", ".join(f"{f.key} ≥ {f.threshold:.2f} → {f.urgency}" for f in m.findings)
-        table.add_row(m.name, m.version, standing, findings, f"{m.input.height} × {m.input.width}", state)
-    Console().print(table)
+        Console().print_json(data=[as_row(entry, state) for entry in entries])
+    else:
+        Console().print(draw(entries, state))
 
 
 @app.command()
-def show(name: str) -> None:
-    """Print everything a bundle says about itself, as JSON.
+def show(name: Name, data: Data = None) -> None:
+    """Print everything a bundle says about itself, under the site's operating points, as JSON.
 
     Example: `firstread models show phantom-cxr`
     """
-    Console().print_json(_registry().get(name).metadata.model_dump_json())
+    Console().print_json(_registry(data, check_files=False).entry(name).bundle.metadata.model_dump_json())
 
 
 @app.command()
-def card(name: str) -> None:
+def card(name: Name, data: Data = None) -> None:
     """Print a bundle's model card: what it is for, what it is not, what was measured.
 
     Example: `firstread models card phantom-cxr`
     """
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    directory = _registry().get(name).directory
+    directory = _registry(data, check_files=False).entry(name).directory
     Console().print(Markdown((directory / "MODEL_CARD.md").read_text(encoding="utf-8")))
 
 
 @app.command()
-def verify(name: Annotated[str | None, typer.Argument(help="All bundles by default.")] = None) -> None:
-    """Check checksums, shapes and the stored self-test on this machine.
+def verify(
+    name: Annotated[str | None, typer.Argument(help="All bundles by default.")] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check checksums, shapes and the stored self-test on this machine. Exit status 1 when one cannot be used.
 
     Example: `firstread models verify`
     """
     from models import self_test  # noqa: PLC0415
 
-    console, bad = Console(), []
-    for entry in _registry().entries:
+    problems: dict[str, str] = {}
+    for entry in _registry(data).entries:
         title = entry.bundle.metadata.name if entry.bundle else entry.directory.name
         if name not in (None, title):
             continue
@@ -98,41 +98,21 @@ def verify(name: Annotated[str | None, typer.Argument(help="All bundles by defau
                 self_test.verify(entry.bundle)
             except BundleError as error:
                 problem = str(error)
-        console.print(f"[red]✗[/] {title}: {problem}" if problem else f"[green]✓[/] {title}", highlight=False)
-        if problem:
-            bad.append(title)
+        problems[title] = problems.get(title) or problem
+    if name is not None and name not in problems:
+        raise BundleError(f"there is no bundle {name}.", next_step="`firstread models list` names them.")
+    if as_json:
+        Console().print_json(data=[{"name": n, "sound": not p, "problem": p} for n, p in problems.items()])
+    else:
+        for title, problem in problems.items():
+            line = f"[red]✗[/] {title}: {escape(problem)}" if problem else f"[green]✓[/] {title}"
+            Console().print(line, highlight=False)
+    bad = [title for title, problem in problems.items() if problem]
     if bad:
         raise BundleError(f"{', '.join(bad)} cannot be used.")
 
 
-class Shipped(StrEnum):
-    """Bundles whose training plan ships with the product."""
-
-    PHANTOM_CXR = "phantom-cxr"
-    PHANTOM_HEAD_CT = "phantom-head-ct"
-    NIH_CXR_RESEARCH = "nih-cxr-research"
-
-
-@app.command()
-def train(
-    name: Annotated[Shipped, typer.Argument(help="Which plan.")],
-    run: Annotated[Path, typer.Option("--run", help="Run directory: data, curves, checkpoints, the bundle.")],
-    images: Annotated[Path | None, typer.Option("--images", help="Folder of images (nih-cxr-research).")] = None,
-    table: Annotated[Path | None, typer.Option("--table", help="CSV of labels (nih-cxr-research).")] = None,
-) -> None:
-    """Train a bundle: data, network, calibration, thresholds, measurement on unseen images, model card.
-
-    Stopped, it goes on from its last epoch when it is called again. A finished bundle lies in the run directory; copy
-    it to the site's `bundles` folder to use it.
-
-    Example: `firstread models train phantom-cxr --run runs/phantom`
-    """
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from firstread.training import train_shipped  # noqa: PLC0415
-
-    bundle = train_shipped(name, run, images=images, table=table, today=datetime.now(UTC).date(), console=Console())
-    Console().print(f"Bundle in {bundle.directory}; read {bundle.directory / 'MODEL_CARD.md'}.", highlight=False)
+app.command()(train)
 
 
 class PhantomKind(StrEnum):

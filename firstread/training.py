@@ -1,22 +1,33 @@
-"""``firstread models train``: the plans of the shipped bundles, run with a progress display."""
+"""``firstread models train``: plans, run with a progress display."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from models.bundle import Bundle
 from models.registry import SHIPPED
 from models.training import shipped
 from models.training.plan import TrainingPlan
 from models.training.run import train
-from models.training.samples import Report
 from triage.errors import SettingsError
+
+_BARS = {"images": ("Images", "done"), "generated": ("Phantoms", "chunks"), "step": ("Steps", "step")}
+"""Event → title of its bar and the figure that moves it; ``of`` is the total."""
 
 
 def train_shipped(
@@ -35,7 +46,7 @@ def train_shipped(
         The plan needs images and they were not named.
     """
     if name == "phantom-head-ct":
-        return _run_series(run, today, console)
+        return _train_series(run, today, console)
     if name == "nih-cxr-research":
         if images is None or table is None:
             raise SettingsError(
@@ -43,43 +54,89 @@ def train_shipped(
             )
         start_from = SHIPPED / "phantom-cxr"
         plan = shipped.nih_cxr_research(date=today.isoformat(), images=images, table=table, start_from=start_from)
-        return _run(plan, run, console)
-    first = _run(shipped.phantom_cxr(date=today.isoformat()), run / "first", console)
+        return train_plan(plan, run, console)[0]
+    first = train_plan(shipped.phantom_cxr(date=today.isoformat()), run / "first", console)[0]
     second_plan = shipped.phantom_cxr_second(date=today.isoformat(), start_from=first.directory)
-    second = _run(second_plan, run / "second", console)
+    second = train_plan(second_plan, run / "second", console)[0]
     third_plan = shipped.phantom_cxr_third(date=today.isoformat(), start_from=second.directory)
-    return _run(third_plan, run / "third", console)
+    return train_plan(third_plan, run / "third", console)[0]
 
 
-def _run_series(run: Path, today: date, console: Console) -> Bundle:
-    from models.training.series import train_series  # noqa: PLC0415 - needs torch
+def _train_series(run: Path, today: date, console: Console) -> Bundle:
+    from models.training.series import train_series  # noqa: PLC0415 - torch only where it trains
     from models.training.shipped_ct import phantom_head_ct  # noqa: PLC0415
 
     plan = phantom_head_ct(date=today.isoformat())
     console.print(f"[bold]{plan.describe.name} {plan.describe.version}[/] in {run}", highlight=False)
-    with _display(console) as report:
-        return train_series(plan, run, report)
+    with _display(console) as display:
+        return train_series(plan, run, display.report)
 
 
-def _run(plan: TrainingPlan, directory: Path, console: Console) -> Bundle:
-    console.print(f"[bold]{plan.describe.name} {plan.describe.version}[/] in {directory}", highlight=False)
-    with _display(console) as report:
-        return train(plan, directory, report)
+def train_plan(plan: TrainingPlan, directory: Path, console: Console) -> list[Bundle]:
+    """Run a plan with bars and time left; one bundle, or one for each fold.
+
+    Under torchrun every process calls this, and the first one speaks.
+    """
+    from models.training.cross_validation import cross_validate  # noqa: PLC0415 - torch only where it trains
+    from models.training.ranks import joined  # noqa: PLC0415
+
+    with joined() as ranks:
+        quiet = console if ranks.first else Console(quiet=True)
+        many = f", {ranks.size} processes" if ranks.size > 1 else ""
+        quiet.print(f"[bold]{plan.describe.name} {plan.describe.version}[/] in {directory}{many}", highlight=False)
+        with _display(quiet) as display:
+            if plan.folds:
+                return cross_validate(plan, directory, display.report, ranks=ranks)
+            return [train(plan, directory, display.report, ranks=ranks)]
 
 
 @contextmanager
-def _display(console: Console) -> Iterator[Report]:
-    """A line for each epoch, and a moving one for what happens between them."""
-    with console.status("…") as status:
+def _display(console: Console) -> Iterator[_Display]:
+    columns = (
+        TextColumn("  {task.description:9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Display(progress, console)
 
-        def report(event: str, figures: Mapping[str, Any]) -> None:
+
+class _Display:
+    """Bars for what counts, lines for what stays."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress, self._console = progress, console
+        self._bars: dict[str, TaskID] = {}
+
+    def report(self, event: str, figures: dict[str, Any]) -> None:
+        """Show one event of :func:`models.training.train`."""
+        if event in _BARS:
+            self._advance(event, figures)
+        elif event == "note":
+            self._console.print(f"  note: {figures['text']}", highlight=False, markup=False)
+        else:
             line = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
-            if event == "epoch":
-                console.print(f"  {event}: {line}", highlight=False)
-            else:
-                status.update(f"{event}: {line}")
+            self._console.print(f"  {event}: {line}", highlight=False, markup=False)
+        if event == "epoch":
+            self._remove("step")
 
-        yield report
+    def _advance(self, event: str, figures: dict[str, Any]) -> None:
+        title, moved = _BARS[event]
+        if event not in self._bars:
+            self._bars[event] = self._progress.add_task(title, total=figures["of"], detail="")
+        detail = f"epoch {figures['epoch']}, loss {figures['loss']:.4g}" if event == "step" else ""
+        self._progress.update(self._bars[event], completed=figures[moved], total=figures["of"], detail=detail)
+        if event != "step" and figures[moved] >= figures["of"]:
+            self._remove(event)
+
+    def _remove(self, event: str) -> None:
+        bar = self._bars.pop(event, None)
+        if bar is not None:
+            self._progress.remove_task(bar)
 
 
 def _short(value: object) -> str:

@@ -48,7 +48,7 @@ EVALUATION = "evaluation.json"
 CARD = "MODEL_CARD.md"
 SELF_TEST = "selftest.json"
 FILES = (WEIGHTS, NETWORK, EVALUATION, CARD, SELF_TEST)
-_METADATA_LIMIT = 1 << 20
+METADATA_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,10 +71,17 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose metadata has been read and checked. The other files are :func:`models.self_test.verify`'s."""
+    """A bundle whose metadata has been read and checked. The other files are :func:`models.self_test.verify`'s.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of ``metadata.json``, which has the checksums of all other files: the identity of the whole bundle.
+    """
 
     directory: Path
     metadata: BundleMetadata
+    digest: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Bundle:
@@ -87,9 +94,10 @@ class Bundle:
         """
         path = directory / METADATA
         try:
-            if path.stat().st_size > _METADATA_LIMIT:
-                raise BundleError(f"{path} is larger than {_METADATA_LIMIT} bytes.")
-            metadata = BundleMetadata.model_validate_json(path.read_bytes(), strict=True)
+            if path.stat().st_size > METADATA_LIMIT:
+                raise BundleError(f"{path} is larger than {METADATA_LIMIT} bytes.")
+            content = path.read_bytes()
+            metadata = BundleMetadata.model_validate_json(content, strict=True)
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
         except ValidationError as error:
@@ -100,7 +108,7 @@ class Bundle:
         for name in metadata.files:
             if not (directory / name).is_file():
                 raise BundleError(f"{directory / name} is missing.")
-        return cls(directory, metadata)
+        return cls(directory, metadata, hashlib.sha256(content).hexdigest())
 
     @property
     def weights(self) -> Path:
@@ -130,14 +138,26 @@ class Bundle:
         BundleError
             The weights file is not a safetensors file or has no such tensors.
         """
+        found = self._linear("classifier")
+        if found is None:
+            raise BundleError(f"{self.weights} cannot be read as weights of a network: it has no classifier.weight.")
+        return found
+
+    def rest(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Weight (R, C) and bias (R,) of the classes that are no findings, where all share one softmax; else None."""
+        return self._linear("rest")
+
+    def _linear(self, layer: str) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         try:
             with safe_open(self.weights, framework="numpy") as tensors:
-                weight = tensors.get_tensor("classifier.weight").astype(np.float32)
-                bias = tensors.get_tensor("classifier.bias").astype(np.float32)
+                if f"{layer}.weight" not in tensors.keys():  # noqa: SIM118 - a file, not a mapping
+                    return None
+                weight = tensors.get_tensor(f"{layer}.weight").astype(np.float32)
+                bias = tensors.get_tensor(f"{layer}.bias").astype(np.float32)
         except (OSError, SafetensorError) as error:
             raise BundleError(f"{self.weights} cannot be read as weights of a network: {error}.") from error
         if weight.ndim != 2 or bias.shape != weight.shape[:1]:
-            raise BundleError(f"{self.weights}: classifier.weight is not a matrix with one bias per row.")
+            raise BundleError(f"{self.weights}: {layer}.weight is not a matrix with one bias per row.")
         return weight, bias
 
     def algorithm(self) -> Algorithm:
@@ -153,9 +173,10 @@ class Bundle:
             parameters=(
                 f"architecture={m.architecture}",
                 f"input={m.input.height}x{m.input.width} {m.input.fit}",
-                f"normalisation=mean {m.input.mean:g} std {m.input.std:g}",
+                f"normalisation={_normalisation(m.input)}",
                 f"preprocessing={PREPROCESSING_VERSION}",
                 f"calibration={m.calibration.score_kind} {m.calibration.method}",
+                f"explanation={m.explanation}",
                 *(f"{f.key} temperature={f.temperature:g} bias={f.bias:g}" for f in m.findings),
                 *(() if m.series is None else (series_parameters(m.series),)),
             ),
@@ -182,6 +203,16 @@ class Bundle:
         findings = tuple(_overridden(finding, ours.get(finding.key)) for finding in self.metadata.findings)
         # model_copy skips the rule that research leaves urgency alone: the site has just said otherwise.
         return replace(self, metadata=self.metadata.model_copy(update={"findings": findings}))
+
+
+def _normalisation(spec: InputSpec) -> str:
+    text = f"mean {spec.mean:g} std {spec.std:g}"
+    if spec.value_range != "0..1":
+        text = f"values {spec.value_range} {text}"
+    if spec.channel_mean is None or spec.channel_std is None:
+        return text if spec.channels == 1 else f"{text} in {spec.channels} channels"
+    mean, std = ("/".join(f"{value:g}" for value in values) for values in (spec.channel_mean, spec.channel_std))
+    return f"{text} channels mean {mean} std {std}"
 
 
 def _overridden(finding: FindingSpec, override: Override | None) -> FindingSpec:

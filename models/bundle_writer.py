@@ -1,4 +1,8 @@
-"""Writing a bundle: whole or not at all, and only if it verifies. Needs torch."""
+"""Writing a bundle: whole or not at all, and only if it verifies.
+
+Heat maps that failed their check (:mod:`models.explaining.verdict`) are not shipped: the bundle is written with
+``explanation: none`` whatever its author asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models import card
 from models.bundle import CARD, EVALUATION, METADATA, NETWORK, WEIGHTS, Bundle, BundleMetadata, file_digest
+from models.explaining.statement import settled
 from models.self_test import verify, write_self_test
 from triage.errors import BundleError
 
@@ -26,6 +32,8 @@ def write_bundle(
     evaluation: Mapping[str, Any],
     model_card: str,
     extra_files: Mapping[str, bytes] | None = None,
+    graph: bytes | None = None,
+    proof: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
     """Write a bundle; its directory appears whole or not at all. Needs torch.
 
@@ -36,11 +44,18 @@ def write_bundle(
     metadata : BundleMetadata
         Its ``files`` are ignored and filled here.
     state_dict : mapping of str to Tensor
-        Of ``models.networks.build(metadata.architecture, len(metadata.findings))``.
+        Of ``models.networks.build(metadata.architecture, len(metadata.findings))``; of the graph, if that is given.
     evaluation : mapping
-        Measured figures, JSON without NaN.
+        Measured figures, JSON without NaN; under ``explanation`` those that
+        :func:`models.explaining.faithfulness.measure` gives.
+    model_card : str
+        From :func:`models.card.render`.
     extra_files : mapping of str to bytes, optional
         Further files to keep and to checksum (a licence text).
+    graph : bytes, optional
+        ``network.onnx`` as it is, for a bundle of architecture "onnx"; else it is exported from the weights.
+    proof : callable, optional
+        Called with the finished bundle before it takes its place; what it raises leaves nothing behind.
 
     Returns
     -------
@@ -62,23 +77,67 @@ def write_bundle(
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, work / WEIGHTS)
-        channels = metadata.channels
-        network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS, channels)
-        networks.export_onnx(network, metadata.input, work / NETWORK, channels)
+        if graph is None:
+            network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS)
+            networks.export_onnx(network, metadata.input, work / NETWORK, metadata.channels)
+        else:
+            (work / NETWORK).write_bytes(graph)
         (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (work / CARD).write_text(model_card, encoding="utf-8")
-        write_self_test(work, metadata.input, channels=channels)
+        outputs = [finding.key for finding in metadata.findings]
+        write_self_test(work, metadata.input, channels=metadata.channels, outputs=outputs)
         for name, content in (extra_files or {}).items():
             (work / name).write_bytes(content)
-        files = {path.name: file_digest(path) for path in sorted(work.iterdir())}
-        complete = BundleMetadata.model_validate({**dict(metadata), "files": files})
-        (work / METADATA).write_text(complete.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        verify(Bundle.load(work))
-        work.chmod(0o755)
+        _seal(work, settled(metadata, evaluation), proof)
         _swap(work, directory)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Bundle.load(directory)
+
+
+def write_again(bundle: Bundle, directory: Path, evaluation: Mapping[str, Any]) -> Bundle:
+    """Copy a bundle with other figures, and the card that follows from them. The weights stay, so does its identity.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the copy will lie, as of :func:`write_bundle`.
+    evaluation : mapping
+        The whole of the new ``evaluation.json``.
+
+    Raises
+    ------
+    BundleError
+        A file of the bundle is not the one it was, or ``directory`` is something else.
+    """
+    if directory.exists() and not (directory / METADATA).is_file():
+        raise BundleError(f"{directory} exists and is not a bundle; it is left alone.")
+    bundle.check_files()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        for name in bundle.metadata.files:
+            shutil.copyfile(bundle.directory / name, work / name)
+        metadata = settled(bundle.metadata, evaluation)
+        (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        (work / CARD).write_text(card.render(metadata, evaluation), encoding="utf-8")
+        _seal(work, metadata)
+        _swap(work, directory)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Bundle.load(directory)
+
+
+def _seal(work: Path, metadata: BundleMetadata, proof: Callable[[Bundle], None] | None = None) -> None:
+    """Bind all files by their checksums, and see that the whole is a bundle."""
+    files = {path.name: file_digest(path) for path in sorted(work.iterdir())}
+    complete = BundleMetadata.model_validate({**dict(metadata), "files": files})
+    (work / METADATA).write_text(complete.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    finished = Bundle.load(work)
+    verify(finished)
+    if proof is not None:
+        proof(finished)
+    work.chmod(0o755)
 
 
 def _swap(work: Path, directory: Path) -> None:

@@ -86,6 +86,27 @@ def operating_point(labels: Array, probabilities: Array, *, min_specificity: flo
     return float((above + below) / 2)
 
 
+def sensitive_point(labels: Array, probabilities: Array, *, sensitivity: float) -> float:
+    """The highest threshold that calls at least this share of the positives positive.
+
+    It lies half way to the next lower score, so that rounding moves no case over it. On few positives it is uncertain
+    itself: what it reaches has to be measured on other cases.
+
+    Raises
+    ------
+    ValueError
+        There are no positives, or `sensitivity` is outside (0, 1].
+    """
+    scores = np.asarray(probabilities, dtype=np.float64)
+    positive = np.sort(scores[np.asarray(labels) == 1])[::-1]
+    if not len(positive) or not 0 < sensitivity <= 1:
+        raise ValueError("needs positives and a sensitivity in (0, 1]")
+    needed = int(np.ceil(sensitivity * len(positive) - 1e-9))
+    last = positive[needed - 1]
+    lower = scores[scores < last]
+    return float((last + (lower.max() if len(lower) else 0.0)) / 2)
+
+
 def _newton(x: Array, target: Array, *, slope: float, free_slope: bool) -> tuple[float, float]:
     """Damped Newton steps on the negative log likelihood, which is convex."""
     bias = 0.0

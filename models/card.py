@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.ct import card as series_card
+from models.explaining import statement
 from models.metadata import BundleMetadata, FindingSpec
 
 Figures = Mapping[str, Any]
+_CHANNELS = {1: "one grey channel", 3: "the grey image in three channels"}
 
 
 def render(metadata: BundleMetadata, evaluation: Figures) -> str:
@@ -17,8 +19,8 @@ def render(metadata: BundleMetadata, evaluation: Figures) -> str:
     Parameters
     ----------
     evaluation : mapping
-        Content of ``evaluation.json`` as :mod:`models.training` writes it; without a ``test`` part the card says that
-        nothing was measured.
+        Content of ``evaluation.json`` as :mod:`models.training` writes it, or of a ``report.json`` of
+        :mod:`models.evaluating`; without a ``test`` part the card says that nothing was measured.
     """
     if metadata.series is not None:
         return series_card.render(metadata, metadata.series, evaluation)
@@ -33,6 +35,7 @@ def render(metadata: BundleMetadata, evaluation: Figures) -> str:
         _findings(metadata.findings),
         _score_sentence(metadata),
         *_measured(metadata, evaluation),
+        *statement.section(metadata, evaluation),
         "## Images it reads",
         _routing(metadata),
         "## How it was made",
@@ -70,16 +73,21 @@ def _measured(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
         lines.append(
             f"| {f.key} | {row['positives']} / {row['negatives']} | {_interval(row['auc'])} | "
             f"{_interval(row['sensitivity'])} | {_interval(row['specificity'])} | "
-            f"{row['expected_calibration_error']:.3f} | {row['brier_score']:.3f} |"
+            f"{_number(row['expected_calibration_error'])} | {_number(row['brier_score'])} |"
         )
     thresholds = evaluation.get("thresholds", "as stated")
     text = [
         "## Measured",
-        f"On {test['images']} test images that neither training, nor calibration, nor the choice of thresholds had "
-        f"seen ({evaluation.get('confidence', 'intervals in parentheses')}). Thresholds: {thresholds}.",
+        f"{_provenance(evaluation)} ({evaluation.get('confidence', 'intervals in parentheses')}). "
+        f"Thresholds: {thresholds}.",
+        *evaluation.get("notes", ()),
         "\n".join(lines),
     ]
-    chance = [f.key for f in metadata.findings if test["findings"][f.key]["auc"]["low"] <= 0.5]
+    areas = {f.key: test["findings"][f.key]["auc"] for f in metadata.findings}
+    unmeasured = [key for key, area in areas.items() if area is None]
+    if unmeasured:
+        text.append(f"**Not measured** for want of positives or negatives: {', '.join(unmeasured)}.")
+    chance = [key for key, area in areas.items() if area is not None and area["low"] <= 0.5]
     if chance:
         text.append(f"**No better than chance** (the interval of the AUC reaches 0.5): {', '.join(chance)}.")
     normals = test["normals"]
@@ -88,13 +96,67 @@ def _measured(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
             f"Of {normals['images']} images without any of these findings, a share of "
             f"{_interval(normals['without_any_positive'])} stays without any positive."
         )
-    return [*text, *_pointing(metadata, evaluation)]
+    return [*text, *_left_out(evaluation), *_elsewhere(metadata, evaluation), *_groups(metadata, evaluation),
+            *_pointing(metadata, evaluation)]  # fmt: skip
+
+
+def _provenance(evaluation: Figures) -> str:
+    images = evaluation["test"]["images"]
+    if "provenance" in evaluation:
+        return f"{evaluation['provenance']}: {images} test images"
+    return f"On {images} test images that neither training, nor calibration, nor the choice of thresholds had seen"
+
+
+def _left_out(evaluation: Figures) -> list[str]:
+    side = evaluation.get("left_out", {}).get("test")
+    if side is None:
+        return []
+    if not side["left_out"]:
+        return [f"None of the {side['images']} test images was left out."]
+    reasons = "; ".join(f"{reason['sentence']} ({reason['images']})" for reason in side["reasons"])
+    return [
+        f"**Left out**: {side['left_out']} of {side['images']} test images, {side['with_findings']} of them with a "
+        f"finding, have no score: {reasons}."
+    ]
+
+
+def _elsewhere(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
+    external = evaluation.get("external")
+    if not external:
+        return []
+    lines = ["| finding | positives / negatives | AUC elsewhere | less the AUC above |", "|---|---|---|---|"]
+    for f in metadata.findings:
+        row, less = external["findings"][f.key], evaluation["differences"][f.key]["auc"]
+        lines.append(
+            f"| {f.key} | {row['positives']} / {row['negatives']} | {_interval(row['auc'])} | {_interval(less)} |"
+        )
+    return [f"On {external['images']} images from elsewhere:", "\n".join(lines)]
+
+
+def _groups(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
+    """Subgroups large enough to say something; the others are counted."""
+    lines, small = ["| finding | group | images | AUC | sensitivity | specificity |", "|---|---|---|---|---|---|"], 0
+    for f in metadata.findings:
+        for axis, rows in evaluation["test"]["findings"][f.key].get("subgroups", {}).items():
+            small += sum(bool(row["note"]) for row in rows)
+            lines.extend(
+                f"| {f.key} | {axis}: {row['group']} | {row['images']} | {_interval(row['auc'])} | "
+                f"{_interval(row['sensitivity'])} | {_interval(row['specificity'])} |"
+                for row in rows
+                if not row["note"]
+            )
+    if not small and len(lines) == 2:
+        return []
+    left = [f"{small} further subgroups are too small to say anything."] if small else []
+    return [*(["Subgroups:", "\n".join(lines)] if len(lines) > 2 else []), *left]
 
 
 def _pointing(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
     rows = evaluation["test"]["findings"]
     names = list(evaluation.get("pointing_tolerances", {}))
     if not any("pointing_game" in row for row in rows.values()):
+        if "provenance" in evaluation:
+            return ["Where the heat map points was not measured here."]
         return ["No true masks exist for these images: where the heat map points was not measured."]
     title = " | ".join(name.replace("_", " ") for name in names)
     lines = [f"| finding | {title} |", "|---" * (len(names) + 1) + "|"]
@@ -131,8 +193,8 @@ def _making(metadata: BundleMetadata, evaluation: Figures) -> str:
     training = evaluation.get("training", {})
     lines = [
         f"- Data: {metadata.training.data} ({metadata.training.images} training images, seed {metadata.training.seed})",
-        f"- Network: {metadata.architecture}, one grey channel, {metadata.input.height} x {metadata.input.width} "
-        f"({metadata.input.fit}), heat map by class activation mapping (Zhou et al. 2016)",
+        f"- Network: {metadata.architecture}, {_CHANNELS[metadata.input.channels]}, {metadata.input.height} x "
+        f"{metadata.input.width} ({metadata.input.fit})",
     ]
     if training:
         lines.append(
@@ -144,5 +206,11 @@ def _making(metadata: BundleMetadata, evaluation: Figures) -> str:
     return "\n".join(lines)
 
 
-def _interval(figure: Figures) -> str:
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _interval(figure: Figures | None) -> str:
+    if figure is None:
+        return "cannot be said"
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

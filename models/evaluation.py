@@ -57,7 +57,7 @@ def auc(labels: Array, scores: Array, *, confidence: float = 0.95) -> Interval:
         # Perfect separation has no DeLong variance: the rule of three for the rarer class (Hanley & Lippman-Hand 1983).
         slack = min(1.0, 3.0 / min(m, n))
         return Interval(area, max(0.0, area - slack), min(1.0, area + slack))
-    half = _z(confidence) * np.sqrt(variance) / (area * (1 - area))
+    half = z_value(confidence) * np.sqrt(variance) / (area * (1 - area))
     centre = np.log(area / (1 - area))
     return Interval(area, float(_sigmoid(centre - half)), float(_sigmoid(centre + half)))
 
@@ -72,9 +72,14 @@ def proportion(successes: int, trials: int, *, confidence: float = 0.95) -> Inte
     """
     if trials <= 0 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} of {trials} is not a proportion")
-    z, rate = _z(confidence), successes / trials
-    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    return wilson(successes / trials, trials, confidence=confidence)
+
+
+def wilson(rate: float, size: float, *, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a rate in [0, 1] seen on so many independent cases; `size` > 0 may be a fraction."""
+    z = z_value(confidence)
+    centre = (rate + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z / (1 + z**2 / size) * np.sqrt(rate * (1 - rate) / size + z**2 / (4 * size**2))
     return Interval(rate, max(0.0, min(rate, float(centre - half))), min(1.0, max(rate, float(centre + half))))
 
 
@@ -168,13 +173,13 @@ def evaluate(
             if len(hits):
                 figures.setdefault("pointing_game", {})[name] = proportion(int(sum(hits)), len(hits)).as_dict()
         findings[key] = figures
-    return {"images": len(labels), "findings": findings, "normals": _normals(keys, labels, probabilities, thresholds)}
+    return {"images": len(labels), "findings": findings, "normals": normals(keys, labels, probabilities, thresholds)}
 
 
-def _normals(
+def normals(
     keys: Sequence[str], labels: Array, probabilities: Array, thresholds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """How many normal images stay without any positive finding."""
+    """How many images without any of the findings stay without any positive: ``images``, ``without_any_positive``."""
     normal = np.all(labels == 0, axis=1)
     if not normal.any():
         return {"images": 0}
@@ -205,5 +210,6 @@ def _sigmoid(x: float) -> float:
     return float(1 / (1 + np.exp(-x)))
 
 
-def _z(confidence: float) -> float:
+def z_value(confidence: float) -> float:
+    """The two-sided quantile of the normal distribution: 1.96 for 95 %."""
     return NormalDist().inv_cdf(0.5 + confidence / 2)

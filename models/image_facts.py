@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class ImageFacts:
         At the time of the study; None where it is not known.
     own_result : bool
         Made by this product: it must never be read again.
+    bits_stored : int or None
+    pixel_spacing : (float, float) or None
+        Between rows and between columns, mm: in the patient where it is known, else on the detector.
+    calling_ae_title : str
+        Who sent it. No header says so: whoever received it adds it.
     """
 
     sop_class_uid: str = ""
@@ -56,6 +62,10 @@ class ImageFacts:
     animal: bool = False
     own_result: bool = False
     burned_in_annotation: bool = False
+    bits_stored: int | None = None
+    pixel_spacing: tuple[float, float] | None = None
+    calling_ae_title: str = ""
+    sex: str = ""
 
     @classmethod
     def from_dataset(cls, dataset: Dataset) -> ImageFacts:
@@ -95,6 +105,9 @@ class ImageFacts:
             animal=_animal(read, f"{image_texts} {study_texts} {places}"),
             own_result=_own(read),
             burned_in_annotation=read.text("BurnedInAnnotation").upper() == "YES",
+            bits_stored=read.number("BitsStored"),
+            pixel_spacing=read.spacing("PixelSpacing") or read.spacing("ImagerPixelSpacing"),
+            sex=read.text("PatientSex").upper(),
         )
 
 
@@ -122,6 +135,14 @@ class _Reader:
             return int(self.text(keyword))
         except ValueError:
             return None
+
+    def spacing(self, keyword: str) -> tuple[float, float] | None:
+        """Two positive numbers, or None."""
+        try:
+            rows, columns = (float(text) for text in self.texts(keyword))
+        except ValueError:
+            return None
+        return (rows, columns) if 0 < rows < math.inf and 0 < columns < math.inf else None
 
     def items(self, keyword: str) -> tuple[_Reader, ...]:
         value = self._value(keyword)

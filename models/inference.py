@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.metadata import ONNX
 from triage.errors import BundleError, InferenceError
 from triage.findings import Finding, Region, Score
 
@@ -41,7 +42,7 @@ class Prediction:
     probabilities : ndarray
         float32 (N, K) in [0, 1]: sigmoid(logit / temperature + bias) per finding.
     features : ndarray
-        float32 (N, C, h, w) >= 0, the last feature map, for :mod:`models.explain`.
+        float32 (N, C, h, w), the last feature map, for :mod:`models.explain`; >= 0 in networks that end in ReLU.
     """
 
     logits: Float32
@@ -73,7 +74,8 @@ class Predictor:
         Parameters
         ----------
         device : {"auto", "cpu", "cuda"}
-            "auto" takes the first GPU where the machine has one that torch can use.
+            "auto" takes the first GPU where the machine has one that torch can use. A bundle that is an ONNX graph
+            alone runs on the CPU in any case.
         threads : int
             CPU threads per inference; 0 leaves it to ONNX Runtime (all cores).
 
@@ -85,7 +87,8 @@ class Predictor:
             "cuda" was asked for and torch finds no usable GPU.
         """
         class_weights, _ = bundle.head()
-        if device == "cuda" or (device == "auto" and _gpu_device_file()):
+        has_network = bundle.metadata.architecture != ONNX
+        if has_network and (device == "cuda" or (device == "auto" and _gpu_device_file())):
             run = _load_cuda(bundle)
             if run is not None:
                 return cls(bundle, "cuda", class_weights, run)
@@ -205,7 +208,7 @@ def _load_cuda(bundle: Bundle) -> _Run | None:
     from models import networks  # noqa: PLC0415
 
     metadata = bundle.metadata
-    network = networks.restore(metadata.architecture, len(metadata.findings), bundle.weights, metadata.channels)
+    network = networks.restore(metadata.architecture, len(metadata.findings), bundle.weights)
     network = network.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(images: Float32) -> Outputs:

@@ -28,6 +28,8 @@ PHANTOM_MANUFACTURER = "firstread phantom"
 CR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+ONNX = "onnx"
+"""Architecture of a bundle whose graph was not made from a network of :mod:`models.networks`."""
 
 Ascii = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", strict=True)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40, strict=True)]
@@ -51,8 +53,15 @@ class Frozen(BaseModel):
     )
 
 
+Channels = tuple[float, float, float]
+
+
 class InputSpec(Frozen):
-    """The network's input: float32 (N, 1, height, width), (display - mean) / std with display in [0, 1]."""
+    """The network's input: float32 (N, channels, height, width), by :func:`models.preprocessing.normalise`.
+
+    The fitted display in [0, 1] is spread over ``value_range``, then (value - mean) / std. With three channels the
+    grey value stands in each, then (value - channel_mean) / channel_std per channel, where they are given.
+    """
 
     height: int = Field(ge=32, le=4096)
     """Rows of the input, pixels."""
@@ -60,8 +69,34 @@ class InputSpec(Frozen):
     """Columns of the input, pixels."""
     mean: float
     std: float = Field(gt=0)
-    fit: Literal["letterbox"] = "letterbox"
-    """Whole image, aspect ratio kept, centred on black."""
+    fit: Literal["letterbox", "centre_crop", "stretch"] = "letterbox"
+    """"letterbox": whole image, aspect ratio kept, centred on black. "centre_crop": the largest part in the middle
+    that has the input's proportions; what lies outside is not seen. "stretch": whole image, aspect ratio given up."""
+    channels: Literal[1, 3] = 1
+    """3: for networks made for colour pictures."""
+    value_range: Literal["0..1", "-1024..1024", "0..255"] = "0..1"
+    """Values of black and white before mean and std."""
+    channel_mean: Channels | None = None
+    """ImageNet: (0.485, 0.456, 0.406), with mean 0 and std 1."""
+    channel_std: Channels | None = None
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> Self:
+        if (self.channel_mean is None) != (self.channel_std is None):
+            raise ValueError("channel_mean and channel_std come together")
+        if self.channel_std is not None and (self.channels != 3 or min(self.channel_std) <= 0):
+            raise ValueError("channel_std belongs to three channels and is greater than 0")
+        return self
+
+    @property
+    def black_and_white(self) -> tuple[float, float]:
+        """The values of black and of white before mean and std."""
+        low, high = self.value_range.split("..")
+        return float(low), float(high)
+
+    def as_display(self, step: int = 1) -> InputSpec:
+        """The same fit in one channel of plain display values, on a grid ``step`` times as coarse."""
+        return InputSpec(height=self.height // step, width=self.width // step, mean=0.0, std=1.0, fit=self.fit)
 
 
 class FindingSpec(Frozen):
@@ -107,6 +142,16 @@ class RoutingConditions(Frozen):
     """Shortest side of the image, pixels."""
     rank: int = 0
     """Among bundles that take an image the highest rank reads it; site bundles come before shipped ones."""
+    max_side_ratio: float = Field(default=2.0, ge=1)
+    """Longer over shorter side of the image: longer ones are strips, stitched spines or damage."""
+    min_bits_stored: int | None = Field(default=None, ge=1, le=16)
+    """Fewest bits (0028,0101) of an image: 8-bit exports have lost what a model of 12-bit images may need."""
+    min_pixel_spacing: float | None = Field(default=None, gt=0)
+    """Finest pixel spacing, mm; an unknown one passes and is recorded, here and in the next."""
+    max_pixel_spacing: float | None = Field(default=None, gt=0)
+    """Coarsest pixel spacing, mm."""
+    calling_ae_titles: tuple[str, ...] = ()
+    """Only images that these senders brought, by their calling AE title; empty: any."""
 
     @property
     def phantoms_only(self) -> bool:
@@ -168,6 +213,31 @@ class SeriesSpec(Frozen):
         return len(self.windows) * self.slab
 
 
+class FindingCriteria(Frozen):
+    """What one finding has to reach; what is None is not asked for. Rates are taken at the operating point."""
+
+    min_auc_low: float | None = Field(default=None, ge=0.5, le=1)
+    """Lower end of the 95 % interval of the AUC."""
+    min_sensitivity: float | None = Field(default=None, ge=0, le=1)
+    min_specificity: float | None = Field(default=None, ge=0, le=1)
+    max_calibration_error: float | None = Field(default=None, ge=0, le=1)
+    """Expected calibration error."""
+    min_pointing_game: float | None = Field(default=None, ge=0, le=1)
+    """Share of heat maps whose peak lies inside the true mask."""
+
+
+class AcceptanceCriteria(Frozen):
+    """What has to be measured before the bundle goes live. The self-test on the machine itself always belongs to it."""
+
+    measured_on: Literal["bundle", "installation"] = "bundle"
+    """"bundle": the maker's figures in ``evaluation.json`` are enough; "installation": the site has to measure."""
+    min_images: int = Field(default=1, ge=1)
+    """Fewest images that the figures come from."""
+    every_finding: FindingCriteria = FindingCriteria()
+    findings: dict[Key, FindingCriteria] = Field(default_factory=dict)
+    """By key, instead of ``every_finding``."""
+
+
 class BundleMetadata(Frozen):
     """Everything a bundle states about itself."""
 
@@ -183,7 +253,7 @@ class BundleMetadata(Frozen):
     research: bool
     disclaimer: Annotated[Ascii, Field(max_length=64)]
     architecture: Annotated[str, Field(min_length=1)]
-    """A name that :func:`models.networks.build` knows."""
+    """A name that :func:`models.networks.build` knows, or "onnx": ``network.onnx`` is all there is."""
     input: InputSpec
     findings: tuple[FindingSpec, ...] = Field(min_length=1)
     """In the order of the network's outputs."""
@@ -192,13 +262,20 @@ class BundleMetadata(Frozen):
     training: TrainingSummary
     files: dict[str, Sha256] = Field(default_factory=dict)
     """SHA-256 of every other file of the bundle; filled by :func:`models.bundle_writer.write_bundle`."""
+    explanation: Literal["cam", "grad-cam", "grad-cam++", "hirescam", "occlusion", "integrated-gradients", "none"] = (
+        "cam"
+    )
+    """How its heat maps are made (:mod:`models.explaining.methods`). "cam" is exact where each class is its row of the
+    head times the mean of ``features``; "none" where maps were tried and say nothing true."""
+    acceptance: AcceptanceCriteria = AcceptanceCriteria()
+    """What `firstread models enable` asks for; by default measured figures of every finding, whatever they are."""
     series: SeriesSpec | None = None
     """Of a bundle that reads series of slices; None: it reads single images."""
 
     @property
     def channels(self) -> int:
         """Channels of the network's input."""
-        return self.series.channels if self.series is not None else 1
+        return self.series.channels if self.series is not None else self.input.channels
 
     @field_validator("files")
     @classmethod
@@ -215,6 +292,11 @@ class BundleMetadata(Frozen):
             raise ValueError("findings: two findings share a key")
         if self.research and not self.disclaimer:
             raise ValueError("disclaimer: a research bundle needs one")
+        strangers = self.acceptance.findings.keys() - set(keys)
+        if strangers:
+            raise ValueError(f"acceptance: there is no finding {', '.join(sorted(strangers))}")
+        if self.series is not None and self.input.channels != 1:
+            raise ValueError("series: its windows make the channels; input.channels stays 1")
         raising = [f.key for f in self.findings if f.urgency is not Urgency.ROUTINE]
         if self.research and raising and not self.routing.phantoms_only:
             # Research software does not reorder a hospital's list by itself: a site says so (Override).

@@ -30,7 +30,7 @@ class Prepared:
     display : ndarray
         float32 (rows, columns) in [0, 1], 1 is white: what previews are drawn from.
     image : ndarray
-        float32 (1, height, width): one entry of the batch for :meth:`models.inference.Predictor.predict`.
+        float32 (channels, height, width): one entry of the batch for :meth:`models.inference.Predictor.predict`.
     placement : Placement
         Where the source lies in ``image``.
     """

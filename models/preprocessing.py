@@ -1,7 +1,7 @@
 """From stored pixel values to the network's input, one rule for every image.
 
 stored values → Modality LUT (PS3.3 C.11.1) → VOI LUT (C.11.2) → presentation sense (C.11.6) → padding and
-shutter blanked → letterbox by area averaging → (display - mean) / std
+shutter blanked → fitted by area averaging → normalised (:class:`~models.metadata.InputSpec`)
 
 Every grey-scale step is a function of the stored value alone. For images of up to 16 bits the chain is
 therefore computed once for the 2^16 possible values and applied as one table look-up. Tests hold it against
@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -22,7 +21,22 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
 from models.metadata import InputSpec
+from models.placement import Placement
+from models.resampling import shrink
 from triage.errors import PixelError
+
+__all__ = [
+    "FALLBACK_PERCENTILES",
+    "PREPROCESSING_VERSION",
+    "Float32",
+    "Placement",
+    "display_from_png",
+    "display_image",
+    "network_input",
+    "normalise",
+    "pixel_aspect",
+    "unlike_an_image",
+]
 
 PREPROCESSING_VERSION = "1"
 """Changes whenever the same file would give the network other numbers."""
@@ -31,77 +45,8 @@ FALLBACK_PERCENTILES = (0.5, 99.5)
 """The window where the header gives none that can be used, in per cent of the image's own values."""
 
 Float32 = NDArray[np.float32]
+_Float = TypeVar("_Float", np.float32, np.float64)
 _Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Placement:
-    """Where the source image lies in the network's input: the letterbox, to and fro.
-
-    Coordinates are continuous (column, row) with (0, 0) at the outer corner of the first pixel, on both
-    sides, so a pixel's centre is at + 0.5: input = source * scale + offset.
-
-    Attributes
-    ----------
-    rows, columns : int
-        Size of the source matrix.
-    height, width : int
-        Size of the network's input.
-    scale_row, scale_column : float
-        Input pixels per source pixel; they differ where source pixels are not square.
-    offset_row, offset_column : int
-        Input coordinate of the source's first corner.
-    """
-
-    rows: int
-    columns: int
-    height: int
-    width: int
-    scale_row: float
-    scale_column: float
-    offset_row: int
-    offset_column: int
-
-    @classmethod
-    def letterbox(cls, rows: int, columns: int, spec: InputSpec, *, pixel_aspect: float = 1.0) -> Placement:
-        """Fit the whole image, centred, aspect ratio kept.
-
-        Parameters
-        ----------
-        pixel_aspect : float
-            Height of a source pixel divided by its width.
-        """
-        tall = rows * pixel_aspect
-        scale = min(spec.height / tall, spec.width / columns)
-        height = min(spec.height, max(1, round(tall * scale)))
-        width = min(spec.width, max(1, round(columns * scale)))
-        return cls(
-            rows=rows,
-            columns=columns,
-            height=spec.height,
-            width=spec.width,
-            scale_row=height / rows,
-            scale_column=width / columns,
-            offset_row=(spec.height - height) // 2,
-            offset_column=(spec.width - width) // 2,
-        )
-
-    @property
-    def fitted(self) -> tuple[int, int]:
-        """(height, width) of the image inside the input."""
-        return round(self.rows * self.scale_row), round(self.columns * self.scale_column)
-
-    def to_input(self, column: float, row: float) -> tuple[float, float]:
-        """(column, row) of a source point in the network's input."""
-        return column * self.scale_column + self.offset_column, row * self.scale_row + self.offset_row
-
-    def to_source(self, column: float, row: float) -> tuple[float, float]:
-        """(column, row) of an input point in the source; outside the source where the input is letterbox."""
-        return (column - self.offset_column) / self.scale_column, (row - self.offset_row) / self.scale_row
-
-    def feature_to_source(self, column: float, row: float, *, height: int, width: int) -> tuple[float, float]:
-        """(column, row) in the source of a point of a (height, width) feature map over the whole input."""
-        return self.to_source(column * self.width / width, row * self.height / height)
 
 
 def display_image(dataset: Dataset, pixels: NDArray[Any]) -> Float32:
@@ -176,20 +121,44 @@ def network_input(display: Float32, spec: InputSpec, *, pixel_aspect: float = 1.
     Returns
     -------
     image : ndarray
-        float32 (1, height, width), (display - mean) / std; the letterbox is black.
+        float32 (channels, height, width) by :func:`normalise`; what the source does not fill is black.
     placement : Placement
         Where the source lies in it.
     """
-    placement = Placement.letterbox(display.shape[0], display.shape[1], spec, pixel_aspect=pixel_aspect)
-    height, width = placement.fitted
+    placement = Placement.of(display.shape[0], display.shape[1], spec, pixel_aspect=pixel_aspect)
+    rows, columns = placement.filled
+    size = columns.stop - columns.start, rows.stop - rows.start
     shrinks = placement.scale_row <= 1.0 and placement.scale_column <= 1.0
-    fitted = cv2.resize(display, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    image = np.zeros((1, spec.height, spec.width), dtype=np.float32)
-    top, left = placement.offset_row, placement.offset_column
-    image[0, top : top + height, left : left + width] = fitted
-    image -= np.float32(spec.mean)
-    image /= np.float32(spec.std)
-    return image, placement
+    image = np.zeros((spec.height, spec.width), dtype=np.float32)
+    seen = display[placement.seen]
+    image[rows, columns] = shrink(seen, size[1], size[0]) if shrinks else cv2.resize(seen, size)
+    return normalise(image, spec), placement
+
+
+def normalise(display: NDArray[_Float], spec: InputSpec) -> NDArray[_Float]:
+    """From display values to what the network was trained on: the one place where it is computed.
+
+    Parameters
+    ----------
+    display : ndarray
+        Floats (..., height, width) in [0, 1], already fitted.
+
+    Returns
+    -------
+    ndarray
+        (..., channels, height, width), same type.
+    """
+    values = display[..., None, :, :]
+    black, white = spec.black_and_white
+    if (black, white) != (0.0, 1.0):
+        values = values * (white - black) + black
+    values = (values - spec.mean) / spec.std
+    if spec.channels == 3:
+        values = np.repeat(values, 3, axis=-3)
+    if spec.channel_mean is not None and spec.channel_std is not None:
+        mean, std = (np.asarray(c, dtype=values.dtype)[:, None, None] for c in (spec.channel_mean, spec.channel_std))
+        values = (values - mean) / std
+    return values
 
 
 def pixel_aspect(dataset: Dataset) -> float:

@@ -6,15 +6,17 @@ bundle would have read is not quietly given to another model.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.bundle import METADATA, Bundle, Override
 from models.image_facts import ImageFacts
+from models.metadata import BundleMetadata
 from models.routing import Refusal, addressed_to, remarks, screen
+from models.site import SiteState, Verdict, read_state, verdict
 from triage.errors import BundleError
-from triage.findings import NotAnalysedReason
+from triage.findings import Considered, NotAnalysedReason
 
 SHIPPED = Path(__file__).parent / "bundles"
 """The bundles that come with the product; a site's own directories go before it."""
@@ -31,13 +33,16 @@ class Entry:
     problem : str
         Why it is unavailable; empty where all is well.
     enabled : bool
-        False where the site has switched it off.
+        False where the site has switched it off, or not yet on.
+    note : str
+        Why it is not enabled.
     """
 
     directory: Path
     bundle: Bundle | None
     problem: str = ""
     enabled: bool = True
+    note: str = ""
 
     @property
     def available(self) -> bool:
@@ -50,6 +55,18 @@ class Route:
 
     bundle: Bundle
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who reads an image, and what became of every bundle that was asked, in the order of asking."""
+
+    verdict: Route | Refusal
+    considered: tuple[Considered, ...] = ()
+
+
+_Judge = Callable[[Bundle], Verdict]
+_Overrides = Callable[[Bundle], Mapping[str, Override]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +98,43 @@ class Registry:
         check_files : bool
             False skips the checksums (for listings; a worker checks).
         """
-        entries: list[Entry] = []
-        names: set[str] = set()
-        for directory in directories:
-            found = [_entry(path, overrides or {}, disabled, check_files) for path in _candidates(directory)]
-            for entry in sorted(found, key=_precedence):
-                entries.append(_unless_known(entry, names))
-                if entry.bundle is not None:
-                    names.add(entry.bundle.metadata.name)
-        return cls(tuple(entries))
+
+        def judge(bundle: Bundle) -> Verdict:
+            return Verdict(bundle.metadata.name not in disabled, "disabled")
+
+        return cls(_found([(path, judge) for path in directories], lambda _: overrides or {}, check_files))
+
+    @classmethod
+    def of_site(cls, folder: Path, shipped: Path = SHIPPED, *, check_files: bool = True) -> Registry:
+        """The bundles of an installation as its site has decided about them (:mod:`models.site`).
+
+        Where that decision cannot be read no bundle is used: one that was disabled must not come back by itself.
+
+        Parameters
+        ----------
+        folder : Path
+            The site's own bundles and ``site.json``; it need not exist.
+        """
+        problem = ""
+        try:
+            state = read_state(folder)
+        except BundleError as error:
+            state, problem = SiteState(), str(error)
+        directories: list[tuple[Path, _Judge]] = [(shipped, lambda bundle: verdict(state, bundle, shipped=True))]
+        if folder.is_dir():
+            directories.insert(0, (folder, lambda bundle: verdict(state, bundle, shipped=False)))
+        entries = _found(directories, state.overrides, check_files and not problem)
+        if problem:
+            entries = tuple(replace(entry, problem=problem, enabled=True, note="") for entry in entries)
+        present = {
+            entry.bundle.metadata.name if entry.bundle else entry.directory.name for entry in entries if entry.enabled
+        }
+        gone = (
+            Entry(directory=folder / name, bundle=None, problem=f"{name} is enabled and not in {folder}")
+            for name, standing in state.bundles.items()
+            if standing.enabled and standing.source == "site" and name not in present
+        )
+        return cls((*gone, *entries))
 
     @property
     def available(self) -> tuple[Bundle, ...]:
@@ -103,34 +148,94 @@ class Registry:
         BundleError
             There is none, or it is unavailable.
         """
-        for entry in self.entries:
-            if entry.bundle is not None and entry.bundle.metadata.name == name:
-                if entry.available:
-                    return entry.bundle
-                raise BundleError(f"bundle {name} is {entry.problem or 'disabled'}.")
-        raise BundleError(f"there is no bundle {name}.")
+        entry = self.entry(name)
+        if entry.bundle is not None and entry.available:
+            return entry.bundle
+        raise BundleError(f"bundle {name} is {_state(entry)}.")
+
+    def entry(self, name: str) -> Entry:
+        """The bundle of that name: the enabled one where there are several, else the first.
+
+        Raises
+        ------
+        BundleError
+            There is none.
+        """
+        named = [entry for entry in self.entries if entry.bundle is not None and entry.bundle.metadata.name == name]
+        if not named:
+            raise BundleError(f"there is no bundle {name}.", next_step="`firstread models list` names them.")
+        return next((entry for entry in named if entry.enabled), named[0])
 
     def route(self, facts: ImageFacts) -> Route | Refusal:
         """The first bundle whose conditions the image meets, or the reason why none reads it."""
+        return self.decide(facts).verdict
+
+    def decide(self, facts: ImageFacts) -> Decision:
+        """:meth:`route`, with every bundle's answer."""
+        chosen: Route | None = None
+        unavailable: Refusal | None = None
+        switched_off: Refusal | None = None
         refusals: list[Refusal] = []
+        considered: list[Considered] = []
         for entry in self.entries:
-            if entry.bundle is None or not entry.enabled:
+            if entry.bundle is None:
                 continue
-            conditions = entry.bundle.metadata.routing
-            refusal = screen(facts, conditions)
-            if refusal is None:
-                if entry.problem:
-                    name = entry.bundle.metadata.name
-                    return Refusal(NotAnalysedReason.MODEL_UNAVAILABLE, f"{name}: {entry.problem}")
-                return Route(entry.bundle, remarks(facts, conditions))
-            if addressed_to(facts, conditions):
+            metadata = entry.bundle.metadata
+            refusal = screen(facts, metadata.routing)
+            noted = remarks(facts, metadata.routing) if refusal is None else ()
+            if refusal is None and not entry.enabled:
+                refusal = Refusal(NotAnalysedReason.NO_BUNDLE, f"{metadata.name}: {entry.note}")
+                switched_off = switched_off or refusal
+            elif refusal is None and entry.problem:
+                refusal = Refusal(NotAnalysedReason.MODEL_UNAVAILABLE, f"{metadata.name}: {entry.problem}")
+                unavailable = unavailable or (None if chosen else refusal)
+            elif refusal is None and (chosen or unavailable):
+                refusal = Refusal(NotAnalysedReason.OTHER_BUNDLE, "one that is asked first takes the image")
+            elif refusal is None:
+                chosen = Route(entry.bundle, noted)
+            elif entry.enabled and addressed_to(facts, metadata.routing):
                 refusals.append(refusal)
+            considered.append(_considered(metadata, refusal, noted))
+        if unavailable is not None:  # an image meant for a bundle that cannot read is not given to another one
+            return Decision(unavailable, tuple(considered))
+        return Decision(chosen or self._none(refusals, switched_off), tuple(considered))
+
+    def _none(self, refusals: Sequence[Refusal], switched_off: Refusal | None) -> Refusal:
         if refusals:
             # A bundle that reads this modality knows more of what is wrong than one that does not.
             return min(refusals, key=lambda refusal: refusal.reason is NotAnalysedReason.UNSUPPORTED_MODALITY)
-        if any(entry.bundle is None for entry in self.entries):
-            return Refusal(NotAnalysedReason.MODEL_UNAVAILABLE, "a bundle's metadata cannot be read")
-        return Refusal(NotAnalysedReason.NO_BUNDLE)
+        lost = next((entry for entry in self.entries if entry.bundle is None), None)
+        if lost is not None:
+            return Refusal(NotAnalysedReason.MODEL_UNAVAILABLE, lost.problem)
+        return switched_off or Refusal(NotAnalysedReason.NO_BUNDLE)
+
+
+def _considered(metadata: BundleMetadata, refusal: Refusal | None, noted: tuple[str, ...]) -> Considered:
+    return Considered(
+        bundle=metadata.name,
+        version=metadata.version,
+        reason=refusal.reason if refusal else None,
+        detail=refusal.detail if refusal else "",
+        remarks=noted,
+    )
+
+
+def _state(entry: Entry) -> str:
+    if entry.problem:
+        return f"unavailable: {entry.problem}"
+    return "available" if entry.enabled else entry.note
+
+
+def _found(directories: Iterable[tuple[Path, _Judge]], overrides: _Overrides, check_files: bool) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    names: set[str] = set()
+    for directory, judge in directories:
+        found = [_entry(path, overrides, judge, check_files) for path in _candidates(directory)]
+        for entry in sorted(found, key=_precedence):
+            entries.append(_unless_known(entry, names))
+            if entry.bundle is not None and entry.enabled:
+                names.add(entry.bundle.metadata.name)
+    return tuple(entries)
 
 
 def _candidates(directory: Path) -> list[Path]:
@@ -139,21 +244,21 @@ def _candidates(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.is_dir() and path.name[0] not in "._")
 
 
-def _entry(directory: Path, overrides: Mapping[str, Override], disabled: Collection[str], check_files: bool) -> Entry:
+def _entry(directory: Path, overrides: _Overrides, judge: _Judge, check_files: bool) -> Entry:
     if not (directory / METADATA).is_file():
         return Entry(directory=directory, bundle=None, problem=f"{directory} has no {METADATA}")
     try:
         bundle = Bundle.load(directory)
     except BundleError as error:
         return Entry(directory=directory, bundle=None, problem=str(error))
-    enabled = bundle.metadata.name not in disabled
+    enabled, note, problem = judge(bundle)
     try:
-        bundle = bundle.with_overrides(overrides)
+        bundle = bundle.with_overrides(overrides(bundle))
         if check_files and enabled:
             bundle.check_files()
     except BundleError as error:
-        return Entry(directory=directory, bundle=bundle, problem=str(error), enabled=enabled)
-    return Entry(directory=directory, bundle=bundle, enabled=enabled)
+        problem = problem or str(error)
+    return Entry(directory=directory, bundle=bundle, problem=problem, enabled=enabled, note="" if enabled else note)
 
 
 def _precedence(entry: Entry) -> tuple[int, str]:
@@ -163,7 +268,7 @@ def _precedence(entry: Entry) -> tuple[int, str]:
 
 
 def _unless_known(entry: Entry, names: set[str]) -> Entry:
-    if entry.bundle is None or entry.bundle.metadata.name not in names:
+    if entry.bundle is None or entry.bundle.metadata.name not in names or not entry.enabled:
         return entry
     problem = f"a bundle named {entry.bundle.metadata.name} comes before it"
-    return Entry(directory=entry.directory, bundle=entry.bundle, problem=problem, enabled=False)
+    return Entry(directory=entry.directory, bundle=entry.bundle, problem=problem, enabled=False, note=problem)

@@ -17,9 +17,6 @@ from models.image_facts import ImageFacts
 from models.metadata import RoutingConditions
 from triage.findings import NotAnalysedReason as Reason
 
-LONGEST_SIDE_RATIO = 2.0
-"""A radiograph is at most twice as long as it is wide; longer ones are strips, stitched spines or damage."""
-
 CROSS_SECTIONAL = frozenset({"CT"})
 """Modalities whose images have no view: how they lie is said in numbers (:mod:`models.ct.geometry`)."""
 
@@ -44,7 +41,15 @@ def screen(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | None:
 
 
 def addressed_to(facts: ImageFacts, conditions: RoutingConditions) -> bool:
-    """Whether the conditions on the maker hold: a bundle for another maker's images has no say in a refusal."""
+    """Whether the conditions on maker and sender hold: a bundle for other images has no say in a refusal."""
+    return _of_its_makers(facts, conditions) and _of_its_senders(facts, conditions)
+
+
+def _of_its_senders(facts: ImageFacts, conditions: RoutingConditions) -> bool:
+    return not conditions.calling_ae_titles or facts.calling_ae_title.strip() in conditions.calling_ae_titles
+
+
+def _of_its_makers(facts: ImageFacts, conditions: RoutingConditions) -> bool:
     maker = facts.manufacturer.strip().casefold()
     if maker in {name.casefold() for name in conditions.manufacturer_not}:
         return False
@@ -64,6 +69,11 @@ def _remarks(facts: ImageFacts, conditions: RoutingConditions) -> Iterator[str]:
         yield "view not stated"
     if facts.age_years is None and conditions.min_age_years is not None:
         yield "age not stated"
+    if facts.bits_stored is None and conditions.min_bits_stored is not None:
+        yield "bits stored not stated"
+    spacing_matters = (conditions.min_pixel_spacing, conditions.max_pixel_spacing) != (None, None)
+    if facts.pixel_spacing is None and spacing_matters:
+        yield "pixel spacing not stated"
     if facts.burned_in_annotation:
         yield "annotation burnt into the image"
 
@@ -165,13 +175,21 @@ def _geometry(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | Non
     if facts.rows is None or facts.columns is None:
         return None
     short, long = sorted((facts.rows, facts.columns))
-    if short < conditions.min_side or long > LONGEST_SIDE_RATIO * short:
+    if short < conditions.min_side or long > conditions.max_side_ratio * short:
         return Refusal(Reason.UNUSABLE_GEOMETRY, f"{facts.rows} x {facts.columns} pixels")
+    if facts.bits_stored is not None and facts.bits_stored < (conditions.min_bits_stored or 0):
+        return Refusal(Reason.UNUSABLE_GEOMETRY, f"{facts.bits_stored} bits stored")
+    finest, coarsest = conditions.min_pixel_spacing, conditions.max_pixel_spacing
+    for spacing in facts.pixel_spacing or ():
+        if (finest is not None and spacing < finest) or (coarsest is not None and spacing > coarsest):
+            return Refusal(Reason.UNUSABLE_GEOMETRY, f"pixel spacing {spacing:g} mm")
     return None
 
 
 def _maker(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | None:
-    return None if addressed_to(facts, conditions) else Refusal(Reason.NO_BUNDLE, "another maker's images")
+    if not _of_its_makers(facts, conditions):
+        return Refusal(Reason.NO_BUNDLE, "another maker's images")
+    return None if _of_its_senders(facts, conditions) else Refusal(Reason.NO_BUNDLE, "another sender's images")
 
 
 def _described_regions(facts: ImageFacts) -> frozenset[str]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from models.bundle import NETWORK, SELF_TEST, Bundle
 from models.inference import Predictor
 from models.metadata import InputSpec
+from models.preprocessing import normalise
 from triage.errors import BundleError
 
 _TOLERANCE = 1e-3
+_FLOATS = frozenset({"F16", "F32", "F64"})
 
 
 def verify(bundle: Bundle) -> None:
@@ -26,31 +30,76 @@ def verify(bundle: Bundle) -> None:
         A checksum differs, the weights do not fit the findings, or the self-test gives other logits.
     """
     bundle.check_files()
+    _check_numbers(bundle)
     head, _ = bundle.head()
     if head.shape[0] != len(bundle.metadata.findings):
         raise BundleError(f"{bundle.weights} has {head.shape[0]} outputs for {len(bundle.metadata.findings)} findings.")
     _run(bundle)
 
 
-def self_test_input(spec: InputSpec, seed: int, channels: int = 1) -> NDArray[np.float32]:
+def verify_architecture(bundle: Bundle) -> None:
+    """Check that the weights are those of the architecture that the metadata name, tensor by tensor. Needs torch.
+
+    A CPU worker runs the exported graph; one with a GPU would find a missing or foreign tensor only when it starts.
+
+    Raises
+    ------
+    BundleError
+        A tensor is missing, unknown or of another shape.
+    """
+    from models import networks  # noqa: PLC0415 - torch only where a bundle is added
+
+    metadata = bundle.metadata
+    if metadata.architecture in networks.ARCHITECTURES:
+        networks.restore(metadata.architecture, len(metadata.findings), bundle.weights)
+
+
+def _check_numbers(bundle: Bundle) -> None:
+    """Every weight is a number: NaN may hide in a part of the network that the self-test's picture does not reach."""
+    try:
+        with safe_open(bundle.weights, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - no mapping
+                if tensors.get_slice(name).get_dtype() in _FLOATS and not np.isfinite(tensors.get_tensor(name)).all():
+                    raise BundleError(f"{bundle.weights}: {name} has values that are not numbers.")
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{bundle.weights} cannot be read as weights of a network: {error}.") from error
+
+
+def self_test_input(spec: InputSpec, seed: int, channels: int | None = None) -> NDArray[np.float32]:
     """A picture that every machine computes alike, as network input float32 (1, channels, height, width).
 
-    display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c), then (display - mean) / std; all channels show it.
+    display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c), then :func:`models.preprocessing.normalise`.
+
+    Parameters
+    ----------
+    channels : int, optional
+        Of a bundle that reads series, whose channels all show it; else as many as ``spec`` says.
     """
     rows = np.sin(0.11 * np.arange(spec.height) + seed)[:, None]
     columns = np.cos(0.07 * np.arange(spec.width))[None, :]
     display = 0.5 + 0.5 * rows * columns
-    picture = np.asarray((display - spec.mean) / spec.std, dtype=np.float32)
-    return np.repeat(picture[None, None], channels, axis=1)
+    image = normalise(display, spec).astype(np.float32)[None]
+    return image if channels is None else np.repeat(image, channels // image.shape[1], axis=1)
 
 
-def write_self_test(work: Path, spec: InputSpec, seed: int = 7, channels: int = 1) -> None:
-    """Store what the network in ``work`` answers to :func:`self_test_input`."""
+def write_self_test(
+    work: Path, spec: InputSpec, seed: int = 7, *, channels: int | None = None, outputs: Sequence[str] = ()
+) -> None:
+    """Store what the network in ``work`` answers to :func:`self_test_input`.
+
+    Parameters
+    ----------
+    channels : int, optional
+        As of :func:`self_test_input`.
+    outputs : sequence of str
+        Keys of the findings, in the network's order: labels that were swapped later are found out.
+    """
     session = onnxruntime.InferenceSession(str(work / NETWORK), providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"image": self_test_input(spec, seed, channels)})
     record = {
         "formula": "display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c); input = (display - mean) / std",
         "seed": seed,
+        "outputs": list(outputs),
         "logits": [float(value) for value in logits[0]],
         "tolerance": _TOLERANCE * max(1.0, float(np.abs(logits).max())),
     }
@@ -62,16 +111,30 @@ def _run(bundle: Bundle) -> None:
         record = json.loads((bundle.directory / SELF_TEST).read_bytes())
         seed, tolerance = int(record["seed"]), float(record["tolerance"])
         expected = np.asarray(record["logits"], dtype=np.float64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        outputs = [str(key) for key in record.get("outputs", ())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{bundle.directory / SELF_TEST} is not a self-test: {error!r}.") from error
-    prediction = Predictor.load(bundle, device="cpu").predict(
-        self_test_input(bundle.metadata.input, seed, bundle.metadata.channels)
-    )
+    if outputs and outputs != [finding.key for finding in bundle.metadata.findings]:
+        raise BundleError(f"{bundle.directory}: findings stand in another order than when the self-test was stored.")
+    image = self_test_input(bundle.metadata.input, seed, bundle.metadata.channels)
+    prediction = Predictor.load(bundle, device="cpu").predict(image)
     actual = prediction.logits[0].astype(np.float64)
     if actual.shape != expected.shape or not np.abs(actual - expected).max() <= tolerance:
         raise BundleError(f"{bundle.network} does not give the logits of its self-test.")
     # The graph is a second copy of the weights: it must be a copy of *these* weights.
-    weight, bias = bundle.head()
+    weight, _ = bundle.head()
     pooled = prediction.features[0].mean(axis=(1, 2))
-    if weight.shape[1] != pooled.shape[0] or not np.abs(weight @ pooled + bias - actual).max() <= tolerance:
+    if weight.shape[1] != pooled.shape[0] or not np.abs(_answer(bundle, pooled) - actual).max() <= tolerance:
         raise BundleError(f"{bundle.network} and {bundle.weights} do not belong together.")
+
+
+def _answer(bundle: Bundle, pooled: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The logits (K,) that the head in the weights file gives for a pooled feature map (C,)."""
+    weight, bias = bundle.head()
+    scores = np.asarray(weight @ pooled + bias, dtype=np.float64)
+    rest = bundle.rest()
+    if rest is None:
+        return scores
+    every = np.concatenate([scores, rest[0] @ pooled + rest[1]])
+    others = np.where(np.eye(len(scores), len(every), dtype=bool), -np.inf, every)
+    return np.asarray(scores - np.logaddexp.reduce(others, axis=1), dtype=np.float64)

@@ -14,6 +14,7 @@ from triage.completion import CompletionPolicy
 from triage.findings import (
     Algorithm,
     Code,
+    Considered,
     Finding,
     ImageResult,
     NotAnalysed,
@@ -134,14 +135,16 @@ def score(
 
 
 def decline(
-    session: Session, study: Study, reason: NotAnalysedReason, detail: str = "", *, at: datetime | None = None
-) -> None:
+    session: Session, study: Study, reason: NotAnalysedReason, detail: str = "", *, at: datetime | None = None,
+    considered: Sequence[Considered] = (),
+) -> None:  # fmt: skip
     """Let the analysis leave every image of the study out."""
     at = at or study.received_at + timedelta(seconds=5)
     analysis = start(session, study, at=at)
     instances = outcomes.current_instances(session, study.id)
     left_out = [NotAnalysed(sop_instance_uid=i.sop_instance_uid, reason=reason, detail=detail) for i in instances]
-    outcomes.record_images(session, analysis, None, [], left_out, {i.sop_instance_uid: i.id for i in instances}, at=at)
+    ids = {i.sop_instance_uid: i.id for i in instances}
+    outcomes.record_images(session, analysis, None, [], left_out, ids, at=at, considered=dict.fromkeys(ids, considered))
     analyses.decline(session, analysis, reason, detail, at=at)
 
 

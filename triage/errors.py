@@ -131,11 +131,23 @@ class BundleError(FirstreadError):
     next_step = "Run `firstread models verify`; restore the bundle from its source if the checksum differs."
 
 
+class ForeignModelError(BundleError):
+    """A file from elsewhere cannot become a bundle: unsafe, incomplete, or not what its description says."""
+
+    next_step = "Correct the file or its description as said above; docs/importing.md explains both."
+
+
 class InferenceError(FirstreadError):
     """The network ran but its output is not usable (NaN, wrong shape, out of memory)."""
 
     next_step = "Run `firstread models verify`; the study stays on the list in its order without AI."
     retryable = True
+
+
+class ExplanationError(FirstreadError):
+    """A heat map could not be made, or not one that may be believed; the score stands without it."""
+
+    next_step = "Choose another `explanation` in the bundle's metadata; `firstread models explain-check` compares them."
 
 
 class ResultError(FirstreadError):

@@ -254,12 +254,41 @@ class ImageResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Considered:
+    """What became of one bundle that was asked for an image; those of an image stand in the order of asking.
+
+    Attributes
+    ----------
+    reason : NotAnalysedReason or None
+        Why it does not read the image; None: it does.
+    detail : str
+        More of the reason, for people: no patient data.
+    remarks : tuple of str
+        What was missing or unusual in the header and allowed ("view not stated").
+    """
+
+    bundle: str
+    version: str
+    reason: NotAnalysedReason | None = None
+    detail: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def refusal(self) -> str | None:
+        """The reason in words; None where the bundle reads the image."""
+        if self.reason is None:
+            return None
+        return f"{self.reason.sentence}: {self.detail}" if self.detail else self.reason.sentence
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NotAnalysed:
     """An image that was looked at and left out, with the reason (``detail`` is for people: no patient data)."""
 
     sop_instance_uid: str
     reason: NotAnalysedReason
     detail: str = ""
+    considered: tuple[Considered, ...] = ()
 
     @property
     def sentence(self) -> str:

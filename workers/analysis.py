@@ -7,6 +7,7 @@ done again when a later one fails or the study is still growing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from models.inference import Predictor
 from triage.crash_points import CrashPoint
@@ -21,7 +22,7 @@ from workers.committing import commit_pictures, commit_report, commit_scores
 from workers.explaining import explain_image
 from workers.reporting import report
 from workers.scoring import Ready, Scored, make_ready, score
-from workers.screening import removed, split
+from workers.screening import Candidate, removed, split
 from workers.series_screening import Looked, look_at
 from workers.tenure import Tenure
 from workers.workbench import Workbench
@@ -35,9 +36,11 @@ log = get_logger(__name__)
 def analyse_due(bench: Workbench) -> int:
     """Work until nothing is due; returns how many analyses were looked at."""
     done = 0
+    bench.refresh()
     while claims := take(bench):
         analyse(bench, claims)
         done += len(claims)
+        bench.refresh()
     return done
 
 
@@ -73,18 +76,22 @@ def look(bench: Workbench, claim: Claim, tenure: Tenure) -> Case:
         whole = series_analysis.reads_series(bench, claim.bundle_name)  # a series is looked at as a whole
         images = [] if whole else analysis.images
         scored = {image.instance_id for image in images}
+        began = analysis.weights_sha256 if any(image.reason is None for image in images) else ""
         seen = {image.instance_id for image in images if image.reason is not None or image.preview_path}
         fresh = [i for i in instances if i.id not in seen]
         ours, left_out, others = split(bench, [i for i in fresh if i.removed_at is None], claim.bundle_name)
         gone = [i for i in fresh if i.removed_at is not None and i.id not in scored]
         case = Case(claim=claim, left_out=left_out, instance_ids={i.sop_instance_uid: i.id for i in fresh})
         if ours:
-            case.bundle = ours[0].bundle
+            case.bundle = bench.bundle_that_began(ours[0].bundle, began)
+            ours = [replace(candidate, bundle=case.bundle) for candidate in ours]
             earlier = outcomes.carried_over(session, analysis, case.bundle.algorithm().weights_sha256)
             candidates = [c.instance_id for c in ours] + [i.id for i in gone]
             case.carried = [i for i in candidates if i in earlier and i not in scored]
         elif claim.bundle_name:
-            case.bundle = bench.registry.get(claim.bundle_name)
+            case.bundle = bench.bundle_that_began(bench.registry.get(claim.bundle_name), began)
+        looked_at: list[Candidate | NotAnalysed] = [*ours, *others, *left_out]
+        case.considered = {each.sop_instance_uid: each.considered for each in looked_at}
         if case.bundle is not None and case.bundle.metadata.series is not None:
             case.carried = []
             case.series = look_at(ours, case.bundle.metadata.series)
@@ -141,7 +148,7 @@ def _in_portions(predictor: Predictor, images: Sequence[Ready], tenure: Tenure) 
 
 def _finish(bench: Workbench, case: Case, scored: list[Scored], tenure: Tenure) -> None:
     bench.reached(CrashPoint.INFERRED)
-    first = commit_scores(bench, case, scored)
+    first, scored = commit_scores(bench, case, scored)
     bench.reached(CrashPoint.SCORED)
     log.info("images_scored", scored=len(scored), left_out=len(case.left_out), carried=len(case.carried))
     explained = []

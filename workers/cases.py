@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from models.bundle import Bundle
-from triage.findings import NotAnalysed
+from triage.findings import Considered, NotAnalysed
 from workers.claims import Claim
 from workers.scoring import Ready
 from workers.series_screening import Looked
@@ -25,6 +25,8 @@ class Case:
         Bundles that read other images of the study.
     burned_in : bool
         An image says that annotation is burnt into it.
+    considered : dict
+        SOP Instance UID to what every bundle said to the image.
     series : Looked or None
         Of a bundle that reads series: the volumes that its slices make. ``ready`` and ``carried`` stay empty.
     paths : dict of int to str
@@ -39,5 +41,6 @@ class Case:
     carried: list[int] = field(default_factory=list)
     other_bundles: set[str] = field(default_factory=set)
     burned_in: bool = False
+    considered: dict[str, tuple[Considered, ...]] = field(default_factory=dict)
     series: Looked | None = None
     paths: dict[int, str] = field(default_factory=dict)

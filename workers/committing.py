@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -21,20 +22,23 @@ from workers.screening import removed
 from workers.workbench import Workbench
 
 
-def commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> int:
-    """The moment the order changes. Returns the Instance Number of the next heat map."""
+def commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> tuple[int, list[Scored]]:
+    """The moment the order changes. Returns the Instance Number of the next heat map, and the scores that stand."""
     now = bench.clock()
     with bench.database.write() as session:
         analysis = analyses.held(session, case.claim.analysis_id, case.claim.token)
         algorithm = case.bundle.algorithm() if case.bundle else None
         number = 1 + sum(1 for image in analysis.images if image.preview_path)
+        before = {image.instance_id for image in analysis.images}
         if case.carried and algorithm is not None:
             earlier = outcomes.carried_over(session, analysis, algorithm.weights_sha256)
             analysis.images.extend(outcomes.copy_image(earlier[instance_id]) for instance_id in case.carried)
             analysis.scored_at = analysis.scored_at or now
         outcomes.record_images(
-            session, analysis, algorithm, [s.result for s in scored], case.left_out, case.instance_ids, at=now
-        )
+            session, analysis, algorithm, [s.result for s in scored], case.left_out, case.instance_ids, at=now,
+            considered=case.considered,
+        )  # fmt: skip
+        standing = _as_recorded(session, analysis, scored, before)
         outcomes.record_undecodable(session, analysis.study, case.left_out, at=now)
         if case.burned_in:
             outcomes.flag(analysis.study, "burned_in_annotation")
@@ -51,7 +55,17 @@ def commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> int
                 breaker=bench.settings.breaker,
                 at=now,
             )
-    return number
+    return number, standing
+
+
+def _as_recorded(
+    session: Session, analysis: Analysis, scored: Sequence[Scored], before: Collection[int]
+) -> list[Scored]:
+    """What an earlier run has committed stands, also where the site has moved a threshold since: pictures follow it."""
+    if not any(image.ready.candidate.instance_id in before for image in scored):
+        return list(scored)
+    recorded = {image.sop_instance_uid: image for image in outcomes.load_images(session, analysis.id)[0]}
+    return [replace(image, result=recorded.get(image.result.sop_instance_uid, image.result)) for image in scored]
 
 
 def commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained]) -> ReportSources | None:
@@ -64,7 +78,7 @@ def commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained]
             [e.result for e in explained],
             {e.result.sop_instance_uid: e.previews for e in explained},
         )
-        outcomes.record_objects(session, analysis, [e.heat_map for e in explained], at=now)
+        outcomes.record_objects(session, analysis, [e.heat_map for e in explained if e.heat_map], at=now)
         instances = outcomes.current_instances(session, case.claim.study_id)
         scored = [image for image in analysis.images if image.reason is None]
         if unseen(analysis, instances) or completing.sending(session, analysis.study):
@@ -82,8 +96,8 @@ def commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained]
             note = f"no new image for {analysis.bundle_name}: the report of revision {predecessor.revision} stands"
             analyses.succeed(session, analysis, at=now, reason=note)
             return None
-        algorithm = bench.registry.get(analysis.bundle_name).algorithm()
-        return report_sources(session, analysis, algorithm, instances, predecessor)
+        bundle = case.bundle or bench.registry.get(analysis.bundle_name)
+        return report_sources(session, analysis, bundle.algorithm(), instances, predecessor)
 
 
 def commit_report(bench: Workbench, claim: Claim, built: outcomes.BuiltObject) -> None:

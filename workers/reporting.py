@@ -27,7 +27,7 @@ class ReportSources:
     instances : sequence of Instance
         All current instances of the study whose files are here.
     heat_maps : mapping
-        SOP Instance UID of a scored image to its Secondary Capture.
+        SOP Instance UID of a scored image to its Secondary Capture; an image may have none.
     predecessor : ResultObject or None
         The report that this one replaces. Its file and those of the heat maps may have been removed by retention.
     """

@@ -49,19 +49,18 @@ def store_object(root: Path, dataset: Dataset, kind: str, *, source_instance_id:
     )
 
 
-def store_previews(
-    root: Path, heat_map: BuiltObject, image: NDArray[np.uint8], overlay: NDArray[np.uint8] | None
-) -> Previews:
+def store_previews(root: Path, uid: str, image: NDArray[np.uint8], overlay: NDArray[np.uint8] | None) -> Previews:
     """Write the page's pictures of one image as JPEG, beside its heat map.
 
     Parameters
     ----------
+    uid : str
+        SOP Instance UID of the heat map; where there is none, a name that no other pictures have.
     image : ndarray
         uint8 (rows, columns, 3) RGB, at most :data:`PREVIEW_SIDE` long.
     overlay : ndarray or None
         The same view, of the same shape, with the activation over it.
     """
-    uid = heat_map.sop_instance_uid
     return Previews(
         image=_write_jpeg(root, uid, "image", image),
         overlay="" if overlay is None else _write_jpeg(root, uid, "overlay", overlay),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
@@ -11,7 +11,7 @@ from models.bundle import Bundle
 from models.image_facts import ImageFacts
 from models.routing import Refusal
 from triage.errors import DicomError
-from triage.findings import NotAnalysed, NotAnalysedReason
+from triage.findings import Considered, NotAnalysed, NotAnalysedReason
 from triage.tables import Instance
 from workers import stored_image
 from workers.scrubbing import damage_before_reading
@@ -28,6 +28,8 @@ class Candidate:
         Of the instance: a corrected header is the next one.
     burned_in : bool
         The header says that annotation is burnt into the pixels.
+    considered : tuple of Considered
+        What every bundle said to the image.
     """
 
     instance_id: int
@@ -36,6 +38,7 @@ class Candidate:
     dataset: Dataset
     version: int = 1
     burned_in: bool = False
+    considered: tuple[Considered, ...] = ()
 
 
 def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
@@ -50,15 +53,17 @@ def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
         facts = ImageFacts.from_dataset(dataset)
     except DicomError as error:
         return NotAnalysed(sop_instance_uid=uid, reason=NotAnalysedReason.DECODE_ERROR, detail=str(error))
-    route = bench.registry.route(facts)
+    decision = bench.registry.decide(replace(facts, calling_ae_title=instance.calling_ae_title))
+    route, considered = decision.verdict, decision.considered
     if isinstance(route, Refusal):
-        return NotAnalysed(sop_instance_uid=uid, reason=route.reason, detail=route.detail)
+        return NotAnalysed(sop_instance_uid=uid, reason=route.reason, detail=route.detail, considered=considered)
     burned_in = facts.burned_in_annotation
     if burned_in and not bench.settings.analyse_burned_in:
-        return NotAnalysed(sop_instance_uid=uid, reason=NotAnalysedReason.BURNED_IN_ANNOTATION)
+        reason = NotAnalysedReason.BURNED_IN_ANNOTATION
+        return NotAnalysed(sop_instance_uid=uid, reason=reason, considered=considered)
     return Candidate(
         instance_id=instance.id, sop_instance_uid=uid, bundle=route.bundle, dataset=dataset, version=instance.version,
-        burned_in=burned_in,
+        burned_in=burned_in, considered=considered,
     )  # fmt: skip
 
 

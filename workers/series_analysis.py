@@ -135,15 +135,18 @@ def _commit_scores(bench: Workbench, case: Case, scores: _Scores) -> ReportSourc
             note = f"no new image for {analysis.bundle_name}: the report of revision {predecessor.revision} stands"
             analyses.succeed(session, analysis, at=now, reason=note)
             return None
-        algorithm = bench.registry.get(analysis.bundle_name).algorithm()
-        return report_sources(session, analysis, algorithm, instances, predecessor)
+        bundle = case.bundle or bench.registry.get(analysis.bundle_name)
+        return report_sources(session, analysis, bundle.algorithm(), instances, predecessor)
 
 
 def _record(bench: Workbench, session: Session, analysis: Analysis, case: Case, scores: _Scores) -> None:
     now, scored_at = bench.clock(), analysis.scored_at
     algorithm = case.bundle.algorithm() if case.bundle else None
     outcomes.forget_images(session, analysis)
-    outcomes.record_images(session, analysis, algorithm, scores.results, case.left_out, case.instance_ids, at=now)
+    outcomes.record_images(
+        session, analysis, algorithm, scores.results, case.left_out, case.instance_ids, at=now,
+        considered=case.considered,
+    )  # fmt: skip
     outcomes.record_undecodable(session, analysis.study, case.left_out, at=now)
     if case.burned_in:
         outcomes.flag(analysis.study, "burned_in_annotation")
@@ -167,7 +170,8 @@ def _commit_results(bench: Workbench, case: Case, explained: Sequence[Explained]
         outcomes.record_regions(
             analysis, [e.result for e in explained], {e.result.sop_instance_uid: e.previews for e in explained}
         )
-        rows = outcomes.record_objects(session, analysis, [*(e.heat_map for e in explained), built], at=now)
+        heat_maps = [e.heat_map for e in explained if e.heat_map]
+        rows = outcomes.record_objects(session, analysis, [*heat_maps, built], at=now)
         outcomes.owe(session, rows, wanted_kinds(bench.settings), at=now)
         analyses.succeed(session, analysis, at=now)
 
@@ -192,5 +196,5 @@ def _explained(sources: ReportSources, explained: Sequence[Explained]) -> Report
     return replace(
         sources,
         result=replace(sources.result, images=images),
-        heat_maps={uid: e.heat_map for uid, e in shown.items()},
+        heat_maps={uid: e.heat_map for uid, e in shown.items() if e.heat_map},
     )

@@ -15,6 +15,7 @@ from models.ct.slices import hounsfield, like_a_body, slab_input, slice_input, w
 from models.decoding import decode, has_pixel_data
 from models.inference import Predictor, findings
 from models.metadata import SeriesSpec
+from models.placement import Placement
 from models.preparation import Prepared, refusal_of
 from models.routing import Refusal
 from triage.errors import DicomError, InferenceError, NotFoundError, PixelError
@@ -86,7 +87,7 @@ def read_volume(
         raise InferenceError(f"bundle {predictor.bundle.metadata.name} reads single images, not series.")
     source = _Source(volume, read, codec)
     try:
-        logits, features = _logits(predictor, series, source, step)
+        logits, seen = _logits(predictor, series, source, step)
         shown = [source.hounsfield(key) for key in dict.fromkeys(key_slices(logits))]
     except _Unreadable as problem:
         return _none(volume, problem)
@@ -106,21 +107,22 @@ def read_volume(
     spec = predictor.bundle.metadata.input
     scored = []
     for number, hu in zip(dict.fromkeys(keys), shown, strict=True):
-        image, placement = slice_input(hu, series, spec)
+        image, features = seen[number]
+        placement = Placement.letterbox(*hu.shape, spec)
         prepared = Prepared(windowed(hu, series.windows[0]), image, placement)
         ready = Ready(candidate=volume[number], prepared=prepared)
-        scored.append(Scored(ready=ready, features=features[number], result=results[number]))
+        scored.append(Scored(ready=ready, features=features, result=results[number]))
     return Reading(results=results, keys=tuple(scored))
 
 
 def _logits(
     predictor: Predictor, series: SeriesSpec, source: _Source, step: Callable[[], None]
-) -> tuple[Float32, dict[int, Float32]]:
-    """Logits of all slices (N, K), and the feature maps of the key slices by their number."""
+) -> tuple[Float32, dict[int, tuple[Float32, Float32]]]:
+    """Logits of all slices (N, K), and what the network took and gave (its feature map) at the key slices."""
     reach, count, spec = series.slab // 2, len(source), predictor.bundle.metadata.input
     near: dict[int, Float32] = {}
     parts: list[Float32] = []
-    features: dict[int, Float32] = {}
+    seen: dict[int, tuple[Float32, Float32]] = {}
     for first in range(0, count, PORTION):
         step()
         last = min(first + PORTION, count)
@@ -131,8 +133,10 @@ def _logits(
         prediction = predictor.predict(batch)
         parts.append(prediction.logits)
         keys = set(key_slices(np.concatenate(parts)))
-        features = {n: features[n] if n < first else prediction.features[n - first].copy() for n in keys}
-    return np.concatenate(parts), features
+        seen = {
+            n: seen[n] if n < first else (batch[n - first].copy(), prediction.features[n - first].copy()) for n in keys
+        }
+    return np.concatenate(parts), seen
 
 
 class _Source:

@@ -63,13 +63,16 @@ class Staff:
             warm_up(bench)
             bench.watchdog = Watchdog(self._settings.stall_seconds)
         part = "work" if analyses else "deliver"
-        detail = {
-            "queues": sorted(str(queue) for queue in self._queues),
-            "bundles": [b.metadata.name for b in bench.registry.available],
-        }
+
+        def detail() -> dict[str, list[str]]:
+            return {
+                "queues": sorted(str(queue) for queue in self._queues),
+                "bundles": [b.metadata.name for b in bench.registry.available],
+            }
+
         self._pulse = Pulse(bench.database, part, bench.clock, detail)
         self._pulse.start()
-        log.info("worker_ready", **detail)
+        log.info("worker_ready", **detail())
 
     def stop(self, **_: Any) -> None:
         if self._pulse is not None and self._pid == os.getpid():

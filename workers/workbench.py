@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal, cast
 
 from dicom_node.archive import Archive
 from dicom_node.results import NodeIdentity
-from models.bundle import Bundle
+from models.bundle import WEIGHTS, Bundle
 from models.decoder import Decoder
+from models.explaining.methods import Explain, explainer
 from models.inference import Predictor
-from models.registry import SHIPPED, Registry
+from models.registry import Registry
+from models.site import Stamp, kept_bundle, stamp
 from triage.crash_points import Reached, kill_at, nowhere
 from triage.database import Database
 from triage.errors import PixelError
@@ -62,7 +63,10 @@ class Workbench:
     watchdog: Watchdog = field(default_factory=Watchdog)
     clock: Clock = utc_now
     reached: Reached = nowhere
-    _predictors: dict[str, Predictor] = field(default_factory=dict, repr=False)
+    _predictors: dict[tuple[str, str], Predictor] = field(default_factory=dict, repr=False)
+    _explainers: dict[tuple[str, str], Explain | None] = field(default_factory=dict, repr=False)
+    _seen: Stamp | None = field(default=None, repr=False)
+    """Of the site's state, when :attr:`registry` was opened."""
 
     @classmethod
     def open(cls, settings: Settings, *, clock: Clock = utc_now) -> Workbench:
@@ -71,18 +75,46 @@ class Workbench:
         database = Database(settings.database)
         with database.write() as session:
             device_uid = installation.device_uid(session, at=clock())
+        seen = stamp(settings.site_bundles)  # before it is read: what changes meanwhile is seen at the next look
         return cls(
             settings=settings,
             database=database,
             archive=Archive(settings.archive),
-            registry=Registry.load(bundle_directories(settings)),
+            registry=Registry.of_site(settings.site_bundles),
             node=NodeIdentity(software_version=version("firstread"), name=settings.ae_title, device_uid=device_uid),
             decoder=Decoder(
                 megabytes=settings.decoder_megabytes, seconds=settings.decoder_seconds, on_loss=_say_decoder_lost
             ),
             clock=clock,
             reached=kill_at(settings.crash_at),
+            _seen=seen,
         )
+
+    def refresh(self) -> None:
+        """Look at the bundles again when the site has changed its mind about them; else this costs one stat.
+
+        Called between analyses, never inside one.
+        """
+        seen = stamp(self.settings.site_bundles)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        self.registry = Registry.of_site(self.settings.site_bundles)
+        in_use = {_network_of(bundle) for bundle in self.registry.available}
+        self._predictors = {key: value for key, value in self._predictors.items() if key in in_use}
+        log.info("bundles_reopened", bundles=[bundle.metadata.name for bundle in self.registry.available])
+
+    def bundle_that_began(self, bundle: Bundle, weights_sha256: str) -> Bundle:
+        """The version that an open analysis has findings of already: ``bundle``, or one that it has replaced since.
+
+        Raises
+        ------
+        BundleError
+            That version is not here any more.
+        """
+        if weights_sha256 in ("", bundle.metadata.files[WEIGHTS]):
+            return bundle
+        return kept_bundle(self.settings.site_bundles, bundle.metadata.name, weights_sha256)
 
     def predictor(self, bundle: Bundle) -> Predictor:
         """The bundle's network, loaded once.
@@ -92,11 +124,22 @@ class Workbench:
         BundleError
             The network file cannot be loaded.
         """
-        name = bundle.metadata.name
-        if name not in self._predictors:
+        network = _network_of(bundle)
+        known = self._predictors.get(network)
+        if known is None:
             device = cast(Literal["auto", "cpu", "cuda"], self.settings.device)
-            self._predictors[name] = Predictor.load(bundle, device, threads=self.settings.inference_threads)
-        return self._predictors[name]
+            known = Predictor.load(bundle, device, threads=self.settings.inference_threads)
+        elif known.bundle != bundle:  # the same network under other operating points
+            known = replace(known, bundle=bundle)
+        self._predictors[network] = known
+        return known
+
+    def explainer(self, bundle: Bundle) -> Explain | None:
+        """How the bundle's scores are explained; None where it ships no heat maps."""
+        network = _network_of(bundle)
+        if network not in self._explainers:
+            self._explainers[network] = explainer(self.predictor(bundle))
+        return self._explainers[network]
 
     @property
     def batch_size(self) -> int:
@@ -108,7 +151,6 @@ def _say_decoder_lost(error: PixelError) -> None:
     log.warning("decoder_lost", error=type(error).__name__, advice=error.advice())
 
 
-def bundle_directories(settings: Settings) -> list[Path]:
-    """Where bundles are looked for: the site's own first, then the shipped ones."""
-    site = settings.site_bundles
-    return [site, SHIPPED] if site.is_dir() else [SHIPPED]
+def _network_of(bundle: Bundle) -> tuple[str, str]:
+    """What has to be loaded anew when it changes: the files, as their checksums."""
+    return bundle.metadata.name, bundle.digest

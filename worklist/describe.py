@@ -18,6 +18,7 @@ from worklist.schemas import (
     FindingOut,
     InstanceOut,
     ResultObjectOut,
+    RoutingOut,
     StudyDetail,
     WorklistItem,
 )
@@ -128,8 +129,15 @@ def _instance(study: Study, instance: Instance) -> InstanceOut:
         overlay_url=f"{url}?overlay=true" if any(image.overlay_path for image in images) else None,
         removed_at=instance.removed_at,
         findings=_by_weight(_finding(finding) for image in scored for finding in image.findings),
+        routing=describe_routing(scored or images),
         place=next((image.detail for image in scored), ""),
     )
+
+
+def describe_routing(images: Sequence[AnalysisImage]) -> list[RoutingOut]:
+    """What every bundle said to an instance at the latest of these looks, in the order of asking."""
+    latest = max(images, key=lambda image: image.id, default=None)
+    return [RoutingOut(**answer, chosen=answer["refusal"] is None) for answer in (latest.routing if latest else ())]
 
 
 def _finding(finding: TopFinding | Finding) -> FindingOut:

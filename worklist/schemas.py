@@ -100,6 +100,19 @@ class WorklistPage(_Answer):
     """Send it as `cursor` for the next page; null on the last one."""
 
 
+class RoutingOut(_Answer):
+    """What one bundle said to an image."""
+
+    bundle: str
+    version: str
+    chosen: bool
+    """It reads the image."""
+    refusal: str | None
+    """Why it does not."""
+    remarks: list[str]
+    """What was missing or unusual in the header and allowed."""
+
+
 class InstanceOut(_Answer):
     """A current instance of a study and what became of it."""
 
@@ -119,6 +132,8 @@ class InstanceOut(_Answer):
     removed_at: datetime | None
     """When retention removed its file and pictures; null while they are here."""
     findings: list[FindingOut]
+    routing: list[RoutingOut]
+    """The bundles in the order of asking. Empty before the first look, and for objects that no bundle could read."""
     place: str = ""
     """Of a slice of a series that was read as a whole: "slice 14 of 28"."""
 

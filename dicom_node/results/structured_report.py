@@ -40,7 +40,7 @@ def build_report(
         Headers of all source instances read for the study, analysed and excluded, as dcmread returned them; pixel data
         is not needed. Patient and study are those of the first analysed image.
     heat_maps : mapping of str to Dataset
-        SOP Instance UID of the source image to its secondary capture.
+        SOP Instance UID of the source image to its secondary capture; where one is missing the report says so.
     revision : int
         1 for the first report, one more for each re-run.
     predecessor : Dataset or None
@@ -85,7 +85,8 @@ def build_report(
             )
         ]
         silent = [reference(headers[image.sop_instance_uid]) for image in result.images if not image.findings]
-        report.update(content_tree(observed, names=names, sentences=_sentences(result, adjusted), silent=silent))
+        sentences = _sentences(result, heat_maps, adjusted)
+        report.update(content_tree(observed, names=names, sentences=sentences, silent=silent))
         return seal(report)
 
 
@@ -142,7 +143,7 @@ def _request_item(source: SourceHeader, request: Dataset) -> Dataset:
     return item
 
 
-def _sentences(result: AnalysisResult, adjusted: Sequence[str]) -> Iterator[str]:
+def _sentences(result: AnalysisResult, heat_maps: Mapping[str, Dataset], adjusted: Sequence[str]) -> Iterator[str]:
     """What a person reads in the report, most important first."""
     yield summary(result)
     if result.algorithm.disclaimer:
@@ -155,6 +156,9 @@ def _sentences(result: AnalysisResult, adjusted: Sequence[str]) -> Iterator[str]
         yield silent_line(silent)
     kinds = dict.fromkeys(kind_in_words(f.score.kind) for image in result.images for f in image.findings)
     yield f"Scores: {'; '.join(kinds)}."
+    for image in result.images:
+        if image.findings and image.sop_instance_uid not in heat_maps:
+            yield f"No heat map shows where the scores of image {image.sop_instance_uid} come from."
     for left_out in result.not_analysed:
         yield f"Not analysed: {left_out.sop_instance_uid} {plain(left_out.sentence)}"
     if adjusted:

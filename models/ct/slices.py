@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from models.metadata import InputSpec, SeriesSpec, WindowSpec
-from models.preprocessing import Placement
+from models.placement import Placement
 from triage.errors import PixelError
 
 AIR = -1024.0

@@ -54,7 +54,7 @@ def write_phantoms(
         writer = csv.writer(stream)
         writer.writerow(["file", "sop_instance_uid", *FINDINGS])
         for done, index in enumerate(range(start, start + count), start=1):
-            phantom = generate(seed, index, size=size or _matrix_size(seed, index))
+            phantom = generate(seed, index, size=size or matrix_size(seed, index))
             name = f"phantom_{seed}_{index:04d}"
             when = taken_at + timedelta(minutes=4 * (done - 1))
             dataset = write_dicom(phantom, out / f"{name}.dcm", seed, index, taken_at=when)
@@ -67,5 +67,6 @@ def write_phantoms(
     return table
 
 
-def _matrix_size(seed: int, index: int) -> int:
+def matrix_size(seed: int, index: int) -> int:
+    """Longer side of a phantom in pixels, where nobody asks for one: another for every phantom, 1024 to 2500."""
     return int(np.random.default_rng([seed, index, 1]).integers(*_MATRIX))

@@ -1,18 +1,21 @@
-"""The state of a run after an epoch: tensors in safetensors, the rest in JSON, replaced atomically. No pickle."""
+"""The state of a run: one safetensors file, its facts in the header, replaced as a whole. No pickle."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-_TENSORS, _FACTS = "checkpoint.safetensors", "checkpoint.json"
+from models.training.durable import write_durably
+from models.training.errors import TrainingError
+
+_FILE = "checkpoint.safetensors"
 
 
 @dataclass(slots=True)
@@ -27,12 +30,19 @@ class Progress:
         Best mean validation AUC so far, reached in `best_epoch`.
     history : list of dict
         One entry per epoch: losses, AUCs, learning rate.
+    step : int
+        Steps done in the epoch under way, and the sum of their losses.
+    scale : float
+        Of fp16 gradients.
     """
 
     epoch: int = 0
     best: float = -1.0
     best_epoch: int = -1
     history: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+    loss: float = 0.0
+    scale: float = 1.0
 
 
 def save(
@@ -41,54 +51,56 @@ def save(
     best: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     progress: Progress,
-    plan: str,
+    run: str,
 ) -> None:
-    """Write network, best weights so far and optimizer; `plan` marks the run they belong to."""
+    """Write network, best weights so far and optimizer; `run` is the digest of plan and data they belong to.
+
+    Raises
+    ------
+    TrainingError
+        The disk is full; the checkpoint before stays.
+    """
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for number, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
-    facts = {"plan": plan, **asdict(progress)}
-    # The facts name the tensors' generation: a kill between the two replacements is seen on reading.
-    temporary = directory / f"{_TENSORS}.part"
-    save_file(
-        {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()},
-        temporary,
-        {"epoch": str(progress.epoch)},
-    )
-    os.replace(temporary, directory / _TENSORS)  # noqa: PTH105
-    temporary = directory / f"{_FACTS}.part"
-    temporary.write_text(json.dumps(facts), encoding="utf-8")
-    os.replace(temporary, directory / _FACTS)  # noqa: PTH105
+    # detach, copy: safetensors wants no two tensors of one memory.
+    plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    write_durably(directory / _FILE, to_bytes(plain, {"run": run, "progress": json.dumps(asdict(progress))}))
 
 
 def restore(
-    directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer, plan: str
+    directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer, run: str
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Continue where a killed run of the same plan stopped; None where there is nothing to continue."""
-    if not ((directory / _FACTS).is_file() and (directory / _TENSORS).is_file()):
+    """Continue where a killed run of the same plan and data stopped; None where there is nothing to continue.
+
+    Raises
+    ------
+    TrainingError
+        The checkpoint is damaged.
+    """
+    path = directory / _FILE
+    if not path.is_file():
         return None
-    facts = json.loads((directory / _FACTS).read_text(encoding="utf-8"))
-    if facts.pop("plan") != plan:
-        return None
-    tensors = load_file(directory / _TENSORS)
-    if _epoch(directory / _TENSORS) != facts["epoch"]:
-        return None
-    network.load_state_dict(_below("network.", tensors))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _below("optimizer.", tensors).items():
-        number, _, key = name.partition(".")
-        state.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(**facts), _below("best.", tensors)
+    try:
+        with safe_open(path, framework="pt") as stored:
+            facts = stored.metadata() or {}
+            if facts.get("run") != run:
+                return None
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        progress = Progress(**json.loads(facts["progress"]))
+        network.load_state_dict(_below("network.", tensors))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below("optimizer.", tensors).items():
+            number, _, key = name.partition(".")
+            state.setdefault(int(number), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{path} is damaged ({error}).", next_step="Move it away to begin this run anew, or restore a copy."
+        ) from error
+    return progress, _below("best.", tensors)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _epoch(path: Path) -> int:
-    from safetensors import safe_open  # noqa: PLC0415
-
-    with safe_open(path, framework="pt") as tensors:
-        return int((tensors.metadata() or {}).get("epoch", -1))

@@ -15,9 +15,10 @@ from models.bundle import Bundle
 from models.bundle_writer import write_bundle
 from models.metadata import BundleMetadata, Calibration, FindingSpec, TrainingSummary
 from models.training.checkpoint import Progress
-from models.training.loop import logits
 from models.training.plan import TrainingPlan
+from models.training.precision import choose_device
 from models.training.samples import MASK_STEP, Samples
+from models.training.scoring import logits
 from triage.findings import ScoreKind
 
 TOLERANCE = 16
@@ -35,12 +36,13 @@ def finish(
     train, validation, test = splits
     network = networks.build(plan.architecture, len(plan.findings))
     network.load_state_dict(weights)
+    network = network.to(choose_device(plan.device))
     findings = _operating_points(plan, logits(network, validation, plan)[0], validation.labels)
     values, features = logits(network, test, plan, features=test.masks is not None)
     probabilities = np.column_stack(
         [calibration.Calibrator(f.temperature, f.bias).probabilities(values[:, k]) for k, f in enumerate(findings)]
     )
-    pointing = _pointing(findings, probabilities, features, network.classifier.weight.detach().numpy(), test)
+    pointing = _pointing(findings, probabilities, features, network.classifier.weight.detach().cpu().numpy(), test)
     figures = evaluation.evaluate(
         plan.keys, test.labels, probabilities, {f.key: f.threshold for f in findings}, pointing=pointing
     )

@@ -4,31 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from models.bundle import Bundle
-from models.training.folder import load, read_table, split
-from models.training.phantoms import phantom_samples
-from models.training.plan import PhantomSource, TrainingPlan
-from models.training.samples import Report, Samples
+from models.training.data import Data, load_data, write_split
+from models.training.durable import write_durably
+from models.training.plan import TrainingPlan
+from models.training.plan_file import plain_plan
+from models.training.samples import Report
+
+if TYPE_CHECKING:
+    from models.training.ranks import Ranks
+
+_NOT_IN_THE_WEIGHTS = ("date", "describe", "routing", "min_specificity", "threads", "checkpoint_minutes")
+"""What a run may change and still go on from its checkpoint: midnight must not begin a training anew."""
 
 
-def train(plan: TrainingPlan, run_directory: Path, report: Report = lambda _event, _figures: None) -> Bundle:
+def train(
+    plan: TrainingPlan,
+    run_directory: Path,
+    report: Report = lambda _event, _figures: None,
+    *,
+    ranks: Ranks | None = None,
+    cache: Path | None = None,
+) -> Bundle:
     """Train, calibrate, evaluate and write a bundle. Needs torch.
 
-    The run directory receives ``plan.json``, the curves as ``history.csv`` and ``history.json``, a checkpoint after
-    each epoch, cached phantoms, and the bundle in a folder of its name. Called again with the same plan after a
-    kill, it continues.
+    The run directory receives ``plan.json``, ``environment.json``, ``split.csv``, the curves as ``history.csv``,
+    ``history.json`` and ``curves.html``, a checkpoint, fitted images below ``cache`` or ``phantoms``, and the bundle in
+    a folder of its name. Called again with the same plan and data after a kill, it continues.
 
     Parameters
     ----------
     report : callable, optional
-        Called with an event ("generated", "data", "step", "epoch", "bundle") and a dict of plain figures.
+        Called with an event ("generated", "images", "table", "note", "data", "step", "epoch", "bundle") and a dict of
+        plain figures.
+    ranks : Ranks, optional
+        The processes that train together (:func:`models.training.ranks.joined`); they share the run directory, and
+        only the first one writes to it.
+    cache : Path, optional
+        Where fitted images lie, if not below the run directory.
 
     Returns
     -------
@@ -38,57 +54,51 @@ def train(plan: TrainingPlan, run_directory: Path, report: Report = lambda _even
     Raises
     ------
     FirstreadError
-        Data, start bundle or architecture do not fit the plan.
+        Data, start or architecture do not fit the plan, or the run cannot go on.
     """
     # Here, not above: processes that draw phantoms, and `--help`, do without torch.
+    from models.training.environment import environment  # noqa: PLC0415
     from models.training.finish import finish  # noqa: PLC0415
     from models.training.loop import fit  # noqa: PLC0415
+    from models.training.ranks import ALONE  # noqa: PLC0415
 
-    run_directory.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_plain(plan), indent=1, sort_keys=True)
-    (run_directory / "plan.json").write_text(text + "\n", encoding="utf-8")
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    splits = _samples(plan, run_directory, report)
-    report("data", dict(zip(("train", "validation", "test"), map(len, splits), strict=True)))
-    weights, progress = fit(plan, splits[0], splits[1], run_directory, digest, report)
-    bundle = finish(plan, weights, progress, splits, run_directory)
+    ranks = ranks or ALONE
+    report = report if ranks.first else _silent
+    if ranks.first:
+        run_directory.mkdir(parents=True, exist_ok=True)
+        write_durably(run_directory / "plan.json", _json(plain_plan(plan)))
+        write_durably(run_directory / "environment.json", _json(environment(plan, ranks)))
+    data = _load(plan, run_directory, cache or run_directory / "cache", report, ranks)
+    if ranks.first and data.rows is not None:
+        write_split(run_directory / "split.csv", plan.keys, data.rows, plan.seed)
+    report("data", dict(zip(("train", "validation", "test"), map(len, data.sides), strict=True)))
+    weights, progress = fit(plan, data.train, data.validation, run_directory, _digest(plan, data), report, ranks)
+    if ranks.first:
+        finish(plan, weights, progress, data.sides, run_directory)
+    ranks.wait()
+    bundle = Bundle.load(run_directory / plan.describe.name)
     report("bundle", {"directory": str(bundle.directory)})
     return bundle
 
 
-def _samples(plan: TrainingPlan, run_directory: Path, report: Report) -> tuple[Samples, Samples, Samples]:
-    source = plan.source
-    if isinstance(source, PhantomSource):
-        test_seed = source.seed + 2 if source.test_seed is None else source.test_seed
-        parts = ((source.train, source.seed), (source.validation, source.seed + 1), (source.test, test_seed))
-        sets = [
-            phantom_samples(
-                run_directory / "phantoms",
-                count,
-                seed=seed,
-                size=source.size,
-                spec=plan.input,
-                keys=plan.keys,
-                processes=plan.threads,
-                report=report,
-                emphasis=source.emphasis if number == 0 else "",
-            )
-            for number, (count, seed) in enumerate(parts)
-        ]
-    else:
-        rows = read_table(source, plan.keys)
-        sets = [load(part, plan.input, len(plan.keys)) for part in split(rows, source, plan.seed)]
-    return sets[0], sets[1], sets[2]
+def _load(plan: TrainingPlan, run_directory: Path, cache: Path, report: Report, ranks: Ranks) -> Data:
+    """The first process fits the images, the others find them done."""
+    if ranks.first:
+        data = load_data(plan, run_directory, cache, report)
+        ranks.wait()
+        return data
+    ranks.wait()
+    return load_data(plan, run_directory, cache, report)
 
 
-def _plain(value: Any) -> Any:
-    """The plan as JSON can write it."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if is_dataclass(value):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+def _digest(plan: TrainingPlan, data: Data) -> str:
+    decides = {key: value for key, value in plain_plan(plan).items() if key not in _NOT_IN_THE_WEIGHTS}
+    return hashlib.sha256(_json([decides, data.digest])).hexdigest()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _silent(_event: str, _figures: dict[str, Any]) -> None:
+    """What all processes but the first report."""

@@ -1,4 +1,4 @@
-"""Prepared images in memory: what a training step, a calibration or an evaluation reads."""
+"""Prepared images, in memory or mapped from disk: what a training step, a calibration or an evaluation reads."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.metadata import InputSpec
-from models.preprocessing import network_input
+from models.preprocessing import network_input, normalise
 
 MASK_STEP = 4
 """Masks are kept at a quarter of the input's resolution."""
@@ -21,12 +20,38 @@ Report = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StoredImages:
+    """Some rows of an array that may lie on disk; only what is asked for is read.
+
+    Attributes
+    ----------
+    base : ndarray
+        uint8 (M, height, width), perhaps mapped.
+    rows : ndarray
+        int (N,): which of them these are.
+    """
+
+    base: NDArray[np.uint8]
+    rows: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        """A copy of one image or of several, as an array would give them."""
+        return np.asarray(self.base[self.rows[index]])
+
+    def take(self, index: NDArray[Any]) -> StoredImages:
+        return StoredImages(self.base, self.rows[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """N images with their truth.
 
     Attributes
     ----------
-    images : ndarray
+    images : ndarray or StoredImages
         uint8 (N, height, width): display 0..1 as 0..255, fitted into the network's input.
     labels : ndarray
         float32 (N, K) of 0, 1, or NaN where nobody knows.
@@ -34,7 +59,7 @@ class Samples:
         uint8 (N, height / 4, width / 4); bit k is set where finding k lies.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | StoredImages
     labels: NDArray[np.float32]
     masks: NDArray[np.uint8] | None = None
 
@@ -43,62 +68,27 @@ class Samples:
 
     def take(self, index: NDArray[Any]) -> Samples:
         """The chosen samples."""
-        return Samples(self.images[index], self.labels[index], None if self.masks is None else self.masks[index])
+        images = self.images.take(index) if isinstance(self.images, StoredImages) else self.images[index]
+        return Samples(images, self.labels[index], None if self.masks is None else self.masks[index])
 
     def network_images(self, index: NDArray[Any] | slice, spec: InputSpec) -> NDArray[np.float32]:
-        """float32 (n, 1, height, width) as the network takes them."""
-        display = self.images[index].astype(np.float32) / np.float32(255)
-        normalised: NDArray[np.float32] = (display - np.float32(spec.mean)) / np.float32(spec.std)
-        return normalised[:, None]
+        """float32 (n, channels, height, width) as the network takes them."""
+        return normalise(self.images[index].astype(np.float32) / np.float32(255), spec)
 
 
 def fitted(display: NDArray[np.float32], spec: InputSpec, *, pixel_aspect: float = 1.0) -> NDArray[np.uint8]:
     """The picture as the network will see it, in 256 steps: uint8 (height, width)."""
-    plain = InputSpec(height=spec.height, width=spec.width, mean=0.0, std=1.0)
-    image, _ = network_input(display, plain, pixel_aspect=pixel_aspect)
+    image, _ = network_input(display, spec.as_display(), pixel_aspect=pixel_aspect)
     steps: NDArray[np.uint8] = np.round(image[0] * 255).astype(np.uint8)
     return steps
 
 
 def fitted_masks(masks: Sequence[NDArray[np.bool_] | None], spec: InputSpec) -> NDArray[np.uint8]:
     """Masks of one image, in the order of the findings, as bits on the coarse grid."""
-    small = InputSpec(height=spec.height // MASK_STEP, width=spec.width // MASK_STEP, mean=0.0, std=1.0)
+    small = spec.as_display(step=MASK_STEP)
     bits = np.zeros((small.height, small.width), np.uint8)
     for number, mask in enumerate(masks):
         if mask is not None:
             coverage, _ = network_input(mask.astype(np.float32), small)
             bits |= (coverage[0] > min(0.4, 0.99 * float(coverage.max()))).astype(np.uint8) << number
     return bits
-
-
-def augment(
-    image: NDArray[Any], bits: NDArray[Any] | None, rng: np.random.Generator
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Another picture of the same chest: small turn, shift, zoom; other window and sharpness. Never mirrored.
-
-    Returns
-    -------
-    image : ndarray
-        uint8, same shape.
-    bits : ndarray or None
-        The masks, moved along.
-    """
-    rows, columns = image.shape
-    turn: NDArray[Any] = cv2.getRotationMatrix2D(
-        (columns / 2, rows / 2), rng.normal(0, 3.0), float(np.exp(rng.normal(0, 0.05)))
-    )
-    turn[:, 2] += rng.normal(0, 0.025, 2) * [columns, rows]
-    image = cv2.warpAffine(image, turn, (columns, rows), flags=cv2.INTER_LINEAR)
-    if bits is not None:
-        coarse = turn.copy()
-        coarse[:, 2] /= MASK_STEP
-        bits = cv2.warpAffine(bits, coarse, (bits.shape[1], bits.shape[0]), flags=cv2.INTER_NEAREST)
-    ramp = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.22))
-    ramp = (ramp - 0.5) * np.exp(rng.normal(0, 0.12)) + 0.5 + rng.normal(0, 0.05)
-    image = cv2.LUT(image, np.round(np.clip(ramp, 0, 1) * 255).astype(np.uint8))
-    if rng.random() < 0.25:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.1))
-    if rng.random() < 0.35:
-        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(1, 8))
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
-    return image, bits

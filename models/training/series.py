@@ -103,11 +103,11 @@ def train_series(plan: SeriesPlan, run_directory: Path, report: Report = lambda 
     report("data", {"slices": len(slices), "with_blood": int(np.nansum(slices.labels))})
     weights, history = run_directory / "weights.safetensors", run_directory / "history.json"
     if not history.is_file():
-        network = networks.build(plan.architecture, 1, plan.series.channels)
+        network = networks.build(plan.architecture, 1, channels=plan.series.channels)
         curve = _fit(network, plan, slices, report)
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, weights)
         history.write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
-    network = networks.restore(plan.architecture, 1, weights, plan.series.channels)
+    network = networks.restore(plan.architecture, 1, weights)
     return _finish(network, plan, len(slices), json.loads(history.read_bytes()), run_directory, report)
 
 

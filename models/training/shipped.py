@@ -36,6 +36,11 @@ CARDIOMEGALY = FindingPlan(
 )
 NODULE_MASS = FindingPlan(key="nodule_mass", code=Code(value="27925004", scheme="SCT", meaning="Nodule"), site=_LUNG)
 LUNG_OPACITY = FindingPlan(key="lung_opacity", code=Code(value="112001", scheme="DCM", meaning="Opacity"), site=_LUNG)
+KNOWN_FINDINGS = {
+    finding.key: finding
+    for finding in (PNEUMOTHORAX, PLEURAL_EFFUSION, CONSOLIDATION, CARDIOMEGALY, NODULE_MASS, LUNG_OPACITY)
+}
+"""Findings whose codes a plan need not repeat."""
 
 _MANUFACTURER = "firstread project"
 _LICENCE = "Apache-2.0"

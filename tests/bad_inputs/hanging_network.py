@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from site_bundles import enable_all
 
 from models.bundle import METADATA, NETWORK
 from models.registry import SHIPPED
 
 
 def write(folder: Path) -> Path:
-    """The phantom's bundle below ``folder``, altered and with a checksum to match; returns the folder."""
+    """The phantom's bundle below ``folder``, altered, with a checksum to match, enabled; returns the folder."""
     bundle = Path(shutil.copytree(SHIPPED / "phantom-cxr", folder / "phantom-cxr"))
     model = onnx.load(bundle / NETWORK)
     _hang(model.graph)
@@ -24,6 +25,7 @@ def write(folder: Path) -> Path:
     metadata = json.loads((bundle / METADATA).read_text())
     metadata["files"][NETWORK] = hashlib.sha256((bundle / NETWORK).read_bytes()).hexdigest()
     (bundle / METADATA).write_text(json.dumps(metadata))
+    enable_all(folder)
     return folder
 
 

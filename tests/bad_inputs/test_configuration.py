@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from alembic import command
 from peers.node import FIRSTREAD, Node, embedded
 from peers.processes import eventually, program, run
+from site_bundles import enable_all
 
 from bad_inputs.cases import case, one
 from bad_inputs.forked import Ended, firstread, mount, needs_root
@@ -305,6 +306,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     write_phantoms(folder / "phantoms", 1, seed=5, taken_at=datetime(2026, 1, 5, 8, tzinfo=UTC), size=512)
     bundle = folder / "bundles" / "phantom-cxr"
     shutil.copytree(SHIPPED / "phantom-cxr", bundle)
+    enable_all(bundle.parent)
     weights = bytearray((bundle / "weights.safetensors").read_bytes())
     weights[-1] ^= 1
     (bundle / "weights.safetensors").write_bytes(weights)

@@ -317,7 +317,10 @@ class House:
     def work(self, number: int, die_at: CrashPoint | None = None) -> None:
         """A worker brings its analysis as far as it goes, or dies on the way."""
         if number < len(self.workers):
-            claims = self.workers.pop(number).claims
+            shift = self.workers.pop(number)
+            claims = shift.claims
+            if self.now > shift.began + analyses.LEASE:
+                self._count_bad_end(claims)  # the try may be over already, whatever this worker still does
             try:
                 self._dying(die_at, lambda: self._analyse(claims))
             except Killed:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from peers.processes import eventually
+from site_bundles import enable_all
 
 from faults.below import memory_limit
 from faults.exams import Exam
@@ -154,6 +155,7 @@ def wrong_weights(lab: Lab) -> Verdict:
         for name, spoil in _SPOILS.items():
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(SHIPPED / BUNDLE, place)
+            enable_all(place.parent)
             spoil(place)
             here.product.restart("work")
             here.product.await_ready("work")

@@ -14,6 +14,7 @@ from triage import tables
 from triage.findings import (
     Algorithm,
     Code,
+    Considered,
     Finding,
     ImageResult,
     NotAnalysed,
@@ -68,6 +69,7 @@ def record_images(
     instance_ids: Mapping[str, int],
     *,
     at: datetime,
+    considered: Mapping[str, Sequence[Considered]] | None = None,
 ) -> None:
     """Add newly looked-at images and their findings; images recorded by an earlier look stay as they are.
 
@@ -75,7 +77,10 @@ def record_images(
     ----------
     instance_ids : mapping
         SOP Instance UID to the id of the instance row that was read.
+    considered : mapping, optional
+        SOP Instance UID to what every bundle said to the image.
     """
+    routing = {uid: [_routing(one) for one in each] for uid, each in (considered or {}).items()}
     if algorithm is not None:
         analysis.bundle_name, analysis.bundle_version = algorithm.name, algorithm.version
         analysis.weights_sha256 = algorithm.weights_sha256
@@ -83,7 +88,11 @@ def record_images(
     recorded = {image.instance_id for image in analysis.images}
     for result in images:
         if instance_ids[result.sop_instance_uid] not in recorded:
-            row = tables.AnalysisImage(instance_id=instance_ids[result.sop_instance_uid], detail=result.place)
+            row = tables.AnalysisImage(
+                instance_id=instance_ids[result.sop_instance_uid],
+                detail=result.place,
+                routing=routing.get(result.sop_instance_uid, []),
+            )
             row.findings = [_finding_row(finding) for finding in result.findings]
             analysis.images.append(row)
             analysis.scored_at = analysis.scored_at or at
@@ -94,6 +103,7 @@ def record_images(
                     instance_id=instance_ids[excluded.sop_instance_uid],
                     reason=excluded.reason,
                     detail=excluded.detail,
+                    routing=routing.get(excluded.sop_instance_uid, []),
                 )
             )
     session.flush()
@@ -199,6 +209,16 @@ def load_images(session: Session, analysis_id: int) -> tuple[tuple[ImageResult, 
     return tuple(scored), tuple(excluded)
 
 
+def _routing(considered: Considered) -> dict[str, object]:
+    """A bundle's answer at rest; words are kept with it, so that it reads the same when their wording changes."""
+    return {
+        "bundle": considered.bundle,
+        "version": considered.version,
+        "refusal": considered.refusal,
+        "remarks": list(considered.remarks),
+    }
+
+
 def _finding_row(finding: Finding) -> tables.Finding:
     site = finding.site
     return tables.Finding(
@@ -259,6 +279,7 @@ def copy_image(image: tables.AnalysisImage) -> tables.AnalysisImage:
         detail=image.detail,
         preview_path=image.preview_path,
         overlay_path=image.overlay_path,
+        routing=image.routing,
         findings=[_finding_row(_finding(finding)) for finding in image.findings],
     )
 

@@ -81,6 +81,9 @@ class AnalysisImage(Base):
     """JPEG of the image as displayed, below the results root; empty when there is none."""
     overlay_path: Mapped[str] = mapped_column(default="")
     """The same with the heat map."""
+    routing: Mapped[list[Any]] = mapped_column(default=list)
+    """What every bundle said to the image, in the order of asking: bundle, version, refusal (null: it reads the image),
+    remarks. Empty where none was asked, and in rows of before this column."""
 
     analysis: Mapped[Analysis] = relationship(back_populates="images")
     instance: Mapped[Instance] = relationship()

@@ -112,8 +112,9 @@ def test_a_failed_write_leaves_nothing(archive, monkeypatch):
 
     with incoming:
         monkeypatch.setattr(os, "writev", fail)
+        incoming.write(b"abc")
         with pytest.raises(StorageFullError, match="ENOSPC"):
-            incoming.write(b"abc")
+            incoming.commit("1.2")
         monkeypatch.undo()
     assert files_below(archive.root) == []
 

@@ -209,6 +209,7 @@ def test_what_a_person_reads() -> None:
         "Not for primary diagnosis",
         "Image 1.2.3.4.5: Pneumothorax 0.94 >= 0.60 POSITIVE; Pleural effusion 0.12 < 0.60 negative.",
         "Scores: calibrated probability.",
+        "No heat map shows where the scores of image 1.2.3.4.5 come from.",
         "Not analysed: 1.2.99 no model for this view: ViewPosition LL",
     ]
 

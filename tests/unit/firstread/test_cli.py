@@ -19,7 +19,9 @@ COMMANDS = (
     ["phantom"], ["backup"], ["restore"], ["results", "list"], ["results", "resend"],
     ["quarantine", "list"], ["quarantine", "retry"], ["quarantine", "dismiss"],
     ["conformance"], ["settings"], ["db", "upgrade"], ["db", "status"], ["models", "list"], ["models", "show"],
-    ["models", "card"], ["models", "verify"], ["models", "train"],
+    ["models", "card"], ["models", "verify"], ["models", "train"], ["models", "evaluate"], ["models", "import"],
+    ["models", "add"], ["models", "remove"],
+    ["models", "accept"], ["models", "enable"], ["models", "disable"], ["models", "thresholds"],
 )  # fmt: skip
 
 

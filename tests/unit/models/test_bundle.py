@@ -17,11 +17,12 @@ from model_samples import EFFUSION, make_metadata
 from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
+from dicom_node.results.equipment import algorithm_device_uid
 from models import networks
 from models.bundle import FILES, Bundle, Override
 from models.bundle_writer import write_bundle
 from models.metadata import FindingSpec, InputSpec, RoutingConditions
-from models.self_test import self_test_input, verify
+from models.self_test import self_test_input, verify, verify_architecture
 from triage.errors import BundleError
 from triage.findings import Urgency
 
@@ -75,7 +76,11 @@ def test_identity_is_the_weights(tiny_bundle: Bundle) -> None:
         (lambda m: m["findings"][0].update(urgency="STAT"), "urgency ROUTINE"),
         (lambda m: m["findings"][0]["code"].update(version="x"), r"findings\.0\.code"),
         (lambda m: m["input"].update(std=0), r"input\.std"),
-        (lambda m: m["input"].update(fit="stretch"), r"input\.fit"),
+        (lambda m: m["input"].update(fit="zoom"), r"input\.fit"),
+        (lambda m: m["input"].update(channels=2), r"input\.channels"),
+        (lambda m: m["input"].update(channels=3, channel_mean=[0, 0, 0]), "come together"),
+        (lambda m: m["input"].update(channel_mean=[0, 0, 0], channel_std=[1, 1, 1]), "three channels"),
+        (lambda m: m.update(explanation="tea leaves"), "explanation"),
         (lambda m: m["calibration"].update(score_kind="PROBABILITY"), r"calibration\.score_kind"),
         (lambda m: m["routing"].update(veiws=["PA"]), r"routing\.veiws"),
         (lambda m: m["files"].pop("network.onnx"), "network.onnx"),
@@ -144,6 +149,55 @@ def test_self_test_that_is_none(bundle_copy: Path, record: str) -> None:
     (bundle_copy / "selftest.json").write_text(record)
     with pytest.raises(BundleError, match="self-test"):
         verify(seal(bundle_copy))
+
+
+def test_swapped_labels_are_found_out(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda m: m["findings"].reverse())
+    with pytest.raises(BundleError, match="another order"):
+        verify(Bundle.load(bundle_copy))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_no_number_is_named(bundle_copy: Path, value: float) -> None:
+    weights = load_file(bundle_copy / "weights.safetensors")
+    weights["features.conv5.0.weight"][0, 0] = value
+    save_file(weights, bundle_copy / "weights.safetensors")
+    with pytest.raises(BundleError, match=r"features\.conv5\.0\.weight has values that are not numbers"):
+        verify(seal(bundle_copy))
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_weights_of_another_architecture_are_found_out(bundle_copy: Path, change: str) -> None:
+    weights = load_file(bundle_copy / "weights.safetensors")
+    if change == "missing":
+        del weights["features.conv5.0.weight"]
+    elif change == "extra":
+        weights["features.conv6.0.weight"] = np.zeros(3, np.float32)
+    else:
+        weights["features.conv5.0.weight"] = weights["features.conv5.0.weight"][:, :-1]
+    save_file(weights, bundle_copy / "weights.safetensors")
+    with pytest.raises(BundleError, match="does not hold the weights of shufflenet_v2_x0_5"):
+        verify_architecture(seal(bundle_copy))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "network.onnx"])
+def test_a_pickle_is_not_opened(bundle_copy: Path, tmp_path: Path, name: str) -> None:
+    trace = tmp_path / "opened"
+    (bundle_copy / name).write_bytes(b"cpathlib\nPath.touch\n(cpathlib\nPath\n(V%b\ntRtR." % str(trace).encode())
+    with pytest.raises(BundleError, match=name):
+        verify(seal(bundle_copy))
+    assert not trace.exists()
+
+
+def test_device_uid_changes_with_the_weights_and_not_with_a_threshold(bundle_copy: Path) -> None:
+    bundle = Bundle.load(bundle_copy)
+    before = algorithm_device_uid(bundle.algorithm())
+    moved = bundle.with_overrides({"tiny-cxr.pneumothorax": Override(threshold=0.9)})
+    assert algorithm_device_uid(moved.algorithm()) == before
+    weights = load_file(bundle_copy / "weights.safetensors")
+    weights["classifier.bias"] = weights["classifier.bias"] + np.float32(0.5)
+    save_file(weights, bundle_copy / "weights.safetensors")
+    assert algorithm_device_uid(seal(bundle_copy).algorithm()) != before
 
 
 def test_weights_of_another_number_of_findings(bundle_copy: Path) -> None:
@@ -218,7 +272,7 @@ def test_self_test_input_is_the_formula() -> None:
     assert image[0, 0, 17, 31] == pytest.approx((expected - 0.25) / 0.5, abs=1e-6)
 
 
-@pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "resnet18", "densenet121"])
 def test_networks_end_in_the_map_they_average(architecture: str) -> None:
     network = networks.build(architecture, 3).eval()
     with torch.inference_mode():

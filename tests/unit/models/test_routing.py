@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydicom.dataset import Dataset
 from models.decoding import read
 from models.image_facts import ImageFacts
 from models.metadata import CT_IMAGE_STORAGE, RoutingConditions
-from models.routing import remarks, screen
+from models.routing import addressed_to, remarks, screen
 from triage.errors import DicomError
 from triage.findings import NotAnalysedReason as Reason
 
@@ -260,3 +261,44 @@ def test_slices_of_a_head_ct(elements: dict[str, Any], reason: Reason | None) ->
         }
     )
     assert outcome(slice_header, HEAD_CT) is reason
+
+
+@pytest.mark.parametrize(
+    ("condition", "good", "bad"),
+    [
+        ({"max_side_ratio": 1.2}, {"Rows": 1200}, {"Rows": 1300}),
+        ({"min_bits_stored": 10}, {"BitsStored": 10}, {"BitsStored": 8}),
+        ({"max_pixel_spacing": 0.3}, {"PixelSpacing": [0.2, 0.3]}, {"PixelSpacing": [0.2, 0.31]}),
+        ({"min_pixel_spacing": 0.1}, {"PixelSpacing": [0.1, 0.1]}, {"PixelSpacing": [0.09, 0.1]}),
+        ({"max_pixel_spacing": 0.3}, {"ImagerPixelSpacing": [0.2, 0.2]}, {"ImagerPixelSpacing": [9, 9]}),
+    ],
+)
+def test_conditions_on_the_picture_itself(condition: dict[str, Any], good: dict[str, Any], bad: dict[str, Any]) -> None:
+    conditions = RoutingConditions(**condition)
+    assert outcome(header(**good), conditions) is None
+    assert outcome(header(**bad), conditions) is Reason.UNUSABLE_GEOMETRY
+
+
+def test_what_such_a_condition_cannot_see_is_recorded() -> None:
+    conditions = RoutingConditions(min_bits_stored=10, max_pixel_spacing=0.3)
+    facts = ImageFacts.from_dataset(header(BitsStored=None))
+    assert screen(facts, conditions) is None
+    assert remarks(facts, conditions) == ("bits stored not stated", "pixel spacing not stated")
+    assert remarks(facts, RoutingConditions()) == ()
+
+
+@pytest.mark.parametrize("spacing", [[0.1], [0.1, 0], [0.1, -1], ["x", "y"], [0.1, "nan"], []])
+def test_a_spacing_that_means_nothing_counts_as_not_stated(spacing: list[Any]) -> None:
+    dataset = header()
+    dataset[0x00280030] = DataElement(0x00280030, "LO", [str(value) for value in spacing])
+    assert ImageFacts.from_dataset(dataset).pixel_spacing is None
+
+
+def test_only_the_named_senders_images_are_read() -> None:
+    conditions = RoutingConditions(calling_ae_titles=("CR_ROOM1",))
+    facts = ImageFacts.from_dataset(header())
+    assert screen(replace(facts, calling_ae_title="CR_ROOM1"), conditions) is None
+    refusal = screen(replace(facts, calling_ae_title="CR_ROOM2"), conditions)
+    assert refusal is not None
+    assert (refusal.reason, refusal.detail) == (Reason.NO_BUNDLE, "another sender's images")
+    assert not addressed_to(facts, conditions)

@@ -26,9 +26,21 @@ from models.bundle import Bundle
 from models.metadata import InputSpec, RoutingConditions
 from models.phantom import write_phantoms
 from models.self_test import verify
-from models.training import Description, FindingPlan, FolderSource, PhantomSource, TrainingPlan, loop, train
-from models.training.folder import Row, TrainingDataError, load, read_table, split
-from models.training.samples import MASK_STEP, Samples, augment
+from models.training import (
+    Description,
+    FindingPlan,
+    FolderSource,
+    PhantomSource,
+    TrainingDataError,
+    TrainingPlan,
+    losses,
+    starting,
+    train,
+)
+from models.training.augmentation import augment
+from models.training.folder import Row, read_table, split
+from models.training.image_files import read_image
+from models.training.samples import MASK_STEP, Samples
 from triage.errors import BundleError
 from triage.findings import Code
 
@@ -109,7 +121,7 @@ def test_the_checkpoint_of_another_plan_is_not_continued(trained: Bundle) -> Non
 
 def test_nothing_in_a_run_directory_is_a_pickle(trained: Bundle) -> None:
     kinds = {path.suffix for path in trained.directory.parent.rglob("*") if path.is_file()}
-    assert kinds <= {".json", ".csv", ".safetensors", ".npz", ".onnx", ".md"}
+    assert kinds <= {".json", ".csv", ".safetensors", ".npz", ".onnx", ".md", ".html"}
     for path in trained.directory.parent.rglob("*.npz"):
         with np.load(path, allow_pickle=False) as arrays:
             assert {arrays[name].dtype.kind for name in arrays} <= {"u", "f"}
@@ -118,22 +130,22 @@ def test_nothing_in_a_run_directory_is_a_pickle(trained: Bundle) -> None:
 def test_transfer_takes_the_features_and_leaves_the_head(trained: Bundle) -> None:
     network = networks.build("shufflenet_v2_x0_5", 3)
     plan = small_plan()
-    loop._transfer(network, trained.directory, plan)
+    starting.start_from(network, trained.directory, plan)
     source = load_file(trained.weights)
     features = {k: v for k, v in network.state_dict().items() if k.startswith("features.")}
     assert features
     assert all(torch.equal(value, source[name]) for name, value in features.items())
     with pytest.raises(BundleError, match="not a resnet18"):
-        loop._transfer(networks.build("resnet18", 3), trained.directory, replace(plan, architecture="resnet18"))
+        starting.start_from(networks.build("resnet18", 3), trained.directory, replace(plan, architecture="resnet18"))
 
 
 def test_a_head_is_kept_for_the_same_findings_only(trained: Bundle) -> None:
     plan = small_plan(keep_head=True)
     network = networks.build(plan.architecture, len(KEYS))
-    loop._transfer(network, trained.directory, plan)
+    starting.start_from(network, trained.directory, plan)
     assert torch.equal(network.classifier.weight, load_file(trained.weights)["classifier.weight"])
     with pytest.raises(BundleError, match="other findings"):
-        loop._transfer(network, trained.directory, replace(plan, findings=plan.findings[::-1]))
+        starting.start_from(network, trained.directory, replace(plan, findings=plan.findings[::-1]))
 
 
 def test_frozen_features_stay_while_the_head_learns(trained: Bundle, tmp_path: Path) -> None:
@@ -163,6 +175,7 @@ def folder(tmp_path: Path, text: str, names: tuple[str, ...] = ("a.png", "b.png"
     for name in names:
         cv2.imwrite(str(tmp_path / name), np.full((40, 40), 90, np.uint8))
     labels = {"opacity": ("Pneumonia", "Infiltration"), "mass": ("Mass",)}
+    changes = {"unusable": "skip", **changes}
     return FolderSource(images=tmp_path, table=tmp_path / "labels.csv", labels=labels, **changes)
 
 
@@ -186,7 +199,7 @@ def test_an_empty_cell_is_unknown_and_costs_nothing(tmp_path: Path) -> None:
     rows = read_table(folder(tmp_path, "file,patient,opacity,mass\na.png,1,,1\n"), ("opacity", "mass"))
     assert np.isnan(rows[0].labels[0])
     values = torch.tensor([[9.0, 9.0]], requires_grad=True)
-    loop._classification_loss(values, torch.tensor([rows[0].labels]), torch.ones(2)).backward()
+    losses.classification_loss(values, torch.tensor([rows[0].labels]), torch.ones(2)).backward()
     assert isinstance(values.grad, Tensor)
     assert values.grad[0, 0] == 0 != values.grad[0, 1]
 
@@ -243,7 +256,7 @@ def test_split_has_about_the_asked_shares() -> None:
 def test_an_unreadable_image_is_an_error_not_a_black_picture(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"not an image")
     with pytest.raises(TrainingDataError, match=r"x\.png"):
-        load([Row(tmp_path / "x.png", "1", (0.0,))], SMALL, 1)
+        read_image(tmp_path / "x.png", SMALL)
 
 
 # --- pictures and losses ---
@@ -271,15 +284,15 @@ def test_localisation_loss_wants_the_peak_inside_the_mask() -> None:
     weight = torch.ones(1, 1)
     inside, outside = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
     inside[0, 0, 0, 0] = outside[0, 0, 3, 3] = 32.0
-    near, far = (float(loop._localisation_loss(cells, weight, masks)) for cells in (inside, outside))
+    near, far = (float(losses.localisation_loss(cells, weight, masks)) for cells in (inside, outside))
     assert near < 0.1
     assert far > 1
-    assert loop._localisation_loss(outside, weight, torch.zeros_like(masks)) == 0
+    assert losses.localisation_loss(outside, weight, torch.zeros_like(masks)) == 0
 
 
 def test_rare_findings_weigh_more_within_bounds() -> None:
     labels = np.array([[1, 1, 0]] + [[0, 1, 0]] * 15 + [[np.nan, 0, 0]] * 16, np.float32)
-    weights = loop._positive_weights(labels)
+    weights = losses.positive_weights(labels)
     assert weights.tolist() == pytest.approx([np.sqrt(15), 1.0, np.sqrt(32)])
 
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 from worklist_rows import NOON, PACS, Seen, arrive, decline, deliver, score
 
-from triage.findings import NotAnalysedReason, ScoreKind, Urgency
+from triage.findings import Considered, NotAnalysedReason, ScoreKind, Urgency
 from triage.outbox import Verdict
 from triage.repositories import outcomes
 from triage.repositories.deliveries import Attempt
@@ -86,6 +86,25 @@ def test_not_analysed_carries_its_reason_and_no_number(house: Any, client: TestC
     (instance,) = client.get(_url(uid)).json()["instances"]
     assert instance["not_analysed"] == "not analysed: no model for this body part: HAND"
     assert (instance["analysed"], instance["preview_url"]) == (False, None)
+
+
+def test_every_bundle_says_why_it_does_not_read_an_image(house: Any, client: TestClient) -> None:
+    lateral, remarks = NotAnalysedReason.UNSUPPORTED_VIEW, ("view not stated",)
+    with house.database.write() as session:
+        study, fresh = arrive(session, "side"), arrive(session, "fresh")
+        answers = (
+            Considered(bundle="adult-cxr", version="1.0.0", reason=lateral, detail="lateral"),
+            Considered(bundle="any-cxr", version="2.0.0", remarks=remarks),
+        )
+        decline(session, study, lateral, "lateral", considered=answers)
+        uid, new = study.study_instance_uid, fresh.study_instance_uid
+    (instance,) = client.get(_url(uid)).json()["instances"]
+    refusal = "no model for this view: lateral"
+    assert instance["routing"] == [
+        {"bundle": "adult-cxr", "version": "1.0.0", "chosen": False, "refusal": refusal, "remarks": []},
+        {"bundle": "any-cxr", "version": "2.0.0", "chosen": True, "refusal": None, "remarks": ["view not stated"]},
+    ]
+    assert [i["routing"] for i in client.get(_url(new)).json()["instances"]] == [[]]
 
 
 def test_an_own_result_that_comes_back_is_named_as_such(house: Any, client: TestClient) -> None:

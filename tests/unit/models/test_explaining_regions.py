@@ -1,4 +1,4 @@
-"""Maps that equal Grad-CAM, laid over the source where the network saw it."""
+"""Maps laid over the source where the network saw it, and the regions they mark."""
 
 from __future__ import annotations
 
@@ -6,51 +6,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import networks
-from models.bundle import Bundle
-from models.explain import class_activation_map, region, upscale
-from models.inference import Predictor
+from models.explaining.placing import upscale
+from models.explaining.regions import region, regions
 from models.metadata import InputSpec
 from models.preprocessing import Placement
 
 SPEC = InputSpec(height=224, width=224, mean=0.5, std=0.25)
-
-
-def test_closed_form_is_grad_cam(tiny_bundle: Bundle) -> None:
-    """Selvaraju et al. 2017, equations 1 and 2, by automatic differentiation."""
-    network = networks.restore("shufflenet_v2_x0_5", 2, tiny_bundle.weights)
-    image = torch.randn(1, 1, 64, 96, generator=torch.Generator().manual_seed(3))
-    prediction = Predictor.load(tiny_bundle, device="cpu").predict(image.numpy())
-    for finding in range(2):
-        features = network.features(image).detach().requires_grad_()
-        logit = network.classifier(features.mean(dim=(2, 3)))[0, finding]
-        (gradient,) = torch.autograd.grad(logit, features)
-        grad_cam = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1))[0].detach()
-        assert grad_cam.max() > 0
-        weights, _ = tiny_bundle.head()
-        ours = class_activation_map(prediction.features[0], weights[finding])
-        np.testing.assert_allclose(ours, (grad_cam / grad_cam.max()).numpy(), atol=1e-3)
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_map_is_between_0_and_1(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    cam = class_activation_map(rng.random((5, 4, 3), dtype=np.float32), rng.normal(size=5).astype(np.float32))
-    assert cam.shape == (4, 3)
-    assert cam.dtype == np.float32
-    assert cam.min() >= 0
-    assert cam.max() in {0.0, 1.0}
-
-
-def test_nothing_speaks_for_the_class() -> None:
-    cam = class_activation_map(np.ones((2, 3, 3), np.float32), np.array([-1, -2], np.float32))
-    assert not cam.any()
-    assert region(cam, Placement.letterbox(500, 400, SPEC)) is None
 
 
 @pytest.mark.parametrize("rows_columns", [(2500, 2048), (400, 800), (800, 400), (224, 224), (100, 90)])
@@ -165,3 +130,42 @@ def test_activation_in_the_letterbox_is_not_shown_outside() -> None:
     cam = np.zeros((7, 7), np.float32)
     cam[:, 0] = 1.0  # all of it left of a tall image
     assert region(cam, Placement.letterbox(1000, 300, SPEC)) is None
+
+
+def test_every_part_is_found_and_the_highest_comes_first() -> None:
+    placement = Placement.letterbox(700, 700, SPEC)
+    cam = np.zeros((7, 7), np.float32)
+    cam[1, 1], cam[5, 5], cam[1, 5], cam[5, 1] = 0.8, 1.0, 0.9, 0.3  # the last one is below the level
+    found = regions(cam, placement)
+    assert [one.peak for one in found] == [pytest.approx(p, abs=3) for p in ((550, 550), (550, 150), (150, 150))]
+    assert found[0] == region(cam, placement)
+    assert all(inside(one.peak, one.outline) for one in found)
+    assert len(regions(cam, placement, most=2)) == 2
+
+
+def test_a_speck_is_noise_and_the_region_is_the_next_part() -> None:
+    placement = Placement.letterbox(640, 640, InputSpec(height=640, width=640, mean=0.5, std=0.25))
+    fine = np.zeros((640, 640), np.float32)
+    fine[100:103, 100:103] = 1.0  # 9 of 410 thousand pixels
+    fine[300:360, 300:380] = 0.9
+    found = region(fine, placement)
+    assert found is not None
+    assert found.box == pytest.approx((300, 300, 380, 360), abs=3)
+    assert regions(fine, placement, smallest=0.0)[0].peak == pytest.approx((101.5, 101.5), abs=2)
+    fine[300:360, 300:380] = 0.0
+    assert region(fine, placement) is None
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 6), (6, 0), (6, 6)])
+def test_a_part_at_the_border_ends_at_the_border(corner: tuple[int, int]) -> None:
+    cam = np.zeros((7, 7), np.float32)
+    cam[corner] = 1.0
+    found = region(cam, Placement.letterbox(700, 700, SPEC))
+    assert found is not None
+    left, top, right, bottom = found.box
+    assert (top == 0) if corner[0] == 0 else (bottom == 700)
+    assert (left == 0) if corner[1] == 0 else (right == 700)
+
+
+def test_an_empty_map_marks_nothing() -> None:
+    assert regions(np.zeros((7, 7), np.float32), Placement.letterbox(500, 400, SPEC)) == ()

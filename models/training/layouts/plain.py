@@ -1,0 +1,63 @@
+"""The plain layout: a column ``file``, and the labels as words in one column or as a column for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from models.training.errors import TrainingDataError
+from models.training.layouts.records import Listing, Record, label_value, lines_of, sex, years
+from models.training.plan import Side
+
+NAME, LABELS = "file", "label"
+_NOT_LABELS = {NAME, LABELS, "patient", "side", "view", "sex", "age"}
+
+
+def read(table: Path, wanted: frozenset[str]) -> Listing:
+    """``file`` (relative to the folder), ``patient``, ``label`` with ``|`` between labels, or a column per label.
+
+    Optional: ``side`` (train, validation, test), ``view``, ``sex``, ``age``. Without ``patient`` every image is taken
+    for a patient of its own.
+
+    Parameters
+    ----------
+    wanted : frozenset of str
+        Labels that the plan asks for: only their columns are read as labels.
+    """
+    records = []
+    seen: set[str] = set()
+    words = False
+    for line, cells in lines_of(table, (NAME,)):
+        words = LABELS in cells
+        if words:
+            labels = dict.fromkeys({part.strip() for part in cells[LABELS].split("|")} - {""}, 1.0)
+            seen |= labels.keys()
+        else:
+            seen |= cells.keys() - _NOT_LABELS
+            labels = {
+                name: label_value(cells[name], table=table, line=line, column=name) for name in wanted if name in cells
+            }
+        records.append(
+            Record(
+                names=(cells[NAME].strip(),),
+                patient=cells.get("patient", "").strip() or cells[NAME].strip(),
+                labels=labels,
+                line=line,
+                side=_side(cells.get("side", ""), table, line),
+                view=cells.get("view", "").strip().upper(),
+                sex=sex(cells.get("sex", "")),
+                age=years(cells.get("age", "")),
+                columns=cells,
+            )
+        )
+    return Listing(tuple(records), frozenset(seen), complete=not words)
+
+
+def _side(text: str, table: Path, line: int) -> Side | None:
+    word = text.strip().lower()
+    if not word:
+        return None
+    for side in get_args(Side):
+        if word == side:
+            return side  # type: ignore[no-any-return]
+    raise TrainingDataError(f"{table}, line {line}: side {word[:20]!r} is none of {', '.join(get_args(Side))}.")
