@@ -111,14 +111,16 @@ class PieceWriter:
 
     def _write(self, piece: memoryview) -> None:
         self._digest.update(piece)
-        parts = [self._head, piece] if self._head else [piece]
-        self._head = b""
-        left = sum(map(len, parts))
-        while left:
-            count = os.writev(self._descriptor, parts) if len(parts) > 1 else os.write(self._descriptor, parts[0])
-            self.written += count
-            left -= count
-            while parts and count >= len(parts[0]):
-                count -= len(parts.pop(0))
-            if count:
-                parts[0] = memoryview(parts[0])[count:]
+        if self._head:
+            head, self._head = self._head, b""
+            written = os.writev(self._descriptor, (head, piece))
+            self.written += written
+            self._write_all(memoryview(head)[written:])
+            piece = piece[max(0, written - len(head)) :]
+        self._write_all(piece)
+
+    def _write_all(self, data: memoryview) -> None:
+        while data:
+            written = os.write(self._descriptor, data)
+            self.written += written
+            data = data[written:]

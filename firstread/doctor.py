@@ -15,7 +15,7 @@ from triage.database import Database
 from triage.errors import FirstreadError
 from triage.repositories import heartbeats
 from triage.settings import Settings
-from workers.workbench import utc_now
+from workers.clock import utc_now
 
 NEEDED_PARTS = ("listen", "work", "deliver", "serve")
 

@@ -12,15 +12,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from firstread.bundle_argument import bundle_named
 from triage.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from models.bundle import Bundle
     from models.evaluating.labelled import LabelledSource
     from models.evaluating.run import Division, PhantomSeries
-    from triage.settings import Settings
 
 _SEE_HELP = "See `firstread models evaluate --help`."
 
@@ -99,7 +98,7 @@ def evaluate(
     from triage.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
-    bundle = _bundle(name, settings)
+    bundle = bundle_named(name, settings)
     keys = [finding.key for finding in bundle.metadata.findings]
     labels = {key: tuple(part.strip() for part in text.split(",")) for key, text in _pairs("--label", label, keys)}
     request = Request(
@@ -126,19 +125,6 @@ def evaluate(
         Console().print_json(data={**_summary(report), "files": [str(path) for path in written]})
     else:
         _print(report, written)
-
-
-def _bundle(name: str, settings: Settings) -> Bundle:
-    """By folder or by name; its files are checked."""
-    from models.bundle import METADATA, Bundle  # noqa: PLC0415
-    from models.registry import Registry  # noqa: PLC0415
-    from workers.workbench import bundle_directories  # noqa: PLC0415
-
-    if (Path(name) / METADATA).is_file():
-        bundle = Bundle.load(Path(name))
-        bundle.check_files()
-        return bundle
-    return Registry.load(bundle_directories(settings)).get(name)
 
 
 def _internal(

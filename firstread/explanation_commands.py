@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from firstread.bundle_argument import bundle_named
 from triage.errors import BundleError, ExplanationError
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def explain_check(
     from models.explaining.verdict import judge  # noqa: PLC0415
 
     console = Console()
-    checked = _bundle(bundle)
+    from triage.settings import load_settings  # noqa: PLC0415
+
+    checked = bundle_named(bundle, load_settings())
     figures = _figures(checked, phantoms, seed, images, method)
     verdict = judge(figures)
     figures |= {"shown": verdict.shown, "failures": verdict.failures, "unjudged": verdict.unjudged}
@@ -70,17 +73,6 @@ def explain_check(
         console.print("[red]The heat maps fail: the bundle ships none.[/]")
         raise typer.Exit(1)
     console.print("[green]No figure misses its limit.[/]")
-
-
-def _bundle(name: str) -> Bundle:
-    from models.bundle import METADATA, Bundle  # noqa: PLC0415
-    from models.registry import Registry  # noqa: PLC0415
-    from triage.settings import load_settings  # noqa: PLC0415
-    from workers.workbench import bundle_directories  # noqa: PLC0415
-
-    if (Path(name) / METADATA).is_file():
-        return Bundle.load(Path(name))
-    return Registry.load(bundle_directories(load_settings())).get(name)
 
 
 def _figures(bundle: Bundle, phantoms: int, seed: int, images: Path | None, method: str | None) -> dict[str, Any]:

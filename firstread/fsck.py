@@ -20,11 +20,11 @@ from firstread.schema import make_or_require
 from triage.database import Database
 from triage.errors import FirstreadError, SettingsError
 from triage.settings import Settings
+from workers.clock import utc_now
 from workers.custody import Inspection, Invariant, Remedy, Violation, anybody_alive, check
 from workers.custody_repairs import Repairs
 from workers.custody_rows import CHECKS
 from workers.reindexing import Recovered, rebuild
-from workers.workbench import utc_now
 
 CLEAN: Final = 0
 VIOLATED: Final = 1

@@ -35,11 +35,11 @@ from triage.repositories import associations, events, quarantine
 from triage.repositories import intake as rows
 from triage.repositories.recorder import Recorder
 from triage.settings import Settings
+from workers.clock import utc_now
 from workers.housekeeping import bury_the_dead
 from workers.proving import take_report
 from workers.pulse import Pulse, process_name
 from workers.transport import tls_files
-from workers.workbench import utc_now
 
 _COLLECT_AFTER: Final = 20_000
 """Objects made and not freed by their last reference before the collector looks for circles. A C-STORE leaves few."""

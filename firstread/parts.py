@@ -12,10 +12,10 @@ from triage.database import Database
 from triage.errors import SettingsError
 from triage.logging import configure
 from triage.settings import Settings
+from workers.clock import utc_now
 from workers.names import Queue
 from workers.pulse import Pulse
 from workers.service import run_worker
-from workers.workbench import utc_now
 
 
 def work(settings: Settings, queues: frozenset[Queue]) -> None:

@@ -13,7 +13,7 @@ from triage.database import Database
 from triage.errors import SettingsError, StorageFullError
 from triage.repositories import installation
 from triage.settings import Settings
-from workers.workbench import utc_now
+from workers.clock import utc_now
 
 
 @dataclass(kw_only=True)

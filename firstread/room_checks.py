@@ -13,7 +13,7 @@ from triage.repositories import heartbeats, quarantine
 from triage.retention import Mode
 from triage.room import Room
 from triage.settings import Settings
-from workers.workbench import utc_now
+from workers.clock import utc_now
 
 _MIB: Final = 1024 * 1024
 

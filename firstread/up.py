@@ -19,7 +19,7 @@ from triage.errors import FirstreadError, SettingsError
 from triage.logging import get_logger
 from triage.repositories import heartbeats
 from triage.settings import Settings
-from workers.workbench import utc_now
+from workers.clock import utc_now
 
 PARTS: Final[dict[str, Sequence[str]]] = {
     "listen": ("listen",),

@@ -22,8 +22,8 @@ from triage.database import Database
 from triage.repositories import custody, heartbeats
 from triage.settings import Settings
 from triage.tables import Analysis, Delivery, Instance, ResultObject, Study
+from workers.clock import Clock, utc_now
 from workers.pulse import died_here
-from workers.workbench import Clock, utc_now
 
 OVERDUE: Final = timedelta(minutes=5)
 """Work that nobody has touched for so long is stuck, not waiting."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -14,7 +15,9 @@ from triage.repositories import analyses, completing, deliveries, heartbeats
 from triage.repositories.associations import close_associations_of
 from triage.tables import Association
 from workers.pulse import died_here
-from workers.workbench import Workbench
+
+if TYPE_CHECKING:
+    from workers.workbench import Workbench
 
 ABANDONED_AFTER = timedelta(minutes=5)
 """Since the last byte of a partly received file: no association is silent for so long."""

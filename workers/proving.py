@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dicom_node import query
 from dicom_node.commitment import CommitmentUser, Reference, Report
@@ -18,7 +18,9 @@ from triage.repositories import commitments
 from triage.repositories.commitments import Patience, Question
 from triage.settings import Settings
 from workers.reaching import PATIENCE, Line
-from workers.workbench import Workbench
+
+if TYPE_CHECKING:
+    from workers.workbench import Workbench
 
 MOMENT: Final = 1.0
 """Seconds to wait for reports on the association that asked; later ones come on another."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from dicom_node.contexts import STORAGE_COMMITMENT, STUDY_ROOT_FIND
 from dicom_node.requestor import Timeouts
@@ -13,7 +13,9 @@ from dicom_node.tls import PeerTls
 from triage.identifiers import PeerAddress
 from triage.peers import Destination
 from workers.transport import destination_at, tls_towards
-from workers.workbench import Workbench
+
+if TYPE_CHECKING:
+    from workers.workbench import Workbench
 
 PATIENCE: Final = Timeouts(send=10.0)
 """A result has at most a few hundred kilobytes: who takes longer than this for 128 KiB of it is as good as silent."""

@@ -21,11 +21,12 @@ from triage.settings import Settings
 from workers import tasks
 from workers.bell import Bell
 from workers.celery_app import create_celery
+from workers.clock import utc_now
 from workers.housekeeping import bury_the_dead
 from workers.names import Queue
 from workers.pulse import Pulse
 from workers.watchdog import Watchdog
-from workers.workbench import Workbench, utc_now
+from workers.workbench import Workbench
 
 DELIVERY_THREADS = 8
 """At least this many. A destination takes one to send and one to be asked, however silent it is; the rest stays free

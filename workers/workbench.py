@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Literal, cast
 
@@ -22,18 +20,14 @@ from triage.errors import PixelError
 from triage.logging import get_logger
 from triage.repositories import installation
 from triage.settings import Settings
+from workers.clock import Clock, utc_now
 from workers.result_files import make_folders
 from workers.watchdog import Watchdog
 
 log = get_logger(__name__)
 
-Clock = Callable[[], datetime]
 GPU_BATCH = 16
 """Studies scored together on a GPU. On a CPU a batch gains nothing and makes the first study wait for the last."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(kw_only=True)

@@ -34,7 +34,7 @@ def finish(
 ) -> Bundle:
     """Calibrate, evaluate, write ``<directory>/<name>`` and return it, verified."""
     train, validation, test = splits
-    network = networks.build(plan.architecture, len(plan.findings))
+    network = networks.build(plan.architecture, len(plan.findings), channels=plan.input.channels)
     network.load_state_dict(weights)
     network = network.to(choose_device(plan.device))
     findings = _operating_points(plan, logits(network, validation, plan)[0], validation.labels)

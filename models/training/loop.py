@@ -76,7 +76,7 @@ class _Run:
         self.device = choose_device(plan.device, ranks.local)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        network = networks.build(plan.architecture, len(plan.findings))
+        network = networks.build(plan.architecture, len(plan.findings), channels=plan.input.channels)
         if plan.start_from is not None:
             start_from(network, plan.start_from, plan)
         if ranks.size > 1 and self.device.type == "cuda":

@@ -230,7 +230,7 @@ def _tried(here: Rig, address: str) -> int:
 def _send_the_dead_again(here: Rig) -> int:
     """What a person does on the admin page."""
     from triage.repositories import deliveries  # noqa: PLC0415
-    from workers.workbench import utc_now  # noqa: PLC0415
+    from workers.clock import utc_now  # noqa: PLC0415
 
     with here.product.database.write() as session:
         dead = session.scalars(sa.select(Delivery).where(Delivery.status == DeliveryStatus.DEAD)).all()

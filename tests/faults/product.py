@@ -25,7 +25,7 @@ from faults.fork_server import ForkServer, Process
 from triage.database import Database
 from triage.repositories import heartbeats
 from triage.settings import Settings, load_settings
-from workers.workbench import utc_now
+from workers.clock import utc_now
 
 PARTS = tuple(SCALED_PARTS)
 ALIAS = "db.rig.test"

@@ -24,7 +24,7 @@ from triage.database import Database
 from triage.identifiers import PeerAddress
 from triage.repositories import heartbeats
 from triage.tables import Association, Heartbeat, Instance
-from workers.workbench import utc_now
+from workers.clock import utc_now
 
 ACCEPT, REJECT = 2, 3
 PROCESSES = 3

@@ -19,7 +19,7 @@ from peers.raw_peer import part10_file, radiograph
 
 from triage.database import Database
 from triage.repositories import heartbeats
-from workers.workbench import utc_now
+from workers.clock import utc_now
 
 MIB = 1024 * 1024
 _SENT = re.compile(r"I: Sending file: (\S+)|Received Store Response \(([^)]*)\)")

@@ -14,7 +14,7 @@ import pytest
 
 from triage.database import Database
 from triage.repositories import heartbeats
-from workers.workbench import utc_now
+from workers.clock import utc_now
 
 DEADLINE = 60.0  # seconds
 

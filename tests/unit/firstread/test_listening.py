@@ -1,0 +1,16 @@
+"""The listener is small: it loads nothing that looks at pixels or runs a network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+WEIGHTY = ("onnxruntime", "torch", "torchvision", "highdicom", "imagecodecs", "cv2", "sklearn", "fastapi")
+
+
+def test_the_listener_loads_no_library_of_other_parts() -> None:
+    code = "import json, sys; import firstread.listening; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert "dicom_node.listener" in loaded
+    assert not set(WEIGHTY) & set(loaded)
