@@ -16,6 +16,7 @@ from firstread.ending import SIGNALS, Ending
 def handlers() -> Iterator[None]:
     before = {name: signal.getsignal(name) for name in SIGNALS}
     yield
+    signal.set_wakeup_fd(-1)
     for name, handler in before.items():
         signal.signal(name, handler)
 
@@ -29,8 +30,8 @@ def test_a_signal_before_the_wait_counts(name: signal.Signals) -> None:
 
 def test_a_signal_at_any_moment_ends_the_wait() -> None:
     ending = Ending()
-    for delay in range(200):
-        killer = threading.Timer(delay * 5e-6, os.kill, (os.getpid(), signal.SIGTERM))
+    for delay in range(400):
+        killer = threading.Timer(delay % 200 * 5e-6, os.kill, (os.getpid(), signal.SIGTERM))
         killer.start()
         ending.wait()
         killer.join()
