@@ -174,12 +174,9 @@ def _shufflenet_fine(factory: Callable[..., Any], wish: _Wish) -> _Cut:
     source.conv1[0] = _for_channels(source.conv1[0], wish.channels)
     width = source.stage3[-1].branch2[-3].out_channels * 2
     features = _sequence(source, ("conv1", "maxpool", "stage2", "stage3"))
-    outputs = 256
-    features.add_module(
-        "conv4",
-        nn.Sequential(nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)),
-    )
-    return features, outputs
+    last = nn.Sequential(nn.Conv2d(width, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU(inplace=True))
+    features.add_module("conv4", last)
+    return features, 256
 
 
 def _resnet(factory: Callable[..., Any], wish: _Wish) -> _Cut:

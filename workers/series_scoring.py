@@ -108,7 +108,7 @@ def read_volume(
     scored = []
     for number, hu in zip(dict.fromkeys(keys), shown, strict=True):
         image, features = seen[number]
-        placement = Placement.letterbox(*hu.shape, spec)
+        placement = Placement.letterbox(hu.shape[0], hu.shape[1], spec)
         prepared = Prepared(windowed(hu, series.windows[0]), image, placement)
         ready = Ready(candidate=volume[number], prepared=prepared)
         scored.append(Scored(ready=ready, features=features, result=results[number]))
