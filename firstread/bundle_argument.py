@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from triage.errors import BundleError
 from triage.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ def bundle_named(name: str, settings: Settings) -> Bundle:
     Raises
     ------
     BundleError
-        There is none, or a file of it is not the one that was written.
+        There is none, a file of it is not the one that was written, or it reads series: what is measured with this
+        argument is single images.
     """
     from models.bundle import METADATA, Bundle  # noqa: PLC0415
     from models.registry import Registry  # noqa: PLC0415
@@ -27,4 +29,9 @@ def bundle_named(name: str, settings: Settings) -> Bundle:
         directory = Registry.of_site(settings.site_bundles, check_files=False).entry(name).directory
     bundle = Bundle.load(directory)
     bundle.check_files()
+    if bundle.metadata.series is not None:
+        raise BundleError(
+            f"{name} reads series of slices; only bundles that read single images are measured here.",
+            next_step="Its maker's figures are in its MODEL_CARD.md.",
+        )
     return bundle

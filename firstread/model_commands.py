@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.markup import escape
 from firstread import evaluation_commands, explanation_commands, import_commands, site_commands
 from firstread.site_commands import AsJson, Data, Name
 from firstread.training_commands import train
-from triage.errors import BundleError
+from triage.errors import BundleError, SettingsError
 
 app = typer.Typer(
     help="Bundles: import, train, evaluate, add and enable them. Guide: docs/models.md.", no_args_is_help=True
@@ -114,13 +115,28 @@ def verify(
 app.command()(train)
 
 
+class PhantomKind(StrEnum):
+    """What a phantom is a picture of."""
+
+    CHEST = "chest"
+    HEAD_CT = "head-ct"
+
+
+_LARGEST_CT = 1024
+
+
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write to.")],
-    count: Annotated[int, typer.Option("--count", min=1, help="How many radiographs.")] = 10,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many patients.")] = 10,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same patients.")] = 0,
     size: Annotated[int | None, typer.Option("--size", min=256, max=4096, help="Longer side in pixels.")] = None,
+    kind: Annotated[PhantomKind, typer.Option("--kind", help="Chest radiographs, or head CTs slice by slice.")] = (
+        PhantomKind.CHEST
+    ),
 ) -> None:
-    """Write synthetic chest radiographs as DICOM, with `truth.csv` and the true masks beside them.
+    """Write synthetic chest radiographs or head CTs as DICOM, with `truth.csv` and the true masks beside them.
+
+    A head CT is a folder of slices; `slices.csv` says which of them show blood.
 
     Example: `firstread phantom phantoms --count 20 --seed 1`
     """
@@ -128,7 +144,12 @@ def phantom(
 
     from rich.progress import Progress  # noqa: PLC0415
 
-    from models.phantom import write_phantoms  # noqa: PLC0415
+    from models.phantom import write_head_cts, write_phantoms  # noqa: PLC0415
+
+    if kind is PhantomKind.HEAD_CT and size is not None and size > _LARGEST_CT:
+        raise SettingsError(
+            f"A slice of {size} pixels is larger than any CT makes.", next_step=f"Give --size up to {_LARGEST_CT}."
+        )
 
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("Drawing", total=count)
@@ -136,5 +157,10 @@ def phantom(
         def drawn(done: int, _total: int) -> None:
             bar.update(task, completed=done)
 
-        truth = write_phantoms(out, count, seed, taken_at=datetime.now(UTC), size=size, progress=drawn)
-    Console().print(f"{count} radiographs in {out}, what they show in {truth}.", highlight=False)
+        now = datetime.now(UTC)
+        if kind is PhantomKind.HEAD_CT:
+            truth = write_head_cts(out, count, seed, taken_at=now, size=size or 512, progress=drawn)
+        else:
+            truth = write_phantoms(out, count, seed, taken_at=now, size=size, progress=drawn)
+    what = "head CTs" if kind is PhantomKind.HEAD_CT else "radiographs"
+    Console().print(f"{count} {what} in {out}, what they show in {truth}.", highlight=False)

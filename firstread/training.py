@@ -45,6 +45,8 @@ def train_shipped(
     SettingsError
         The plan needs images and they were not named.
     """
+    if name == "phantom-head-ct":
+        return _train_series(run, today, console)
     if name == "nih-cxr-research":
         if images is None or table is None:
             raise SettingsError(
@@ -58,6 +60,16 @@ def train_shipped(
     second = train_plan(second_plan, run / "second", console)[0]
     third_plan = shipped.phantom_cxr_third(date=today.isoformat(), start_from=second.directory)
     return train_plan(third_plan, run / "third", console)[0]
+
+
+def _train_series(run: Path, today: date, console: Console) -> Bundle:
+    from models.training.series import train_series  # noqa: PLC0415 - torch only where it trains
+    from models.training.shipped_ct import phantom_head_ct  # noqa: PLC0415
+
+    plan = phantom_head_ct(date=today.isoformat())
+    console.print(f"[bold]{plan.describe.name} {plan.describe.version}[/] in {run}", highlight=False)
+    with _display(console) as display:
+        return train_series(plan, run, display.report)
 
 
 def train_plan(plan: TrainingPlan, directory: Path, console: Console) -> list[Bundle]:

@@ -14,7 +14,7 @@ from triage.errors import SettingsError
 if TYPE_CHECKING:
     from models.training.plan import TrainingPlan
 
-_SHIPPED = ("phantom-cxr", "nih-cxr-research")
+_SHIPPED = ("phantom-cxr", "phantom-head-ct", "nih-cxr-research")
 _SIDES = ("train", "validation", "test")
 
 Layout = Literal["auto", "nih", "chexpert", "mimic", "plain", "medmnist"]

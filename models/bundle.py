@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
+from models.ct.slices import series_parameters
 from models.metadata import BundleMetadata, FindingSpec, InputSpec, RoutingConditions
 from models.preprocessing import PREPROCESSING_VERSION
 from triage.errors import BundleError
@@ -177,6 +178,7 @@ class Bundle:
                 f"calibration={m.calibration.score_kind} {m.calibration.method}",
                 f"explanation={m.explanation}",
                 *(f"{f.key} temperature={f.temperature:g} bias={f.bias:g}" for f in m.findings),
+                *(() if m.series is None else (series_parameters(m.series),)),
             ),
         )
 

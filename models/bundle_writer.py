@@ -79,12 +79,13 @@ def write_bundle(
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, work / WEIGHTS)
         if graph is None:
             network = networks.restore(metadata.architecture, len(metadata.findings), work / WEIGHTS)
-            networks.export_onnx(network, metadata.input, work / NETWORK)
+            networks.export_onnx(network, metadata.input, work / NETWORK, metadata.channels)
         else:
             (work / NETWORK).write_bytes(graph)
         (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (work / CARD).write_text(model_card, encoding="utf-8")
-        write_self_test(work, metadata.input, outputs=[finding.key for finding in metadata.findings])
+        outputs = [finding.key for finding in metadata.findings]
+        write_self_test(work, metadata.input, channels=metadata.channels, outputs=outputs)
         for name, content in (extra_files or {}).items():
             (work / name).write_bytes(content)
         _seal(work, settled(metadata, evaluation), proof)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models.ct import card as series_card
 from models.explaining import statement
 from models.metadata import BundleMetadata, FindingSpec
 
@@ -21,6 +22,8 @@ def render(metadata: BundleMetadata, evaluation: Figures) -> str:
         Content of ``evaluation.json`` as :mod:`models.training` writes it, or of a ``report.json`` of
         :mod:`models.evaluating`; without a ``test`` part the card says that nothing was measured.
     """
+    if metadata.series is not None:
+        return series_card.render(metadata, metadata.series, evaluation)
     parts = [
         f"# {metadata.name} {metadata.version}",
         f"**{metadata.disclaimer}**" if metadata.disclaimer else "",

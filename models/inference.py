@@ -102,7 +102,8 @@ class Predictor:
         Parameters
         ----------
         images : ndarray
-            float32 (N, channels, H, W) from :func:`models.preprocessing.network_input`, N >= 1.
+            float32 (N, channels, H, W) from :func:`models.preprocessing.network_input` or
+            :func:`models.ct.slices.slab_input`, N >= 1.
 
         Raises
         ------
@@ -110,11 +111,10 @@ class Predictor:
             Wrong shape, input or output not finite, or the runtime failed.
         """
         spec, outputs = self.bundle.metadata.input, len(self.bundle.metadata.findings)
-        shape = (spec.channels, spec.height, spec.width)
-        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != shape:
-            raise InferenceError(
-                f"network input is {images.dtype} {images.shape}, expected float32 (N, {', '.join(map(str, shape))})."
-            )
+        expected = (self.bundle.metadata.channels, spec.height, spec.width)
+        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != expected:
+            shape = ", ".join(map(str, expected))
+            raise InferenceError(f"network input is {images.dtype} {images.shape}, expected float32 (N, {shape}).")
         if not np.isfinite(images).all():
             raise InferenceError("network input has values that are not numbers.")
         logits, features = self._run(np.ascontiguousarray(images))
@@ -123,9 +123,10 @@ class Predictor:
             raise InferenceError(f"network output has shape {logits.shape}, expected ({count}, {outputs}).")
         if not (np.isfinite(logits).all() and np.isfinite(features).all()):
             raise InferenceError("network output has values that are not numbers.")
-        return Prediction(logits, self._calibrated(logits), features)
+        return Prediction(logits, self.calibrated(logits), features)
 
-    def _calibrated(self, logits: Float32) -> Float32:
+    def calibrated(self, logits: Float32) -> Float32:
+        """Probabilities float32 (N, K) in [0, 1] of logits (N, K): sigmoid(logit / temperature + bias)."""
         findings = self.bundle.metadata.findings
         temperature = np.array([finding.temperature for finding in findings], dtype=np.float64)
         bias = np.array([finding.bias for finding in findings], dtype=np.float64)

@@ -27,6 +27,7 @@ PHANTOM_MANUFACTURER = "firstread phantom"
 
 CR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 ONNX = "onnx"
 """Architecture of a bundle whose graph was not made from a network of :mod:`models.networks`."""
 
@@ -168,6 +169,50 @@ class TrainingSummary(Frozen):
     notes: str = ""
 
 
+class WindowSpec(Frozen):
+    """One channel of a slice: HU from centre - width / 2 to centre + width / 2 become 0 to 1 (LINEAR_EXACT)."""
+
+    centre: float
+    width: float = Field(gt=0)
+
+
+class SeriesSpec(Frozen):
+    """A bundle that reads series of slices: how a series must lie, what the network sees, how a study's score arises.
+
+    The network takes float32 (N, channels, height, width), one entry per slice: the slices of the slab from below to
+    above, each in every window. A finding's logit for the series is the mean of the ``top`` highest of its slices.
+    """
+
+    windows: tuple[WindowSpec, ...] = Field(min_length=1, max_length=8)
+    """The first one is what pictures of a slice show."""
+    slab: int = Field(default=1, ge=1, le=9)
+    """Neighbouring slices that the network sees together, an odd number; beyond the ends the last slice repeats."""
+    top: int = Field(default=2, ge=1, le=20)
+    min_slices: int = Field(default=12, ge=3)
+    max_slices: int = Field(default=600, le=2000)
+    min_extent_mm: float = Field(default=80.0, ge=0)
+    """From the first slice to the last, along their normal."""
+    max_spacing_mm: float = Field(default=8.0, gt=0)
+    spacing_tolerance: float = Field(default=0.1, gt=0, lt=0.5)
+    """How far the distance of two neighbours may lie from the median, as a share of it."""
+    max_angle_degrees: float = Field(default=35.0, ge=0, le=90)
+    """Between slices and the axial plane; a tilted gantry or a bent neck makes some."""
+    contrast: bool = False
+    """True: series with contrast medium are read too."""
+
+    @field_validator("slab")
+    @classmethod
+    def _has_a_middle(cls, slab: int) -> int:
+        if slab % 2 == 0:
+            raise ValueError("a slab has a slice in its middle: an odd number")
+        return slab
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return len(self.windows) * self.slab
+
+
 class FindingCriteria(Frozen):
     """What one finding has to reach; what is None is not asked for. Rates are taken at the operating point."""
 
@@ -224,6 +269,13 @@ class BundleMetadata(Frozen):
     head times the mean of ``features``; "none" where maps were tried and say nothing true."""
     acceptance: AcceptanceCriteria = AcceptanceCriteria()
     """What `firstread models enable` asks for; by default measured figures of every finding, whatever they are."""
+    series: SeriesSpec | None = None
+    """Of a bundle that reads series of slices; None: it reads single images."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return self.series.channels if self.series is not None else self.input.channels
 
     @field_validator("files")
     @classmethod
@@ -243,6 +295,8 @@ class BundleMetadata(Frozen):
         strangers = self.acceptance.findings.keys() - set(keys)
         if strangers:
             raise ValueError(f"acceptance: there is no finding {', '.join(sorted(strangers))}")
+        if self.series is not None and self.input.channels != 1:
+            raise ValueError("series: its windows make the channels; input.channels stays 1")
         raising = [f.key for f in self.findings if f.urgency is not Urgency.ROUTINE]
         if self.research and raising and not self.routing.phantoms_only:
             # Research software does not reorder a hospital's list by itself: a site says so (Override).

@@ -148,7 +148,7 @@ _Cut = tuple[nn.Module, int]
 
 
 def _for_channels(convolution: Any, channels: int) -> nn.Conv2d:
-    """The same convolution for one grey channel instead of three colours."""
+    """The same convolution for so many grey channels instead of three colours."""
     if channels == convolution.in_channels:
         return convolution  # type: ignore[no-any-return]
     return nn.Conv2d(
@@ -166,6 +166,17 @@ def _shufflenet(factory: Callable[..., Any], wish: _Wish) -> _Cut:
     source.conv1[0] = _for_channels(source.conv1[0], wish.channels)
     names = ("conv1", "maxpool", "stage2", "stage3", "stage4", "conv5")
     return _sequence(source, names), source.fc.in_features
+
+
+def _shufflenet_fine(factory: Callable[..., Any], wish: _Wish) -> _Cut:
+    """Without its last stage: a map of stride 16 instead of 32, for small things at known places."""
+    source = factory(weights=None)
+    source.conv1[0] = _for_channels(source.conv1[0], wish.channels)
+    width = source.stage3[-1].branch2[-3].out_channels * 2
+    features = _sequence(source, ("conv1", "maxpool", "stage2", "stage3"))
+    last = nn.Sequential(nn.Conv2d(width, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU(inplace=True))
+    features.add_module("conv4", last)
+    return features, 256
 
 
 def _resnet(factory: Callable[..., Any], wish: _Wish) -> _Cut:
@@ -215,8 +226,10 @@ def _sequence(source: Any, names: tuple[str, ...]) -> nn.Module:
     return sequence
 
 
+_FINE = "_fine"
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "shufflenet": ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0"),
+    "shufflenet-fine": (f"shufflenet_v2_x0_5{_FINE}",),
     "resnet": ("resnet18", "resnet34", "resnet50", "resnet101"),
     "densenet": ("densenet121", "densenet169", "densenet201"),
     "efficientnet": ("efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3"),
@@ -224,10 +237,11 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "squeezenet": ("squeezenet1_0", "squeezenet1_1"),
     "vit": ("vit_b_16",),
 }
-"""Torchvision's names by family; a family spells its tensors in one way."""
+"""Torchvision's names by family, and "_fine" for one without its last stage; a family spells its tensors in one way."""
 ARCHITECTURES = tuple(name for names in FAMILIES.values() for name in names)
 _MAKERS: Mapping[str, Callable[[Callable[..., Any], _Wish], _Cut]] = {
     "shufflenet": _shufflenet,
+    "shufflenet-fine": _shufflenet_fine,
     "resnet": _resnet,
     "densenet": _densenet,
     "efficientnet": _efficientnet,
@@ -258,8 +272,8 @@ def build(
 
     Parameters
     ----------
-    channels : {1, 3}
-        Of the input.
+    channels : int
+        Of the input: 1 or 3 for images, any number for series.
     side : int
         Pixels, for transformers, which know one size only.
     maps : int, optional
@@ -274,7 +288,7 @@ def build(
     """
     make = _MAKERS[family(architecture)]
     wish = _Wish(channels, side, maps or outputs)
-    features, width = make(getattr(torchvision.models, architecture), wish)
+    features, width = make(getattr(torchvision.models, architecture.removesuffix(_FINE)), wish)
     return Network(features, width, outputs, rest)
 
 
@@ -310,8 +324,8 @@ def build_for(architecture: str, tensors: Mapping[str, Tensor]) -> Network:
     with torch.device("meta"):  # shapes alone: the numbers come from the file
         network = build(architecture, head.shape[0], **size)
         first = next(name for name, parameter in network.named_parameters() if parameter.ndim == 4)
-        if first in tensors and tensors[first].ndim == 4 and tensors[first].shape[1] == 3:
-            network = build(architecture, head.shape[0], channels=3, **size)
+        if first in tensors and tensors[first].ndim == 4 and tensors[first].shape[1] > 1:
+            network = build(architecture, head.shape[0], channels=tensors[first].shape[1], **size)
     wrong = [name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.dtype != torch.float32]
     if wrong:
         raise BundleError(f"{wrong[0]} is {tensors[wrong[0]].dtype}, not float32.")
@@ -344,7 +358,7 @@ def restore(architecture: str, outputs: int, weights: Path) -> Network:
     return network
 
 
-def export_onnx(network: Network, spec: InputSpec, path: Path) -> None:
+def export_onnx(network: Network, spec: InputSpec, path: Path, channels: int) -> None:
     """Write ``network`` as ONNX and prove that ONNX Runtime gives the same numbers.
 
     The graph takes "image" (N, channels, H, W) and gives "logits" (N, K) and "features" (N, C, h, w), all float32;
@@ -356,7 +370,7 @@ def export_onnx(network: Network, spec: InputSpec, path: Path) -> None:
         The two disagree by more than :data:`PARITY_TOLERANCE`.
     """
     network = network.cpu().eval()
-    size = 2, spec.channels, spec.height, spec.width
+    size = 2, channels, spec.height, spec.width
     example = torch.randn(size, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():
         # The exporter that needs no further package is the TorchScript one, which announces its successor.

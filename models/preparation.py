@@ -40,6 +40,11 @@ class Prepared:
     placement: Placement
 
 
+def refusal_of(error: PixelError) -> Refusal:
+    """The reason that pixels which cannot be decoded give."""
+    return Refusal(_REASONS.get(type(error), NotAnalysedReason.DECODE_ERROR), str(error))
+
+
 def prepare(dataset: Dataset, spec: InputSpec, codec: Codec = decode_here) -> Prepared | Refusal:
     """Decode, window and fit an image that :func:`models.routing.screen` let through.
 
@@ -60,7 +65,7 @@ def prepare(dataset: Dataset, spec: InputSpec, codec: Codec = decode_here) -> Pr
     try:
         display = display_image(dataset, decode(dataset, codec))
     except PixelError as error:
-        return Refusal(_REASONS.get(type(error), NotAnalysedReason.DECODE_ERROR), str(error))
+        return refusal_of(error)
     problem = unlike_an_image(display)
     if problem is not None:
         return Refusal(NotAnalysedReason.OUT_OF_DISTRIBUTION, problem)

@@ -202,7 +202,8 @@ class Registry:
 
     def _none(self, refusals: Sequence[Refusal], switched_off: Refusal | None) -> Refusal:
         if refusals:
-            return refusals[0]
+            # A bundle that reads this modality knows more of what is wrong than one that does not.
+            return min(refusals, key=lambda refusal: refusal.reason is NotAnalysedReason.UNSUPPORTED_MODALITY)
         lost = next((entry for entry in self.entries if entry.bundle is None), None)
         if lost is not None:
             return Refusal(NotAnalysedReason.MODEL_UNAVAILABLE, lost.problem)

@@ -17,6 +17,9 @@ from models.image_facts import ImageFacts
 from models.metadata import RoutingConditions
 from triage.findings import NotAnalysedReason as Reason
 
+CROSS_SECTIONAL = frozenset({"CT"})
+"""Modalities whose images have no view: how they lie is said in numbers (:mod:`models.ct.geometry`)."""
+
 _FOR_PROCESSING_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1.1.1",  # Digital X-Ray
     "1.2.840.10008.5.1.4.1.1.1.2.1",  # Digital Mammography X-Ray
@@ -113,6 +116,8 @@ def _derived(facts: ImageFacts, _: RoutingConditions) -> Refusal | None:
     # Value 1 DERIVED is usual for presentation images (PS3.3 C.8.11.1); value 2 SECONDARY is not (C.7.6.1.1.2).
     if facts.image_type[1:2] == ("SECONDARY",):
         return Refusal(Reason.DERIVED_IMAGE, "Image Type is SECONDARY")
+    if facts.modality in CROSS_SECTIONAL:  # "soft tissue" is a kernel there
+        return None
     texts = vocabulary.plain(f"{facts.image_texts} | {' | '.join(facts.image_type[2:])}")
     if vocabulary.contains(texts, vocabulary.PROCESSED_TWIN_WORDS):
         return Refusal(Reason.DERIVED_IMAGE, "a processed twin of another image")
@@ -150,6 +155,8 @@ def _body_part(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | No
 
 
 def _view(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | None:
+    if facts.modality in CROSS_SECTIONAL:
+        return None
     # A frontal image lies in the coronal plane: neither side of it points anterior or posterior.
     if any(direction[:1] in {"A", "P"} for direction in facts.orientation):
         return Refusal(Reason.UNSUPPORTED_VIEW, "Patient Orientation is lateral")

@@ -65,27 +65,37 @@ def _check_numbers(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.weights} cannot be read as weights of a network: {error}.") from error
 
 
-def self_test_input(spec: InputSpec, seed: int) -> NDArray[np.float32]:
+def self_test_input(spec: InputSpec, seed: int, channels: int | None = None) -> NDArray[np.float32]:
     """A picture that every machine computes alike, as network input float32 (1, channels, height, width).
 
     display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c), then :func:`models.preprocessing.normalise`.
+
+    Parameters
+    ----------
+    channels : int, optional
+        Of a bundle that reads series, whose channels all show it; else as many as ``spec`` says.
     """
     rows = np.sin(0.11 * np.arange(spec.height) + seed)[:, None]
     columns = np.cos(0.07 * np.arange(spec.width))[None, :]
     display = 0.5 + 0.5 * rows * columns
-    return normalise(display, spec).astype(np.float32)[None]
+    image = normalise(display, spec).astype(np.float32)[None]
+    return image if channels is None else np.repeat(image, channels // image.shape[1], axis=1)
 
 
-def write_self_test(work: Path, spec: InputSpec, seed: int = 7, *, outputs: Sequence[str] = ()) -> None:
+def write_self_test(
+    work: Path, spec: InputSpec, seed: int = 7, *, channels: int | None = None, outputs: Sequence[str] = ()
+) -> None:
     """Store what the network in ``work`` answers to :func:`self_test_input`.
 
     Parameters
     ----------
+    channels : int, optional
+        As of :func:`self_test_input`.
     outputs : sequence of str
         Keys of the findings, in the network's order: labels that were swapped later are found out.
     """
     session = onnxruntime.InferenceSession(str(work / NETWORK), providers=["CPUExecutionProvider"])
-    (logits,) = session.run(["logits"], {"image": self_test_input(spec, seed)})
+    (logits,) = session.run(["logits"], {"image": self_test_input(spec, seed, channels)})
     record = {
         "formula": "display(r, c) = 0.5 + 0.5 sin(0.11 r + seed) cos(0.07 c); input = (display - mean) / std",
         "seed": seed,
@@ -106,7 +116,8 @@ def _run(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.directory / SELF_TEST} is not a self-test: {error!r}.") from error
     if outputs and outputs != [finding.key for finding in bundle.metadata.findings]:
         raise BundleError(f"{bundle.directory}: findings stand in another order than when the self-test was stored.")
-    prediction = Predictor.load(bundle, device="cpu").predict(self_test_input(bundle.metadata.input, seed))
+    image = self_test_input(bundle.metadata.input, seed, bundle.metadata.channels)
+    prediction = Predictor.load(bundle, device="cpu").predict(image)
     actual = prediction.logits[0].astype(np.float64)
     if actual.shape != expected.shape or not np.abs(actual - expected).max() <= tolerance:
         raise BundleError(f"{bundle.network} does not give the logits of its self-test.")

@@ -228,10 +228,20 @@ class Algorithm:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageResult:
-    """All findings of one bundle on one image, in the bundle's own order, negatives included."""
+    """All findings of one bundle on one image, in the bundle's own order, negatives included.
+
+    Of a series that was read as a whole each finding stands on its key slice, with the score of the series; the other
+    slices have none.
+
+    Attributes
+    ----------
+    place : str
+        Where the image lies in its series ("slice 14 of 28"); empty for an image that stands alone.
+    """
 
     sop_instance_uid: str
     findings: tuple[Finding, ...]
+    place: str = ""
 
     @property
     def positives(self) -> tuple[Finding, ...]:

@@ -81,19 +81,21 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
 
 def _maps(bench: Workbench, scored: Scored) -> Maps | None:
     """One map for each positive finding; None where the bundle has no heat maps or this image gets none."""
-    explain = bench.explainer(scored.ready.candidate.bundle)
+    bundle = scored.ready.candidate.bundle
+    explain = bench.explainer(bundle)
     if explain is None:
         return None
-    rows = [row for row, finding in enumerate(scored.result.findings) if finding.positive]
-    if not rows:
+    keys = [finding.key for finding in scored.result.positives]
+    if not keys:
         return {}
+    outputs = [finding.key for finding in bundle.metadata.findings]  # a key slice has findings of its own only
     try:
-        maps = explain(scored.ready.prepared.image, scored.features, rows)
+        maps = explain(scored.ready.prepared.image, scored.features, [outputs.index(key) for key in keys])
     except (ExplanationError, InferenceError) as error:
         # The score stands, and the report must not wait for a picture; the report says that there is none.
         log.warning("heat_map_not_made", error=type(error).__name__, advice=error.advice())
         return None
-    return {scored.result.findings[row].key: heat for row, heat in zip(rows, maps, strict=True)}
+    return dict(zip(keys, maps, strict=True))
 
 
 def _with_regions(scored: Scored, maps: Maps) -> ImageResult:

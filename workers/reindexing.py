@@ -26,7 +26,7 @@ from triage.repositories import custody, events, intake, mending, quarantine
 from triage.repositories.intake import IntakeRules
 from triage.tables import Study
 from workers.adoption import adopt
-from workers.analysis import wanted_kinds
+from workers.committing import wanted_kinds
 from workers.custody import Inspection
 from workers.pulse import process_name
 from workers.result_files import result_paths

@@ -34,7 +34,7 @@ class ReportSources:
 
     result: AnalysisResult
     instances: Sequence[Instance]
-    heat_maps: Mapping[str, ResultObject]
+    heat_maps: Mapping[str, ResultObject | BuiltObject]
     predecessor: ResultObject | None
 
 
@@ -72,7 +72,7 @@ def _evidence(bench: Workbench, instances: Sequence[Instance]) -> list[Dataset]:
     return headers
 
 
-def _named(row: ResultObject, study_instance_uid: str) -> Dataset:
+def _named(row: ResultObject | BuiltObject, study_instance_uid: str) -> Dataset:
     """As much of a result object as a reference to it needs."""
     header = Dataset()
     header.StudyInstanceUID, header.SeriesInstanceUID = study_instance_uid, row.series_instance_uid

@@ -92,7 +92,7 @@ def warm_up(bench: Workbench) -> None:
     for bundle in bench.registry.available:
         spec = bundle.metadata.input
         try:
-            blank = np.zeros((1, 1, spec.height, spec.width), np.float32)
+            blank = np.zeros((1, bundle.metadata.channels, spec.height, spec.width), np.float32)
             prediction = bench.predictor(bundle).predict(blank)
         except FirstreadError as error:
             log.error("bundle_unavailable", bundle=bundle.metadata.name, advice=error.advice())

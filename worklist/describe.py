@@ -130,6 +130,7 @@ def _instance(study: Study, instance: Instance) -> InstanceOut:
         removed_at=instance.removed_at,
         findings=_by_weight(_finding(finding) for image in scored for finding in image.findings),
         routing=describe_routing(scored or images),
+        place=next((image.detail for image in scored), ""),
     )
 
 

@@ -134,6 +134,8 @@ class InstanceOut(_Answer):
     findings: list[FindingOut]
     routing: list[RoutingOut]
     """The bundles in the order of asking. Empty before the first look, and for objects that no bundle could read."""
+    place: str = ""
+    """Of a slice of a series that was read as a whole: "slice 14 of 28"."""
 
 
 class TimelineEntry(_Answer):

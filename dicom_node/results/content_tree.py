@@ -33,7 +33,13 @@ _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _KNOWN_CLASS = SecondaryCaptureImageStorage
 
 
-def content_tree(observations: Sequence[Observation], *, names: ResultNames, sentences: Iterable[str]) -> Dataset:
+def content_tree(
+    observations: Sequence[Observation],
+    *,
+    names: ResultNames,
+    sentences: Iterable[str],
+    silent: Sequence[Dataset] = (),
+) -> Dataset:
     """Build the root container (126000, DCM, "Imaging Measurement Report").
 
     Parameters
@@ -42,6 +48,9 @@ def content_tree(observations: Sequence[Observation], *, names: ResultNames, sen
         All findings of all analysed images, in the bundle's order.
     sentences : iterable of str
         Comments for the reader, plain ASCII.
+    silent : sequence of Dataset
+        Items of :func:`~dicom_node.results.evidence.reference`: slices that were read and have no finding of their
+        own. The image library names them too, without description: a report says what it was made from.
     """
     located = [o for o in observations if o.outline]
     algorithm = _algorithm_identification(names.algorithm)
@@ -53,9 +62,8 @@ def content_tree(observations: Sequence[Observation], *, names: ResultNames, sen
         title=_concept(codes.IMAGING_MEASUREMENT_REPORT),
     )
     root: Dataset = report[0]
-    root.ContentSequence.insert(
-        len(root.ContentSequence) - 1, _image_library({o.image.SOPInstanceUID: o.image for o in observations}.values())
-    )
+    images = {o.image.SOPInstanceUID: o.image for o in observations}
+    root.ContentSequence.insert(len(root.ContentSequence) - 1, _image_library(images.values(), silent))
     root.ContentSequence.append(_qualitative_evaluations(observations, sentences))
     return root
 
@@ -172,23 +180,29 @@ def _observer(node: NodeIdentity) -> sr.ObserverContext:
     )
 
 
-def _image_library(images: Iterable[Dataset]) -> sr.ContainerContentItem:
+def _image_library(images: Iterable[Dataset], silent: Iterable[Dataset]) -> sr.ContainerContentItem:
     """TID 1600 with the analysed images only; OHIF cannot open a report without one."""
     group = _container(codes.IMAGE_LIBRARY_GROUP)
     for image in images:
-        entry = sr.ImageContentItem(
-            name=_concept(codes.SOURCE),
-            referenced_sop_class_uid=image.SOPClassUID,
-            referenced_sop_instance_uid=image.SOPInstanceUID,
-            relationship_type=_CONTAINS,
-        )
+        entry = _library_entry(image.SOPClassUID, image.SOPInstanceUID)
         # A SOP class that highdicom does not know as an image is listed without description.
         with suppress(KeyError, ValueError):
             entry.ContentSequence = ContentSequence(sr.ImageLibraryEntryDescriptors(image))
         group.ContentSequence.append(entry)
+    for item in silent:
+        group.ContentSequence.append(_library_entry(item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID))
     library = _container(codes.IMAGE_LIBRARY)
     library.ContentSequence.append(group)
     return library
+
+
+def _library_entry(sop_class_uid: str, sop_instance_uid: str) -> sr.ImageContentItem:
+    return sr.ImageContentItem(
+        name=_concept(codes.SOURCE),
+        referenced_sop_class_uid=sop_class_uid,
+        referenced_sop_instance_uid=sop_instance_uid,
+        relationship_type=_CONTAINS,
+    )
 
 
 def _qualitative_evaluations(observations: Iterable[Observation], sentences: Iterable[str]) -> sr.ContainerContentItem:

@@ -82,6 +82,8 @@ def outlined(image: ImageResult) -> list[tuple[Finding, int]]:
 
 def _verdicts(image: ImageResult, marked: Finding | None, coloured: bool) -> Iterator[_Line]:
     yield _Line(LABEL, 30, _WHITE, gap=2)
+    if image.place:
+        yield _Line(plain(image.place), 26, _WHITE, gap=6)
     positives = image.positives
     if not positives:
         yield _Line("No finding above its threshold", 26, _WHITE, gap=20)

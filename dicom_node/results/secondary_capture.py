@@ -109,8 +109,9 @@ def _put_secondary_capture(target: Dataset, source: SourceHeader, image: ImageRe
     item.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE_FOR_PROCESSING)]
     target.SourceImageSequence = [item]
     verdicts = "; ".join(verdict(finding) for finding in image.findings)
+    place = f" on {image.place}" if image.place else ""
     target.DerivationDescription = plain(
-        f"Heat map of {algorithm.name} {algorithm.version}: {verdicts}. {algorithm.disclaimer}", 1024
+        f"Heat map of {algorithm.name} {algorithm.version}{place}: {verdicts}. {algorithm.disclaimer}", 1024
     )
     if source.text("LossyImageCompression") == "01":
         target.LossyImageCompression = "01"

@@ -10,11 +10,11 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_node.results.common import Making, failures_named
 from dicom_node.results.equipment import NodeIdentity
-from dicom_node.results.evidence import hierarchical_references, observations
+from dicom_node.results.evidence import hierarchical_references, observations, reference
 from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
 from dicom_node.results.uids import ResultKind, ResultNames
-from dicom_node.results.wording import LABEL, image_line, kind_in_words, plain, summary
+from dicom_node.results.wording import LABEL, image_line, kind_in_words, plain, silent_line, summary
 from triage.errors import ResultError
 from triage.findings import Algorithm, AnalysisResult, Code, Finding, ImageResult, Score, ScoreKind, Urgency
 
@@ -84,7 +84,9 @@ def build_report(
                 image, headers[image.sop_instance_uid], heat_maps.get(image.sop_instance_uid)
             )
         ]
-        report.update(content_tree(observed, names=names, sentences=_sentences(result, heat_maps, adjusted)))
+        silent = [reference(headers[image.sop_instance_uid]) for image in result.images if not image.findings]
+        sentences = _sentences(result, heat_maps, adjusted)
+        report.update(content_tree(observed, names=names, sentences=sentences, silent=silent))
         return seal(report)
 
 
@@ -147,11 +149,15 @@ def _sentences(result: AnalysisResult, heat_maps: Mapping[str, Dataset], adjuste
     if result.algorithm.disclaimer:
         yield plain(result.algorithm.disclaimer)
     for image in result.images:
-        yield image_line(image)
+        if image.findings:
+            yield image_line(image)
+    silent = [image for image in result.images if not image.findings]
+    if silent:
+        yield silent_line(silent)
     kinds = dict.fromkeys(kind_in_words(f.score.kind) for image in result.images for f in image.findings)
     yield f"Scores: {'; '.join(kinds)}."
     for image in result.images:
-        if image.sop_instance_uid not in heat_maps:
+        if image.findings and image.sop_instance_uid not in heat_maps:
             yield f"No heat map shows where the scores of image {image.sop_instance_uid} come from."
     for left_out in result.not_analysed:
         yield f"Not analysed: {left_out.sop_instance_uid} {plain(left_out.sentence)}"

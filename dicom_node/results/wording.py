@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from triage.findings import AnalysisResult, Finding, ImageResult, Score, ScoreKind
 
@@ -71,4 +72,10 @@ def summary(result: AnalysisResult) -> str:
 def image_line(image: ImageResult) -> str:
     """What was said about one image, positives first."""
     negatives = (f for f in image.findings if not f.positive)
-    return f"Image {image.sop_instance_uid}: {'; '.join(verdict(f) for f in (*image.positives, *negatives))}."
+    place = f" ({plain(image.place)})" if image.place else ""
+    return f"Image {image.sop_instance_uid}{place}: {'; '.join(verdict(f) for f in (*image.positives, *negatives))}."
+
+
+def silent_line(images: Sequence[ImageResult]) -> str:
+    """What a reader is told of slices that were read and have no finding of their own."""
+    return f"{len(images)} further slices were read; a finding of a series stands on its key slice."

@@ -18,7 +18,7 @@ from models.metadata import PHANTOM_MANUFACTURER
 from models.phantom.radiograph import Phantom
 
 _NAMESPACE = uuid.UUID("0f7a86cc-6f0c-5b5e-9d8e-3c1f8a4b2d10")
-_IMPLEMENTATION = "2.25.265190841227186394201527906187305491047"
+IMPLEMENTATION = "2.25.265190841227186394201527906187305491047"
 
 
 def to_dataset(phantom: Phantom, seed: int, index: int, *, taken_at: datetime) -> Dataset:
@@ -38,9 +38,9 @@ def to_dataset(phantom: Phantom, seed: int, index: int, *, taken_at: datetime) -
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
-    ds.SOPInstanceUID = _uid(seed, index, "instance")
-    ds.StudyInstanceUID = _uid(seed, index, "study")
-    ds.SeriesInstanceUID = _uid(seed, index, "series")
+    ds.SOPInstanceUID = phantom_uid(seed, index, "instance")
+    ds.StudyInstanceUID = phantom_uid(seed, index, "study")
+    ds.SeriesInstanceUID = phantom_uid(seed, index, "series")
     _patient(ds, phantom, seed, index, taken_at)
     _study(ds, phantom, seed, index, taken_at)
     _equipment(ds)
@@ -53,7 +53,7 @@ def to_dataset(phantom: Phantom, seed: int, index: int, *, taken_at: datetime) -
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = UID(_IMPLEMENTATION)
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION)
     ds.file_meta.ImplementationVersionName = "FIRSTREAD_PH"
     return ds
 
@@ -65,7 +65,8 @@ def write_dicom(phantom: Phantom, path: Path, seed: int, index: int, *, taken_at
     return dataset
 
 
-def _uid(seed: int, index: int, level: str) -> str:
+def phantom_uid(seed: int, index: int, level: str) -> str:
+    """The UID of one object of one phantom: the same arguments, the same UID."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, f'{seed}/{index}/{level}').int}"
 
 

@@ -89,7 +89,9 @@ def record_images(
     for result in images:
         if instance_ids[result.sop_instance_uid] not in recorded:
             row = tables.AnalysisImage(
-                instance_id=instance_ids[result.sop_instance_uid], routing=routing.get(result.sop_instance_uid, [])
+                instance_id=instance_ids[result.sop_instance_uid],
+                detail=result.place,
+                routing=routing.get(result.sop_instance_uid, []),
             )
             row.findings = [_finding_row(finding) for finding in result.findings]
             analysis.images.append(row)
@@ -104,6 +106,15 @@ def record_images(
                     routing=routing.get(excluded.sop_instance_uid, []),
                 )
             )
+    session.flush()
+
+
+def forget_images(session: Session, analysis: tables.Analysis) -> None:
+    """Take back what an earlier look of the same run said: a series that has grown is looked at as a whole.
+
+    For a run that has issued nothing: once its report is recorded the analysis is finished.
+    """
+    analysis.images.clear()
     session.flush()
 
 
@@ -191,7 +202,8 @@ def load_images(session: Session, analysis_id: int) -> tuple[tuple[ImageResult, 
     for image in session.scalars(query):
         uid = image.instance.sop_instance_uid
         if image.reason is None:
-            scored.append(ImageResult(sop_instance_uid=uid, findings=tuple(map(_finding, image.findings))))
+            findings = tuple(map(_finding, image.findings))
+            scored.append(ImageResult(sop_instance_uid=uid, findings=findings, place=image.detail))
         else:
             excluded.append(NotAnalysed(sop_instance_uid=uid, reason=image.reason, detail=image.detail))
     return tuple(scored), tuple(excluded)
@@ -264,6 +276,7 @@ def copy_image(image: tables.AnalysisImage) -> tables.AnalysisImage:
     """A scored image again, for another revision."""
     return tables.AnalysisImage(
         instance_id=image.instance_id,
+        detail=image.detail,
         preview_path=image.preview_path,
         overlay_path=image.overlay_path,
         routing=image.routing,

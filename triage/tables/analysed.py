@@ -76,6 +76,7 @@ class AnalysisImage(Base):
     instance_id: Mapped[int] = mapped_column(ForeignKey("instances.id"), index=True)
     reason: Mapped[NotAnalysedReason | None]
     detail: Mapped[str] = mapped_column(default="")
+    """More about the reason, for people; of a scored slice its place in the series."""
     preview_path: Mapped[str] = mapped_column(default="")
     """JPEG of the image as displayed, below the results root; empty when there is none."""
     overlay_path: Mapped[str] = mapped_column(default="")

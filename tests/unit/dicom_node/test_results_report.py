@@ -441,3 +441,23 @@ def test_created_later_is_another_content_time_only() -> None:
     assert later.SOPInstanceUID == build(source, positive(source)).SOPInstanceUID
     assert later.ContentTime == "090000.123456"
     assert CREATED_AT.tzinfo is UTC
+
+
+def test_slices_without_a_finding_of_their_own_are_in_the_library_and_counted_once() -> None:
+    slices = [radiograph(SOPInstanceUID=f"2.25.{n}") for n in range(1, 6)]
+    images = [
+        replace(positive(header), place=f"slice {n} of 5")
+        if n == 3
+        else ImageResult(sop_instance_uid=f"2.25.{n}", findings=(), place=f"slice {n} of 5")
+        for n, header in enumerate(slices, start=1)
+    ]
+    document = build(slices[0], *images, evidence=slices)
+    library = children(children(document, IMAGE_LIBRARY)[0], "126200")[0]
+    assert {i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in library.ContentSequence} == {
+        f"2.25.{n}" for n in range(1, 6)
+    }
+    lines = [line for line in texts(document) if line.startswith("Image ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("Image 2.25.3 (slice 3 of 5): ")
+    assert "4 further slices were read; a finding of a series stands on its key slice." in texts(document)
+    assert len(groups(document)) == 1

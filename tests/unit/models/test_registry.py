@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from models.bundle import Bundle, Override
 from models.image_facts import ImageFacts
+from models.metadata import CT_IMAGE_STORAGE
 from models.registry import Registry, Route
 from models.routing import Refusal
 from triage.errors import BundleError
@@ -86,6 +88,14 @@ def test_the_refusal_is_the_one_of_the_bundle_in_question(shipped: Path) -> None
     registry = Registry.load([shipped])
     lateral = ImageFacts(**{name: getattr(CHEST, name) for name in CHEST.__slots__} | {"views": frozenset({"LATERAL"})})
     assert reason(registry, lateral) is NotAnalysedReason.UNSUPPORTED_VIEW
+
+
+def test_a_bundle_of_the_modality_knows_better_what_is_wrong(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    copy(tiny_bundle, tmp_path / "bundles", "first-cxr", manufacturer_not=[], rank=9)
+    ct = {"sop_classes": [CT_IMAGE_STORAGE], "modalities": ["CT"], "body_parts": ["HEAD"], "manufacturer_not": []}
+    copy(tiny_bundle, tmp_path / "bundles", "head-ct", **ct)
+    facts = replace(CHEST, sop_class_uid=CT_IMAGE_STORAGE, modality="CT")
+    assert reason(Registry.load([tmp_path / "bundles"]), facts) is NotAnalysedReason.UNSUPPORTED_BODY_PART
 
 
 def test_without_bundles_nothing_is_read(tmp_path: Path) -> None:

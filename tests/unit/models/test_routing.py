@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 
 from models.decoding import read
 from models.image_facts import ImageFacts
-from models.metadata import RoutingConditions
+from models.metadata import CT_IMAGE_STORAGE, RoutingConditions
 from models.routing import addressed_to, remarks, screen
 from triage.errors import DicomError
 from triage.findings import NotAnalysedReason as Reason
@@ -233,6 +233,34 @@ def test_odd_objects_are_refused_with_a_reason(path: Path) -> None:
         assert str(error)
         return
     assert outcome(dataset) is not None
+
+
+HEAD_CT = RoutingConditions(sop_classes=(CT_IMAGE_STORAGE,), modalities=("CT",), body_parts=("HEAD",), min_side=128)
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({}, None),
+        ({"PatientOrientation": ["L", "P"]}, None),  # axial slices have a side that points to the back
+        ({"SeriesDescription": "Head soft tissue"}, None),  # a kernel, not a processed twin
+        ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}, Reason.DERIVED_IMAGE),
+        ({"BodyPartExamined": "CHEST", "SeriesDescription": "Chest"}, Reason.UNSUPPORTED_BODY_PART),
+        ({"Modality": "MR"}, Reason.UNSUPPORTED_MODALITY),
+    ],
+)
+def test_slices_of_a_head_ct(elements: dict[str, Any], reason: Reason | None) -> None:
+    slice_header = header(
+        **{
+            "SOPClassUID": CT_IMAGE_STORAGE,
+            "Modality": "CT",
+            "PresentationIntentType": None,
+            "ViewPosition": None,
+            "BodyPartExamined": "HEAD",
+            **elements,
+        }
+    )
+    assert outcome(slice_header, HEAD_CT) is reason
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,17 @@ import pytest
 import models
 from models import card
 from models.bundle import Bundle
+from models.ct.aggregation import key_slices, series_logits
+from models.ct.slices import slice_input
 from models.inference import Predictor, findings
 from models.metadata import PHANTOM_MANUFACTURER
-from models.phantom import generate, to_dataset
+from models.phantom import generate, generate_head_ct, to_dataset
 from models.preprocessing import display_image, network_input, pixel_aspect
 from models.self_test import verify
 from triage.findings import Finding, Urgency
 
 BUNDLES = Path(models.__file__).parent / "bundles"
-NAMES = ("nih-cxr-research", "phantom-cxr")
+NAMES = ("nih-cxr-research", "phantom-cxr", "phantom-head-ct")
 MEBIBYTE = 1 << 20
 UNSEEN = 20_261_121
 """A series of phantoms that no training, validation or test used."""
@@ -66,7 +68,7 @@ def test_the_committed_card_is_the_generated_one(shipped: Bundle) -> None:
     )
 
 
-def test_both_are_marked_as_research(shipped: Bundle) -> None:
+def test_all_are_marked_as_research(shipped: Bundle) -> None:
     assert shipped.metadata.research
     assert "NOT FOR DIAGNOSIS" in shipped.metadata.disclaimer
 
@@ -87,6 +89,38 @@ def test_phantom_figures_reach_what_the_demo_needs() -> None:
         assert row["specificity"]["value"] >= 0.95
         assert row["pointing_game"]["within_16_px"]["value"] >= 0.8
     assert figures["findings"]["pneumothorax"]["sensitivity"]["value"] >= 0.9
+
+
+def test_head_ct_figures_reach_what_the_demo_needs() -> None:
+    evaluation = json.loads((BUNDLES / "phantom-head-ct" / "evaluation.json").read_text(encoding="utf-8"))
+    for name, least in (("test", 0.97), ("unseen_scanner", 0.93)):
+        row = evaluation[name]["findings"]["intracranial_haemorrhage"]
+        assert evaluation[name]["images"] >= 150
+        assert row["auc"]["value"] >= least
+        assert row["pointing_game"]["within_8_px"]["value"] >= 0.9
+        assert evaluation[name]["key_slice_shows_it"]["value"] >= 0.95
+    assert evaluation["test"]["findings"]["intracranial_haemorrhage"]["specificity"]["value"] >= 0.95
+
+
+def test_head_cts_never_reach_a_bundle_for_patients() -> None:
+    head_ct = Bundle.load(BUNDLES / "phantom-head-ct").metadata
+    assert head_ct.routing.phantoms_only
+    assert head_ct.channels == 3
+    assert [finding.urgency for finding in head_ct.findings] == [Urgency.STAT]
+
+
+@pytest.mark.parametrize(("index", "kinds"), [(0, ("epidural",)), (1, ("intraparenchymal",)), (2, ()), (3, ())])
+def test_fresh_head_cts_are_told_apart(index: int, kinds: tuple[str, ...]) -> None:
+    predictor = Predictor.load(Bundle.load(BUNDLES / "phantom-head-ct"), "cpu", threads=1)
+    series, spec = predictor.bundle.metadata.series, predictor.bundle.metadata.input
+    assert series is not None
+    head = generate_head_ct(UNSEEN, index, size=256, kinds=kinds, slices=26)
+    slices = [slice_input(head.hounsfield(number), series, spec)[0] for number in range(len(head))]
+    logits = predictor.predict(np.stack(slices)).logits
+    chance = predictor.calibrated(series_logits(logits, series.top)[None])[0, 0]
+    assert (chance >= predictor.bundle.metadata.findings[0].threshold) == bool(kinds)
+    if kinds:
+        assert head.blood()[key_slices(logits)[0]].any()
 
 
 def test_fresh_phantoms_with_a_pneumothorax_are_found(phantom_reader: Predictor) -> None:

@@ -158,7 +158,10 @@ def test_a_ct_is_not_analysed_and_says_why_as_soon_as_its_sender_has_finished(no
     node.close(association)
     assert analyse_due(node.bench) == 1
     (analysis,) = node.study(dataset).analyses
-    assert (analysis.status, analysis.reason) == (AnalysisStatus.NOT_ANALYSED, "no model for this modality: CT")
+    assert (analysis.status, analysis.reason) == (
+        AnalysisStatus.NOT_ANALYSED,
+        "no model for this body part: chest",
+    )
     assert kinds(node, dataset) == []
 
 

@@ -1,0 +1,131 @@
+"""A head-CT phantom as DICOM: one CT Image (PS3.3 A.3) per slice."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+
+from models.metadata import PHANTOM_MANUFACTURER
+from models.phantom.dicom import IMPLEMENTATION, phantom_uid
+from models.phantom.head_ct import HeadCt
+
+
+def to_datasets(head: HeadCt, seed: int, index: int, *, taken_at: datetime) -> list[Dataset]:
+    """The series with an invented patient, from the skull base up; the same arguments always give the same objects.
+
+    Parameters
+    ----------
+    taken_at : datetime
+        Study date and time, as the wall clock of the imaginary department shows it.
+
+    Returns
+    -------
+    list of Dataset
+        With file meta information, Explicit VR Little Endian, ready for :meth:`~pydicom.dataset.Dataset.save_as`.
+    """
+    return [_slice(head, seed, index, number, taken_at) for number in range(len(head))]
+
+
+def write_series(head: HeadCt, folder: Path, seed: int, index: int, *, taken_at: datetime) -> list[Dataset]:
+    """Write ``slice_001.dcm``, … as Part 10 files and return the datasets. Overwrites them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    datasets = to_datasets(head, seed, index, taken_at=taken_at)
+    for number, dataset in enumerate(datasets, start=1):
+        dataset.save_as(folder / f"slice_{number:03d}.dcm", enforce_file_format=True)
+    return datasets
+
+
+def _slice(head: HeadCt, seed: int, index: int, number: int, taken_at: datetime) -> Dataset:
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = phantom_uid(seed, index, f"head/instance/{number}")
+    ds.StudyInstanceUID = phantom_uid(seed, index, "head/study")
+    ds.SeriesInstanceUID = phantom_uid(seed, index, "head/series")
+    ds.FrameOfReferenceUID = phantom_uid(seed, index, "head/frame")
+    ds.PositionReferenceIndicator = "OM"
+    _patient(ds, head, seed, index, taken_at)
+    _study(ds, seed, index, number, taken_at)
+    _equipment(ds)
+    _place(ds, head, number)
+    _image(ds, head, number)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION)
+    ds.file_meta.ImplementationVersionName = "FIRSTREAD_PH"
+    return ds
+
+
+def _patient(ds: Dataset, head: HeadCt, seed: int, index: int, taken_at: datetime) -> None:
+    born = taken_at - timedelta(days=head.head.age * 365.25 + 100)
+    ds.PatientName = f"Phantom^Head{index:04d}"
+    ds.PatientID = f"HEAD-{seed}-{index:04d}"
+    ds.PatientBirthDate = born.strftime("%Y%m%d")
+    ds.PatientSex = head.head.sex
+    ds.PatientAge = f"{head.head.age:03d}Y"
+
+
+def _study(ds: Dataset, seed: int, index: int, number: int, taken_at: datetime) -> None:
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = taken_at.strftime("%Y%m%d")
+    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = taken_at.strftime("%H%M%S")
+    ds.AccessionNumber = f"H{seed % 10_000_000}-{index:04d}"
+    ds.StudyID = str(index)
+    ds.ReferringPhysicianName = ""
+    ds.StudyDescription = "CT head"
+    ds.SeriesDescription = "Head axial"
+    ds.Modality = "CT"
+    ds.SeriesNumber = 2
+    ds.AcquisitionNumber = 1
+    ds.InstanceNumber = number + 1
+    ds.BodyPartExamined = "HEAD"
+    ds.PatientPosition = "HFS"
+
+
+def _equipment(ds: Dataset) -> None:
+    ds.Manufacturer = PHANTOM_MANUFACTURER
+    ds.ManufacturerModelName = "Synthetic head"
+    ds.InstitutionName = "firstread phantom hospital"
+    ds.StationName = "PHANTOM"
+    ds.DeviceSerialNumber = "0"
+    ds.SoftwareVersions = "1"
+
+
+def _place(ds: Dataset, head: HeadCt, number: int) -> None:
+    """Image Plane (PS3.3 C.7.6.2) and the CT's own words for it."""
+    scanner = head.scanner
+    ds.PixelSpacing = [f"{head.pitch:.6f}"] * 2
+    ds.ImageOrientationPatient = [f"{value:.8f}" for value in head.orientation]
+    ds.ImagePositionPatient = [f"{value:.4f}" for value in head.positions[number]]
+    ds.SliceThickness = f"{scanner.thickness:g}"
+    ds.SliceLocation = f"{head.positions[number][2]:.2f}"
+    ds.GantryDetectorTilt = f"{math.degrees(scanner.tilt):.2f}"
+    ds.ReconstructionDiameter = f"{scanner.field:.2f}"
+    ds.KVP = str(scanner.kvp)
+    ds.ConvolutionKernel = "SOFT" if scanner.kernel > 0.45 else "SHARP"
+
+
+def _image(ds: Dataset, head: HeadCt, number: int) -> None:
+    stored, storage = head.pixels[number], head.scanner.storage
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.SamplesPerPixel = 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.Rows, ds.Columns = stored.shape
+    ds.BitsAllocated = 16
+    ds.BitsStored = storage.bits_stored
+    ds.HighBit = storage.bits_stored - 1
+    ds.PixelRepresentation = int(storage.signed)
+    if storage.padding is not None:
+        ds.add_new(0x00280120, "SS" if storage.signed else "US", storage.padding)
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = f"{storage.intercept:g}", f"{storage.slope:g}", "HU"
+    ds.WindowCenter, ds.WindowWidth = "40", "80"
+    ds.BurnedInAnnotation = "NO"
+    ds.LossyImageCompression = "00"
+    ds.ImageComments = "Synthetic image, no patient"
+    ds.PixelData = stored.astype("<i2" if storage.signed else "<u2").tobytes()
+    ds["PixelData"].VR = "OW"
