@@ -59,7 +59,8 @@ def added(tmp_path: Path) -> None:
 def test_the_list_says_who_reads_and_why_not(run: Run) -> None:
     listed = {row["name"]: row for row in rows(run, "list")}
     assert {name: row["source"] for name, row in listed.items()} == {
-        "hospital-cxr": "site", "phantom-cxr": "shipped", "nih-cxr-research": "shipped",
+        "hospital-cxr": "site", "phantom-cxr": "shipped", "phantom-head-ct": "shipped",
+        "nih-cxr-research": "shipped",
     }  # fmt: skip
     own = listed["hospital-cxr"]
     assert (own["enabled"], own["note"], own["acceptance"]["met"]) == (False, "not enabled yet", False)

@@ -94,7 +94,7 @@ def test_what_does_not_verify_leaves_nothing_behind(store: BundleStore, make: Ma
 def test_what_a_killed_command_left_is_cleared_away(store: BundleStore, make: Make) -> None:
     (store.folder / ".adding.killed").mkdir(parents=True)
     (store.folder / ".adding.killed" / "metadata.json").write_text("{}")
-    assert reads(store) == ["phantom-cxr 1.2.0", "nih-cxr-research 1.0.0"]
+    assert reads(store) == ["phantom-cxr 1.2.0", "phantom-head-ct 1.0.0", "nih-cxr-research 1.0.0"]
     store.add(make())
     assert sorted(path.name for path in store.folder.iterdir()) == [".lock", "hospital-cxr", STATE]
 

@@ -85,7 +85,7 @@ def test_a_map_that_cannot_be_made_does_not_hold_up_the_report(
     def refuse(_image: object, _features: object, _rows: Sequence[int]) -> NDArray[np.float32]:
         raise ExplanationError("it does not add up.")
 
-    monkeypatch.setitem(node.bench._explainers, "phantom-cxr", refuse)
+    monkeypatch.setattr(node.bench, "explainer", lambda _bundle: refuse)
     study = analysed(node, phantom(1, {"pneumothorax"}))
     assert study.analyses[0].status is AnalysisStatus.SUCCEEDED
     assert [r.kind for r in study.analyses[0].result_objects] == ["SR"]
