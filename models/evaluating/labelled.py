@@ -219,23 +219,22 @@ def _rows(source: LabelledSource, keys: tuple[str, ...], named: frozenset[str]) 
     usual = {key: tuple(name for name in (*KNOWN_LABELS.get(key, ()), key) if name in named) for key in keys}
     names = {key: source.labels.get(key) or usual[key] or (key,) for key in keys}
     plan = FolderSource(images=source.images, table=source.table, labels=names, exclude=source.exclude, unusable="skip")
+    present = tuple(key for key in keys if named.intersection(names[key]))
+    read = keys
     try:
-        return read_table(plan, keys), ()
+        try:
+            found = read_table(plan, keys)
+        except TrainingDataError:
+            if present in ((), keys):
+                raise
+            read, found = present, read_table(plan, present)
     except TrainingDataError as error:
-        alone: dict[str, list[Row]] = {}
-        for key in keys:
-            try:
-                alone[key] = read_table(plan, (key,))
-            except TrainingDataError:
-                continue
-        if not alone:
-            raise EvaluationError(str(error)) from error
-    truth = {key: {row.path: row.labels[0] for row in found} for key, found in alone.items()}
-    rows = [
-        replace(row, labels=tuple(truth.get(key, {}).get(row.path, float("nan")) for key in keys))
-        for row in next(iter(alone.values()))
-    ]
-    return rows, tuple(key for key in keys if key not in alone)
+        raise EvaluationError(str(error), next_step=error.next_step) from error
+    rows = []
+    for row in found:
+        truth = dict(zip(read, row.labels, strict=True))
+        rows.append(replace(row, labels=tuple(truth.get(key, float("nan")) for key in keys)))
+    return rows, tuple(key for key in keys if key not in read)
 
 
 def _require_single(lines: Iterable[tuple[int, Mapping[str, str]]], table: Path) -> None:

@@ -39,7 +39,7 @@ def test_the_nih_layout_is_read_with_its_patients(tmp_path: Path) -> None:
 
 
 def test_labels_that_nobody_knows_stay_unknown(tmp_path: Path) -> None:
-    table = "file,pneumothorax,pleural_effusion\na.png,1,\nb.png,nan,0\nc.png,maybe,-1\n"
+    table = "file,pneumothorax,pleural_effusion\na.png,1,\nb.png,,0\nc.png,-1,-1\n"
     data = read_labelled(folder(tmp_path, table, "a.png", "b.png", "c.png"), KEYS)
     assert data.cases[0].labels[0] == 1
     assert data.cases[1].labels[1] == 0
@@ -77,12 +77,13 @@ def test_images_of_one_name_in_several_folders_keep_their_lines(tmp_path: Path) 
     [
         ("", "has no rows"),
         ("file,label\n", "has no rows"),
-        ("name,label\na.png,Effusion\n", "has no column Image Index or file"),
-        ("file,grade\na.png,1\n", "nor a column pneumothorax"),
+        ("name,label\na.png,Effusion\n", "has no column that names images"),
+        ("file,grade\na.png,1\n", "has no label pneumothorax"),
+        ("file,pneumothorax\na.png,maybe\n", "line 2"),
         ("file,label\nz.png,Effusion\n", "none of the images"),
         ("file,label\na.png,Effusion\na.png,\n", "labels.csv line 2 and line 3 name the same image"),
     ],
-    ids=["empty", "header only", "no name", "no label", "missing images", "twice"],
+    ids=["empty", "header only", "no name", "no label", "odd cell", "missing images", "twice"],
 )
 def test_a_bad_table_is_refused_with_what_and_where(tmp_path: Path, table: str, says: str) -> None:
     with pytest.raises(EvaluationError, match=says) as refused:
