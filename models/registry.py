@@ -201,9 +201,10 @@ class Registry:
         return Decision(chosen or self._none(refusals, switched_off), tuple(considered))
 
     def _none(self, refusals: Sequence[Refusal], switched_off: Refusal | None) -> Refusal:
+        # A bundle that reads this modality, even one that is switched off, knows more than one that does not.
+        knowing = [refusal for refusal in refusals if refusal.reason is not NotAnalysedReason.UNSUPPORTED_MODALITY]
         if refusals:
-            # A bundle that reads this modality knows more of what is wrong than one that does not.
-            return min(refusals, key=lambda refusal: refusal.reason is NotAnalysedReason.UNSUPPORTED_MODALITY)
+            return next(iter(knowing), switched_off or refusals[0])
         lost = next((entry for entry in self.entries if entry.bundle is None), None)
         if lost is not None:
             return Refusal(NotAnalysedReason.MODEL_UNAVAILABLE, lost.problem)

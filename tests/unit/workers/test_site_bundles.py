@@ -70,7 +70,7 @@ def test_bundles_are_opened_again_only_when_the_site_has_decided_something(node:
     assert node.bench.registry is registry
     store.disable("nih-cxr-research", reason="x")
     node.bench.refresh()
-    assert [bundle.metadata.name for bundle in node.bench.registry.available] == ["phantom-cxr"]
+    assert [bundle.metadata.name for bundle in node.bench.registry.available] == ["phantom-cxr", "phantom-head-ct"]
 
 
 def test_a_disabled_bundle_is_the_reason_and_the_case_keeps_its_place(
@@ -107,10 +107,10 @@ def test_every_bundles_answer_is_kept_with_the_image(node: Node, phantom: Draw) 
     images = node.study(dataset).analyses[0].images
     frontal, side = (describe_routing([image]) for image in images)
     assert [(answer.bundle, answer.chosen) for answer in frontal] == [
-        ("phantom-cxr", True), ("nih-cxr-research", False),
+        ("phantom-cxr", True), ("phantom-head-ct", False), ("nih-cxr-research", False),
     ]  # fmt: skip
-    assert frontal[1].refusal == "no enabled bundle takes this image: another maker's images"
-    assert [answer.chosen for answer in side] == [False, False]
+    assert frontal[2].refusal == "no enabled bundle takes this image: another maker's images"
+    assert [answer.chosen for answer in side] == [False, False, False]
     assert str(side[0].refusal).startswith("no model for this view")
 
 
