@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from triage.errors import BundleError
-from triage.settings import Settings
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
+    from triage.settings import Settings
 
 
 def bundle_named(name: str, settings: Settings) -> Bundle:
