@@ -432,7 +432,13 @@ PHOTO = {"Modality": "XC", "SamplesPerPixel": 3, "PhotometricInterpretation": "R
         one(
             "P15", elements(PatientSpeciesDescription="Canis lupus familiaris"), Reason.UNSUPPORTED_PATIENT, name="dog"
         ),
-        one("P15", of_class(uid.CTImageStorage, Modality="CT"), Reason.UNSUPPORTED_MODALITY, name="CT"),
+        one(
+            "P15",
+            of_class(uid.CTImageStorage, Modality="CT", Manufacturer="ACME"),
+            Reason.UNSUPPORTED_MODALITY,
+            name="CT",
+        ),
+        one("P15", of_class(uid.CTImageStorage, Modality="CT"), Reason.UNSUPPORTED_BODY_PART, name="CT of the chest"),
         one("P15", of_class(uid.UltrasoundImageStorage, Modality="US"), Reason.UNSUPPORTED_MODALITY, name="US"),
         one(
             "P15",
