@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from triage.findings import Algorithm, AnalysisResult, NotAnalysedReason
+from triage.findings import Algorithm, AnalysisResult, ImageResult, NotAnalysedReason
 from triage.repositories import analyses, completing, outcomes
 from triage.repositories.placing import raise_by_ai
 from triage.settings import Settings
 from triage.states import StudyStatus
-from triage.tables import Analysis, AnalysisImage, Instance
+from triage.tables import Analysis, AnalysisImage, Instance, Study
 from workers.cases import Case
 from workers.claims import Claim
 from workers.explaining import Explained
@@ -34,28 +35,33 @@ def commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> tup
             earlier = outcomes.carried_over(session, analysis, algorithm.weights_sha256)
             analysis.images.extend(outcomes.copy_image(earlier[instance_id]) for instance_id in case.carried)
             analysis.scored_at = analysis.scored_at or now
-        outcomes.record_images(
-            session, analysis, algorithm, [s.result for s in scored], case.left_out, case.instance_ids, at=now,
-            considered=case.considered,
-        )  # fmt: skip
+        record_look(session, analysis, case, [s.result for s in scored], at=now)
         standing = _as_recorded(session, analysis, scored, before)
-        outcomes.record_undecodable(session, analysis.study, case.left_out, at=now)
-        if case.burned_in:
-            outcomes.flag(analysis.study, "burned_in_annotation")
         for name in case.other_bundles:
             analyses.queue_sibling(session, analysis, name, at=now)
         if scored or case.carried:
-            urgency, reason = outcomes.ai_claim(session, analysis.study)
-            raise_by_ai(
-                session,
-                analysis.study,
-                urgency,
-                reason,
-                targets=bench.settings.targets,
-                breaker=bench.settings.breaker,
-                at=now,
-            )
+            move_case(bench, session, analysis.study, at=now)
     return number, standing
+
+
+def record_look(
+    session: Session, analysis: Analysis, case: Case, results: Sequence[ImageResult], *, at: datetime
+) -> None:
+    """Rows of what a look found: scored images, those left out with their reasons, what every bundle said, flags."""
+    algorithm = case.bundle.algorithm() if case.bundle else None
+    outcomes.record_images(
+        session, analysis, algorithm, results, case.left_out, case.instance_ids, at=at, considered=case.considered
+    )
+    outcomes.record_undecodable(session, analysis.study, case.left_out, at=at)
+    if case.burned_in:
+        outcomes.flag(analysis.study, "burned_in_annotation")
+
+
+def move_case(bench: Workbench, session: Session, study: Study, *, at: datetime) -> None:
+    """Let the findings that are recorded raise the case; they never lower it."""
+    urgency, reason = outcomes.ai_claim(session, study)
+    settings = bench.settings
+    raise_by_ai(session, study, urgency, reason, targets=settings.targets, breaker=settings.breaker, at=at)
 
 
 def _as_recorded(

@@ -20,12 +20,11 @@ from triage.crash_points import CrashPoint
 from triage.findings import ImageResult
 from triage.logging import get_logger
 from triage.repositories import analyses, completing, outcomes
-from triage.repositories.placing import raise_by_ai
 from triage.states import StudyStatus
 from triage.tables import Analysis, Instance
 from workers import stored_image
 from workers.cases import Case
-from workers.committing import reason_for_all, report_sources, same_images, wanted_kinds
+from workers.committing import move_case, reason_for_all, record_look, report_sources, same_images, wanted_kinds
 from workers.explaining import Explained, explain_image
 from workers.reporting import ReportSources, report
 from workers.scoring import Scored
@@ -141,22 +140,11 @@ def _commit_scores(bench: Workbench, case: Case, scores: _Scores) -> ReportSourc
 
 def _record(bench: Workbench, session: Session, analysis: Analysis, case: Case, scores: _Scores) -> None:
     now, scored_at = bench.clock(), analysis.scored_at
-    algorithm = case.bundle.algorithm() if case.bundle else None
     outcomes.forget_images(session, analysis)
-    outcomes.record_images(
-        session, analysis, algorithm, scores.results, case.left_out, case.instance_ids, at=now,
-        considered=case.considered,
-    )  # fmt: skip
-    outcomes.record_undecodable(session, analysis.study, case.left_out, at=now)
-    if case.burned_in:
-        outcomes.flag(analysis.study, "burned_in_annotation")
+    record_look(session, analysis, case, scores.results, at=now)
     if scores.results:
         analysis.scored_at = scored_at or now
-        urgency, reason = outcomes.ai_claim(session, analysis.study)
-        raise_by_ai(
-            session, analysis.study, urgency, reason, targets=bench.settings.targets, breaker=bench.settings.breaker,
-            at=now,
-        )  # fmt: skip
+        move_case(bench, session, analysis.study, at=now)
 
 
 def _commit_results(bench: Workbench, case: Case, explained: Sequence[Explained], built: outcomes.BuiltObject) -> None:
