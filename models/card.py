@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models.card_opening import opening
 from models.ct import card as series_card
 from models.explaining import statement
-from models.metadata import BundleMetadata, FindingSpec
+from models.metadata import BundleMetadata
 
 Figures = Mapping[str, Any]
 _CHANNELS = {1: "one grey channel", 3: "the grey image in three channels"}
@@ -25,14 +26,7 @@ def render(metadata: BundleMetadata, evaluation: Figures) -> str:
     if metadata.series is not None:
         return series_card.render(metadata, metadata.series, evaluation)
     parts = [
-        f"# {metadata.name} {metadata.version}",
-        f"**{metadata.disclaimer}**" if metadata.disclaimer else "",
-        "## Intended use",
-        metadata.intended_use,
-        "## What it cannot do",
-        "\n".join(f"- {limit}" for limit in metadata.limits),
-        "## Findings",
-        _findings(metadata.findings),
+        *opening(metadata),
         _score_sentence(metadata),
         *_measured(metadata, evaluation),
         *statement.section(metadata, evaluation),
@@ -42,14 +36,6 @@ def render(metadata: BundleMetadata, evaluation: Figures) -> str:
         _making(metadata, evaluation),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _findings(findings: tuple[FindingSpec, ...]) -> str:
-    lines = ["| finding | code | a positive asks for | threshold |", "|---|---|---|---|"]
-    for f in findings:
-        code = f"{f.code.value} {f.code.scheme} ({f.code.meaning})"
-        lines.append(f"| {f.key} | {code} | {f.urgency.value} | {f.threshold:.3f} |")
-    return "\n".join(lines)
 
 
 def _score_sentence(metadata: BundleMetadata) -> str:

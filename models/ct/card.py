@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from models.card_opening import opening
 from models.metadata import BundleMetadata, SeriesSpec
 
 Figures = Mapping[str, Any]
@@ -22,14 +23,7 @@ def render(metadata: BundleMetadata, series: SeriesSpec, evaluation: Figures) ->
         that nothing was measured.
     """
     parts = [
-        f"# {metadata.name} {metadata.version}",
-        f"**{metadata.disclaimer}**" if metadata.disclaimer else "",
-        "## Intended use",
-        metadata.intended_use,
-        "## What it cannot do",
-        "\n".join(f"- {limit}" for limit in metadata.limits),
-        "## Findings",
-        "\n".join(_findings(metadata)),
+        *opening(metadata),
         _score(metadata, series),
         "## Measured",
         *_measured(metadata, evaluation),
@@ -39,14 +33,6 @@ def render(metadata: BundleMetadata, series: SeriesSpec, evaluation: Figures) ->
         "\n".join(_making(metadata, series, evaluation)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _findings(metadata: BundleMetadata) -> Iterator[str]:
-    yield "| finding | code | a positive asks for | threshold |"
-    yield "|---|---|---|---|"
-    for f in metadata.findings:
-        code = f"{f.code.value} {f.code.scheme} ({f.code.meaning})"
-        yield f"| {f.key} | {code} | {f.urgency.value} | {f.threshold:.3f} |"
 
 
 def _score(metadata: BundleMetadata, series: SeriesSpec) -> str:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    UID,
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-)
+from pydicom.dataset import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
-from models.metadata import PHANTOM_MANUFACTURER
 from models.phantom.radiograph import Phantom
-
-_NAMESPACE = uuid.UUID("0f7a86cc-6f0c-5b5e-9d8e-3c1f8a4b2d10")
-IMPLEMENTATION = "2.25.265190841227186394201527906187305491047"
+from models.phantom.shared_modules import file_meta, phantom_uid, say_equipment, say_patient, say_times
 
 
 def to_dataset(phantom: Phantom, seed: int, index: int, *, taken_at: datetime) -> Dataset:
@@ -41,20 +32,22 @@ def to_dataset(phantom: Phantom, seed: int, index: int, *, taken_at: datetime) -
     ds.SOPInstanceUID = phantom_uid(seed, index, "instance")
     ds.StudyInstanceUID = phantom_uid(seed, index, "study")
     ds.SeriesInstanceUID = phantom_uid(seed, index, "series")
-    _patient(ds, phantom, seed, index, taken_at)
+    say_patient(
+        ds,
+        name=f"Phantom^Case{index:04d}",
+        patient_id=f"PHANTOM-{seed}-{index:04d}",
+        age=phantom.anatomy.age,
+        sex=phantom.anatomy.sex,
+        taken_at=taken_at,
+    )
     _study(ds, phantom, seed, index, taken_at)
-    _equipment(ds)
+    say_equipment(ds, "Synthetic chest")
     _image(ds, phantom, taken_at)
     _projection(ds, phantom)
     if digital:
         _digital_xray(ds, phantom)
     _display(ds, phantom)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION)
-    ds.file_meta.ImplementationVersionName = "FIRSTREAD_PH"
+    ds.file_meta = file_meta(ds)
     return ds
 
 
@@ -65,23 +58,8 @@ def write_dicom(phantom: Phantom, path: Path, seed: int, index: int, *, taken_at
     return dataset
 
 
-def phantom_uid(seed: int, index: int, level: str) -> str:
-    """The UID of one object of one phantom: the same arguments, the same UID."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, f'{seed}/{index}/{level}').int}"
-
-
-def _patient(ds: Dataset, phantom: Phantom, seed: int, index: int, taken_at: datetime) -> None:
-    born = taken_at - timedelta(days=phantom.anatomy.age * 365.25 + 100)
-    ds.PatientName = f"Phantom^Case{index:04d}"
-    ds.PatientID = f"PHANTOM-{seed}-{index:04d}"
-    ds.PatientBirthDate = born.strftime("%Y%m%d")
-    ds.PatientSex = phantom.anatomy.sex
-    ds.PatientAge = f"{phantom.anatomy.age:03d}Y"
-
-
 def _study(ds: Dataset, phantom: Phantom, seed: int, index: int, taken_at: datetime) -> None:
-    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = taken_at.strftime("%Y%m%d")
-    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = taken_at.strftime("%H%M%S")
+    say_times(ds, taken_at)
     ds.AccessionNumber = f"P{seed % 10_000_000}-{index:04d}"
     ds.StudyID = str(index)
     ds.ReferringPhysicianName = ""
@@ -91,15 +69,6 @@ def _study(ds: Dataset, phantom: Phantom, seed: int, index: int, taken_at: datet
     ds.SeriesNumber = 1
     ds.InstanceNumber = 1
     ds.AcquisitionNumber = 1
-
-
-def _equipment(ds: Dataset) -> None:
-    ds.Manufacturer = PHANTOM_MANUFACTURER
-    ds.ManufacturerModelName = "Synthetic chest"
-    ds.InstitutionName = "firstread phantom hospital"
-    ds.StationName = "PHANTOM"
-    ds.DeviceSerialNumber = "0"
-    ds.SoftwareVersions = "1"
 
 
 def _image(ds: Dataset, phantom: Phantom, taken_at: datetime) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
-from models.metadata import PHANTOM_MANUFACTURER
-from models.phantom.dicom import IMPLEMENTATION, phantom_uid
 from models.phantom.head_ct import HeadCt
+from models.phantom.shared_modules import file_meta, phantom_uid, say_equipment, say_patient, say_times
 
 
 def to_datasets(head: HeadCt, seed: int, index: int, *, taken_at: datetime) -> list[Dataset]:
@@ -48,32 +47,24 @@ def _slice(head: HeadCt, seed: int, index: int, number: int, taken_at: datetime)
     ds.SeriesInstanceUID = phantom_uid(seed, index, "head/series")
     ds.FrameOfReferenceUID = phantom_uid(seed, index, "head/frame")
     ds.PositionReferenceIndicator = "OM"
-    _patient(ds, head, seed, index, taken_at)
+    say_patient(
+        ds,
+        name=f"Phantom^Head{index:04d}",
+        patient_id=f"HEAD-{seed}-{index:04d}",
+        age=head.head.age,
+        sex=head.head.sex,
+        taken_at=taken_at,
+    )
     _study(ds, seed, index, number, taken_at)
-    _equipment(ds)
+    say_equipment(ds, "Synthetic head")
     _place(ds, head, number)
     _image(ds, head, number)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION)
-    ds.file_meta.ImplementationVersionName = "FIRSTREAD_PH"
+    ds.file_meta = file_meta(ds)
     return ds
 
 
-def _patient(ds: Dataset, head: HeadCt, seed: int, index: int, taken_at: datetime) -> None:
-    born = taken_at - timedelta(days=head.head.age * 365.25 + 100)
-    ds.PatientName = f"Phantom^Head{index:04d}"
-    ds.PatientID = f"HEAD-{seed}-{index:04d}"
-    ds.PatientBirthDate = born.strftime("%Y%m%d")
-    ds.PatientSex = head.head.sex
-    ds.PatientAge = f"{head.head.age:03d}Y"
-
-
 def _study(ds: Dataset, seed: int, index: int, number: int, taken_at: datetime) -> None:
-    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = taken_at.strftime("%Y%m%d")
-    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = taken_at.strftime("%H%M%S")
+    say_times(ds, taken_at)
     ds.AccessionNumber = f"H{seed % 10_000_000}-{index:04d}"
     ds.StudyID = str(index)
     ds.ReferringPhysicianName = ""
@@ -85,15 +76,6 @@ def _study(ds: Dataset, seed: int, index: int, number: int, taken_at: datetime) 
     ds.InstanceNumber = number + 1
     ds.BodyPartExamined = "HEAD"
     ds.PatientPosition = "HFS"
-
-
-def _equipment(ds: Dataset) -> None:
-    ds.Manufacturer = PHANTOM_MANUFACTURER
-    ds.ManufacturerModelName = "Synthetic head"
-    ds.InstitutionName = "firstread phantom hospital"
-    ds.StationName = "PHANTOM"
-    ds.DeviceSerialNumber = "0"
-    ds.SoftwareVersions = "1"
 
 
 def _place(ds: Dataset, head: HeadCt, number: int) -> None:
