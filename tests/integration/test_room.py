@@ -142,11 +142,11 @@ def test_forty_megabytes_run_full_and_recover(tmp_path: Path) -> None:
     ):
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(18 * MIB))
-        images = files(tmp_path / "images", 60, 240_000)
+        images = files(tmp_path / "images", 80, 240_000)
         batches = [images[start::4] for start in range(4)]
 
         refusals = node.send(*batches)
-        assert refusals, "60 images of 0.24 MB do not fit into what 40 MB have left"
+        assert refusals, "80 images of 0.24 MB do not fit into what 40 MB have left"
         assert set(refusals) == {"Refused: OutOfResources"}
         assert free(disk) > 4 * MIB, "the reserve was not eaten up"
         assert node.acknowledged
