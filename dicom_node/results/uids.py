@@ -15,6 +15,11 @@ class ResultKind(StrEnum):
 
     REPORT = "SR"
     HEAT_MAP = "SC"
+    SEGMENTATION = "SEG"
+    PARAMETRIC_MAP = "PM"
+    PRESENTATION_STATE = "PR"
+    PDF = "PDF"
+    KEY_OBJECTS = "KO"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
