@@ -63,6 +63,45 @@ def judge(*, stored: bool, status: int | None, retryable: bool, needs_attention:
     return Verdict.UNWELCOME if needs_attention or not retryable else Verdict.TRANSIENT
 
 
+def judge_http(status: int) -> Verdict:
+    """The verdict on an HTTP status (RFC 9110 15, RFC 6585) that says nothing more about what was sent.
+
+    What names the request itself (400, 413, 415, 422) is about this object; what names the place, the rights or the
+    method is about a setting; a server that is busy or broken may take it later.
+    """
+    if 200 <= status < 300:
+        return Verdict.DELIVERED
+    if status in (408, 421, 423, 424, 425, 429) or (status >= 500 and status not in (501, 505)):
+        return Verdict.TRANSIENT
+    if status in (400, 409, 412, 413, 415, 422):
+        return Verdict.REFUSED
+    return Verdict.UNWELCOME
+
+
+def said_http(where: str, status: int) -> str:
+    """What an HTTP status of a server means for a delivery, and what to do.
+
+    Parameters
+    ----------
+    where : str
+        ``host:port`` of the server.
+    """
+    match status:
+        case 401 | 407:
+            advice = "Correct its token_file, or user and password_file."
+        case 403:
+            advice = "Give our account the right to do this there."
+        case 404 | 405 | 410 | 501:
+            advice = "Correct the path in its address: the service is not there."
+        case 413:
+            advice = "Raise the largest request that it, or a proxy before it, takes."
+        case _ if 300 <= status < 400:
+            advice = "Redirects are not followed: give the address that it redirects to."
+        case _:
+            advice = ""
+    return f"{where} answers HTTP {status}. {advice}".strip()
+
+
 def next_step(verdict: Verdict, *, in_a_row: int, age: timedelta, give_up_after: timedelta) -> Next:
     """What follows from a try.
 

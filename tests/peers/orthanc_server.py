@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from peers.processes import await_port, free_port, program, running
 
@@ -26,6 +27,10 @@ class OrthancServer:
     @property
     def address(self) -> str:
         return f"{self.ae_title}@127.0.0.1:{self.dicom_port}"
+
+    @property
+    def url(self) -> str:
+        return str(self.http.base_url).rstrip("/")
 
     def get(self, path: str) -> Any:
         answer = self.http.get(path)
@@ -82,3 +87,11 @@ def orthanc(
         await_port(process, dicom_port, log)
         with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=20, trust_env=False) as http:
             yield OrthancServer("ORTHANC", dicom_port, http)
+
+
+def dicomweb_plugin() -> str:
+    """Path of Orthanc's DICOMweb plug-in; the test is skipped where it is not installed."""
+    found = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+    if not found.exists():
+        pytest.skip("Orthanc's DICOMweb plug-in (orthanc-dicomweb) is not installed")
+    return str(found)

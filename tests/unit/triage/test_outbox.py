@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.scu import StatusClass, classify
-from triage.outbox import BUDGET, LONGEST_PAUSE, Next, Verdict, judge, next_step, pause_after, spread_of
+from triage.outbox import (
+    BUDGET,
+    LONGEST_PAUSE,
+    Next,
+    Verdict,
+    judge,
+    judge_http,
+    next_step,
+    pause_after,
+    said_http,
+    spread_of,
+)
 
 AGE = timedelta(hours=72)
 failures = st.sampled_from([v for v in Verdict if v is not Verdict.DELIVERED])
@@ -103,3 +114,22 @@ def test_the_spread_is_even() -> None:
     values = sorted(spread_of("PACS@host:104", n) for n in range(1000))
     assert values[0] < -0.98 < 0.98 < values[-1]
     assert abs(sum(values)) < 60
+
+
+@pytest.mark.parametrize(
+    ("expected", "statuses"),
+    [
+        (Verdict.DELIVERED, (200, 201, 202, 204)),
+        (Verdict.TRANSIENT, (408, 425, 429, 500, 502, 503, 504, 507, 599)),
+        (Verdict.REFUSED, (400, 409, 413, 415, 422)),
+        (Verdict.UNWELCOME, (301, 302, 307, 401, 403, 404, 405, 406, 410, 501, 505)),
+    ],
+)
+def test_an_http_status_is_judged_by_what_has_to_change(expected: Verdict, statuses: tuple[int, ...]) -> None:
+    assert {judge_http(status) for status in statuses} == {expected}
+
+
+@given(st.integers(100, 999))
+def test_every_http_status_has_words_and_only_2xx_delivers(status: int) -> None:
+    assert (judge_http(status) is Verdict.DELIVERED) == (200 <= status < 300)
+    assert f"HTTP {status}." in said_http("pacs:80", status)
