@@ -160,6 +160,7 @@ def findings(
                 key=spec.key,
                 code=spec.code,
                 site=spec.site,
+                laterality=spec.laterality,
                 score=score,
                 urgency=spec.urgency,
                 region=region if score.positive else None,

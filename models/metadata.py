@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from triage.findings import Code, ScoreKind, Urgency
+from triage.findings import Code, Laterality, ScoreKind, Urgency
 
 FORMAT_VERSION = 1
 PHANTOM_MANUFACTURER = "firstread phantom"
@@ -105,10 +105,18 @@ class FindingSpec(Frozen):
     key: Key
     code: CodeField
     site: CodeField | None = None
+    laterality: Laterality | None = None
+    """"R", "L" or "B" where the output is about that side of ``site``; None where it does not know the side."""
     urgency: Urgency = Urgency.ROUTINE
     threshold: float = Field(ge=0, le=1)
     temperature: float = Field(default=1.0, gt=0)
     bias: float = 0.0
+
+    @model_validator(mode="after")
+    def _a_side_of_something(self) -> Self:
+        if self.laterality is not None and self.site is None:
+            raise ValueError("laterality: the side of which site? name one")
+        return self
 
 
 class Calibration(Frozen):

@@ -156,6 +156,14 @@ class ResultError(FirstreadError):
     next_step = "Report the source image's header (without patient data); the study stays on the list."
 
 
+class MixedPatientsError(ResultError):
+    """Headers of two patients, or of two studies, would stand in one report."""
+
+    next_step = (
+        "Have the sender correct patient or study of the images and send them again; they are kept as they came."
+    )
+
+
 class DeliveryError(FirstreadError):
     """A peer did not take an object.
 

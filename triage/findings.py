@@ -102,6 +102,14 @@ _SENTENCES = {
 }
 
 
+class Laterality(StrEnum):
+    """The side of a finding's site, where the bundle claims one side (PS3.16 CID 244)."""
+
+    RIGHT = "R"
+    LEFT = "L"
+    BILATERAL = "B"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Code:
     """A coded concept (PS3.3 Table 8.8-1): value, coding scheme designator (SCT, DCM, ...), meaning."""
@@ -181,6 +189,8 @@ class Finding:
         The finding as a coded concept.
     site : Code or None
         Anatomic location as a coded concept.
+    laterality : Laterality or None
+        Side of the site, where this output of the network is about one side; None where it does not know.
     score : Score
     urgency : Urgency
         Class that a positive score asks for. ROUTINE: never moves a case.
@@ -194,6 +204,7 @@ class Finding:
     score: Score
     urgency: Urgency
     region: Region | None = None
+    laterality: Laterality | None = None
 
     @property
     def positive(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from dicom_node.results.wording import plain
-from triage.findings import Code
+from triage.findings import Code, Laterality, Urgency
 
 IMAGING_PROCEDURE = Code(value="363679005", scheme="SCT", meaning="Imaging procedure")
 """CID 100. The exact procedure stands in the header; AIR wants the imaging procedure here, never the algorithm."""
@@ -29,6 +29,20 @@ IMAGE_LIBRARY_GROUP = Code(value="126200", scheme="DCM", meaning="Image Library 
 SOURCE = Code(value="260753009", scheme="SCT", meaning="Source")
 SOURCE_IMAGE_FOR_PROCESSING = Code(value="121322", scheme="DCM", meaning="Source image for image processing operation")
 """CID 7202."""
+LATERALITY = Code(value="272741003", scheme="SCT", meaning="Laterality")
+SIDES = {
+    Laterality.RIGHT: Code(value="24028007", scheme="SCT", meaning="Right"),
+    Laterality.LEFT: Code(value="7771000", scheme="SCT", meaning="Left"),
+    Laterality.BILATERAL: Code(value="51440002", scheme="SCT", meaning="Bilateral"),
+}
+"""CID 244."""
+PRIORITY = Code(value="260870009", scheme="SCT", meaning="Priority")
+PRIORITIES = {
+    Urgency.STAT: Code(value="25876001", scheme="SCT", meaning="Emergency"),
+    Urgency.URGENT: Code(value="103391001", scheme="SCT", meaning="Urgent"),
+    Urgency.ROUTINE: Code(value="373113001", scheme="SCT", meaning="Routine procedure"),
+}
+"""The values are of CID 3414 and CID 3671; that they answer "Priority" is ours: PS3.16 has no triage priority."""
 ACQUISITION_EQUIPMENT = Code(value="109101", scheme="DCM", meaning="Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code(value="109102", scheme="DCM", meaning="Processing Equipment")
 

@@ -5,14 +5,17 @@ Layout, and why (it is read without error by dciodvfy, PixelMed's SR validator a
 * each positive finding with a region is a TID 1410 group: score as NUM, outline as closed POLYLINE, heat map as Visual
   explanation;
 * every verdict, positive or negative, is a code in the Qualitative Evaluations container (TID 1500 row 12, where NUM is
-  not allowed), with the sentences that a person reads;
+  not allowed), with the class that the algorithm asks for and the sentences that a person reads;
 * only where no finding has a region, TID 1501 groups without NUM: beside a single outline they make validators
-  apply the wrong template, and with a NUM viewers fail on them.
+  apply the wrong template, and with a NUM viewers fail on them. Score, operating point and kind of score stand in every
+  group as Algorithm Parameters, so that a program finds them in one place.
+
+docs/results.md shows the tree row by row, and a test holds it to that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypedDict
 
@@ -27,7 +30,7 @@ from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import Observation
 from dicom_node.results.uids import ResultNames
 from dicom_node.results.wording import kind_in_words, numbers, plain
-from triage.findings import Algorithm, Code, Finding, ScoreKind
+from triage.findings import Algorithm, Code, Finding, Laterality, ScoreKind, Urgency
 
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _KNOWN_CLASS = SecondaryCaptureImageStorage
@@ -37,6 +40,7 @@ def content_tree(
     observations: Sequence[Observation],
     *,
     names: ResultNames,
+    urgency: Urgency,
     sentences: Iterable[str],
     silent: Sequence[Dataset] = (),
 ) -> Dataset:
@@ -46,6 +50,8 @@ def content_tree(
     ----------
     observations : sequence of Observation
         All findings of all analysed images, in the bundle's order.
+    urgency : Urgency
+        Class that the algorithm asks for.
     sentences : iterable of str
         Comments for the reader, plain ASCII.
     silent : sequence of Dataset
@@ -64,7 +70,7 @@ def content_tree(
     root: Dataset = report[0]
     images = {o.image.SOPInstanceUID: o.image for o in observations}
     root.ContentSequence.insert(len(root.ContentSequence) - 1, _image_library(images.values(), silent))
-    root.ContentSequence.append(_qualitative_evaluations(observations, sentences))
+    root.ContentSequence.append(_qualitative_evaluations(observations, urgency, sentences))
     return root
 
 
@@ -128,10 +134,22 @@ def _common(observation: Observation, names: ResultNames, algorithm: sr.Algorith
             identifier=f"{plain(names.algorithm.name)}/{plain(finding.key)}",
         ),
         "finding_type": code,
-        "finding_sites": None if finding.site is None else [sr.FindingSite(_concept(finding.site))],
+        "finding_sites": None if finding.site is None else [_site(finding.site, finding.laterality)],
         "algorithm_id": algorithm,
-        "qualitative_evaluations": [sr.QualitativeEvaluation(name=code, value=_presence(finding.positive))],
+        "qualitative_evaluations": list(_evaluations(finding)),
     }
+
+
+def _site(site: Code, laterality: Laterality | None) -> sr.FindingSite:
+    side = None if laterality is None else _concept(codes.SIDES[laterality])
+    return sr.FindingSite(_concept(site), laterality=side)
+
+
+def _evaluations(finding: Finding) -> Iterator[sr.QualitativeEvaluation]:
+    """Whether it is there, and the class that it asks for when it is."""
+    yield sr.QualitativeEvaluation(name=_concept(finding.code), value=_presence(finding.positive))
+    if finding.positive:
+        yield sr.QualitativeEvaluation(name=_concept(codes.PRIORITY), value=_concept(codes.PRIORITIES[finding.urgency]))
 
 
 def _measurements(finding: Finding) -> list[sr.Measurement] | None:
@@ -154,15 +172,19 @@ def _algorithm_identification(algorithm: Algorithm) -> sr.AlgorithmIdentificatio
 
 
 def _own_parameters(finding: Finding) -> list[sr.TextContentItem]:
-    """TID 4019 row 4 once more: what the finding's verdict was made by, and what its number means."""
-    _, threshold = numbers(finding.score)
+    """TID 4019 row 3 once more: the score, the operating point that it was compared with, and what the number means."""
+    value, threshold = numbers(finding.score)
     return [
         sr.TextContentItem(
             name=_concept(codes.ALGORITHM_PARAMETERS),
             value=text,
             relationship_type=sr.RelationshipTypeValues.HAS_CONCEPT_MOD,
         )
-        for text in (f"threshold={threshold}", f"score_kind={kind_in_words(finding.score.kind)}")
+        for text in (
+            f"score={value}",
+            f"threshold={threshold}",
+            f"score_kind={kind_in_words(finding.score.kind)}",
+        )
     ]
 
 
@@ -205,22 +227,36 @@ def _library_entry(sop_class_uid: str, sop_instance_uid: str) -> sr.ImageContent
     )
 
 
-def _qualitative_evaluations(observations: Iterable[Observation], sentences: Iterable[str]) -> sr.ContainerContentItem:
-    """One verdict per finding for the study, where the worst image decides, and the comments."""
-    verdicts: dict[Code, bool] = {}
+def _qualitative_evaluations(
+    observations: Iterable[Observation], urgency: Urgency, sentences: Iterable[str]
+) -> sr.ContainerContentItem:
+    """One verdict per finding for the study, where the worst image decides; the class; the comments."""
+    verdicts: dict[tuple[Code, Laterality | None], bool] = {}
     for observation in observations:
-        code = observation.finding.code
-        verdicts[code] = verdicts.get(code, False) or observation.finding.positive
+        finding = observation.finding
+        about = finding.code, finding.laterality
+        verdicts[about] = verdicts.get(about, False) or finding.positive
     container = _container(codes.QUALITATIVE_EVALUATIONS)
-    for code, positive in verdicts.items():
-        container.ContentSequence.append(
-            sr.CodeContentItem(name=_concept(code), value=_presence(positive), relationship_type=_CONTAINS)
-        )
+    container.ContentSequence.extend(_verdict(code, side, positive) for (code, side), positive in verdicts.items())
+    container.ContentSequence.append(_code_item(codes.PRIORITY, codes.PRIORITIES[urgency]))
     for sentence in sentences:
         container.ContentSequence.append(
             sr.TextContentItem(name=_concept(codes.COMMENT), value=sentence, relationship_type=_CONTAINS)
         )
     return container
+
+
+def _verdict(code: Code, laterality: Laterality | None, positive: bool) -> sr.CodeContentItem:
+    item = _code_item(code, codes.PRESENT if positive else codes.ABSENT)
+    if laterality is not None:
+        item.ContentSequence = ContentSequence(
+            [_code_item(codes.LATERALITY, codes.SIDES[laterality], sr.RelationshipTypeValues.HAS_CONCEPT_MOD)]
+        )
+    return item
+
+
+def _code_item(name: Code, value: Code, relationship: sr.RelationshipTypeValues = _CONTAINS) -> sr.CodeContentItem:
+    return sr.CodeContentItem(name=_concept(name), value=_concept(value), relationship_type=relationship)
 
 
 def _set_class(item: sr.ImageContentItem, image: Dataset) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from pydicom.dataset import Dataset
 
 from dicom_node.results.identity import SourceHeader
+from triage.errors import MixedPatientsError
 from triage.findings import Finding, ImageResult, Region
 
 _PROJECTION = frozenset(("CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"))
@@ -22,6 +24,9 @@ _CROSS_SECTIONAL_VALUES = {
     "ImageOrientationPatient": 6,
 }
 """What TID 1603 and TID 1604 describe an image by, with the number of values."""
+
+_WHO = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate")
+"""What tells patients apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,17 +92,43 @@ def library_header(header: Dataset) -> Dataset:
 
 
 def outline_inside(region: Region | None, image: Dataset) -> tuple[tuple[float, float], ...]:
-    """The region's outline, closed and inside the image's pixel matrix; empty when nothing of an area is left."""
-    if region is None:
+    """The region's outline, closed and inside the image's pixel matrix; empty when nothing of an area is left.
+
+    As Graphic Data will hold it (PS3.3 C.18.6.1, VR FL): an area that single precision makes vanish is none.
+    """
+    if region is None or not all(math.isfinite(value) for point in region.outline for value in point):
         return ()
     width, height = float(image.Columns), float(image.Rows)
-    points = [(min(max(c, 0.0), width), min(max(r, 0.0), height)) for c, r in region.outline]
-    if not all(math.isfinite(value) for point in region.outline for value in point):
-        return ()
+    points = [(_single(min(max(c, 0.0), width)), _single(min(max(r, 0.0), height))) for c, r in region.outline]
     if points[0] != points[-1]:
         points.append(points[0])
     twice_the_area = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(points))
     return tuple(points) if abs(twice_the_area) > 0 else ()
+
+
+def require_one_patient(evidence: Iterable[Dataset]) -> None:
+    """See to it that all headers name one patient and one study.
+
+    Patients differ when Patient ID or its issuer do, or name and birth date both: one of these alone may be a typing
+    error, a name in another script or a name that was left out. What is empty contradicts nothing.
+
+    Raises
+    ------
+    MixedPatientsError
+        They do not; the message names the attributes.
+    """
+    seen: list[tuple[dict[str, str], str]] = []
+    for header in evidence:
+        source = SourceHeader(header)
+        identity = {keyword: source.text(keyword).rstrip("^") for keyword in _WHO}
+        if (identity, source.text("StudyInstanceUID")) not in seen:
+            seen.append((identity, source.text("StudyInstanceUID")))
+    if len({study for _, study in seen}) > 1:
+        raise MixedPatientsError("The images belong to different studies: StudyInstanceUID (0020,000D) differs.")
+    for (one, _), (other, _) in combinations(seen, 2):
+        differing = [keyword for keyword in _WHO if one[keyword] and other[keyword] and one[keyword] != other[keyword]]
+        if {"PatientID", "IssuerOfPatientID"} & set(differing) or {"PatientName", "PatientBirthDate"} <= set(differing):
+            raise MixedPatientsError(f"The images name different patients: {', '.join(differing)}.")
 
 
 def reference(instance: Dataset) -> Dataset:
@@ -119,6 +150,12 @@ def hierarchical_references(study_instance_uid: str, instances: Iterable[Dataset
     study.StudyInstanceUID = study_instance_uid
     study.ReferencedSeriesSequence = [_series_item(uid, series[uid]) for uid in sorted(series)]
     return [study]
+
+
+def _single(value: float) -> float:
+    """The nearest number of single precision."""
+    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return rounded
 
 
 def _series_item(uid: str, references: dict[str, Dataset]) -> Dataset:

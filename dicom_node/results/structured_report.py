@@ -4,22 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_node.results.common import Making, failures_named
 from dicom_node.results.equipment import NodeIdentity
-from dicom_node.results.evidence import hierarchical_references, observations, reference
+from dicom_node.results.evidence import hierarchical_references, observations, reference, require_one_patient
 from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
 from dicom_node.results.uids import ResultKind, ResultNames
 from dicom_node.results.wording import LABEL, image_line, kind_in_words, plain, silent_line, summary
 from triage.errors import ResultError
-from triage.findings import Algorithm, AnalysisResult, Code, Finding, ImageResult, Score, ScoreKind, Urgency
+from triage.findings import (
+    Algorithm,
+    AnalysisResult,
+    Code,
+    Finding,
+    ImageResult,
+    NotAnalysed,
+    NotAnalysedReason,
+    Score,
+    ScoreKind,
+    Urgency,
+)
 
 SERIES_NUMBER = 9001
 """High, so that the series stands behind the images."""
+
+_UNREAD: Final = frozenset(
+    (
+        NotAnalysedReason.NO_PIXELS,
+        NotAnalysedReason.DECODE_ERROR,
+        NotAnalysedReason.DECODER_CRASH,
+        NotAnalysedReason.DECODE_TIMEOUT,
+        NotAnalysedReason.OUT_OF_MEMORY,
+        NotAnalysedReason.MODEL_UNAVAILABLE,
+        NotAnalysedReason.MODEL_ERROR,
+        NotAnalysedReason.REMOVED,
+    )
+)
+"""What kept an image from being read although it may have been for the algorithm: such a report is partial."""
 
 
 def build_report(
@@ -52,12 +78,15 @@ def build_report(
     ------
     ResultError
         The report cannot be built, or an analysed image is not among the evidence.
+    MixedPatientsError
+        The evidence is of two patients, or of two studies: whose report would it be?
     """
     with failures_named("The report"):
         headers = {SourceHeader(header).text("SOPInstanceUID"): header for header in evidence}
         missing = [i.sop_instance_uid for i in result.images if i.sop_instance_uid not in headers]
         if missing:
             raise ResultError(f"{len(missing)} analysed images are not among the evidence, e.g. {missing[0]}.")
+        require_one_patient(evidence)
         source = SourceHeader(headers[result.images[0].sop_instance_uid])
         study = source.text("StudyInstanceUID")
         names = ResultNames(study_instance_uid=study, algorithm=result.algorithm, node=node, revision=revision)
@@ -70,7 +99,7 @@ def build_report(
             series_description=plain(f"{LABEL} report {result.algorithm.name}", 64),
             instance_number=revision,
         )
-        _put_document_general(report, source, predecessor)
+        _put_document_general(report, source, predecessor, result.not_analysed)
         report.CurrentRequestedProcedureEvidenceSequence = hierarchical_references(
             study, (*headers.values(), *heat_maps.values())
         )
@@ -86,7 +115,7 @@ def build_report(
         ]
         silent = [reference(headers[image.sop_instance_uid]) for image in result.images if not image.findings]
         sentences = _sentences(result, heat_maps, adjusted)
-        report.update(content_tree(observed, names=names, sentences=sentences, silent=silent))
+        report.update(content_tree(observed, names=names, urgency=result.urgency, sentences=sentences, silent=silent))
         return seal(report)
 
 
@@ -108,9 +137,14 @@ def warm_up(node: NodeIdentity) -> None:
     build_report([header], result, heat_maps={}, node=node, revision=1, predecessor=None, created_at=datetime.now(UTC))
 
 
-def _put_document_general(report: Dataset, source: SourceHeader, predecessor: Dataset | None) -> None:
+def _put_document_general(
+    report: Dataset, source: SourceHeader, predecessor: Dataset | None, left_out: Sequence[NotAnalysed]
+) -> None:
     """SR Document Series and General (PS3.3 C.17.1, C.17.2). Software says it: never FINAL, never VERIFIED."""
-    report.CompletionFlag = "COMPLETE"
+    unread = sum(1 for image in left_out if image.reason in _UNREAD)
+    report.CompletionFlag = "PARTIAL" if unread else "COMPLETE"
+    if unread:
+        report.CompletionFlagDescription = f"{unread} of the images could not be read"
     report.PreliminaryFlag = "PRELIMINARY"
     report.VerificationFlag = "UNVERIFIED"
     report.ReferencedPerformedProcedureStepSequence = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from triage.findings import AnalysisResult, Finding, ImageResult, Score, ScoreKind
+from triage.findings import AnalysisResult, Finding, ImageResult, Laterality, Score, ScoreKind
 
 PRODUCT = "firstread"
 LABEL = f"AI {PRODUCT}"
@@ -18,6 +18,8 @@ _KINDS = {
     ScoreKind.UNCALIBRATED_PROBABILITY: "uncalibrated probability",
     ScoreKind.OPERATING_POINT: "relative to the operating point, not a probability",
 }
+
+_SIDES = {Laterality.RIGHT: "right", Laterality.LEFT: "left", Laterality.BILATERAL: "both sides"}
 
 
 def plain(text: str, limit: int | None = None) -> str:
@@ -55,14 +57,20 @@ def comparison(score: Score) -> str:
     return f"{value} {'>=' if score.positive else '<'} {threshold}"
 
 
+def name_of(finding: Finding) -> str:
+    """``Pneumothorax``, or ``Pneumothorax (left)`` where the bundle knows the side."""
+    side = "" if finding.laterality is None else f" ({_SIDES[finding.laterality]})"
+    return f"{plain(finding.code.meaning)}{side}"
+
+
 def verdict(finding: Finding) -> str:
     """``Pneumothorax 0.94 >= 0.60 POSITIVE``."""
-    return f"{plain(finding.code.meaning)} {comparison(finding.score)} {'POSITIVE' if finding.positive else 'negative'}"
+    return f"{name_of(finding)} {comparison(finding.score)} {'POSITIVE' if finding.positive else 'negative'}"
 
 
 def summary(result: AnalysisResult) -> str:
     """One sentence for the top of the report: what was found, and how urgent the algorithm thinks it is."""
-    names = dict.fromkeys(plain(f.code.meaning) for image in result.images for f in image.positives)
+    names = dict.fromkeys(name_of(f) for image in result.images for f in image.positives)
     algorithm = f"{plain(result.algorithm.name)} {plain(result.algorithm.version)}"
     if not names:
         return f"{LABEL} ({algorithm}): no finding above its threshold."

@@ -33,18 +33,21 @@ from result_cases import (
 from dicom_node.results import build_report, warm_up
 from dicom_node.results.evidence import library_header, outline_inside
 from dicom_node.results.files import write
-from triage.errors import ResultError
+from triage.errors import MixedPatientsError, ResultError
 from triage.findings import (
     AnalysisResult,
     Finding,
     ImageResult,
+    Laterality,
     NotAnalysed,
     NotAnalysedReason,
     Region,
     ScoreKind,
+    Urgency,
 )
 
 PROBABILITY, VISUAL_EXPLANATION, COMMENT = "122157", "130401", "121106"
+PRIORITY, LATERALITY, SITE = "260870009", "272741003", "363698007"
 IMAGE_LIBRARY, MEASUREMENTS, GROUP, EVALUATIONS = "111028", "126010", "125007", "C0034375"
 
 
@@ -142,6 +145,7 @@ def test_a_positive_with_a_region_is_a_planar_roi_group() -> None:
     assert [item.TextValue for item in children(group, "111001")] == [ALGORITHM.name]
     assert [item.TextValue for item in children(group, "111003")] == [ALGORITHM.version]
     assert {item.TextValue for item in children(group, "111002")} == {
+        "score=0.94",
         "threshold=0.60",
         "score_kind=calibrated probability",
         f"weights_sha256={ALGORITHM.weights_sha256}",
@@ -151,7 +155,11 @@ def test_a_positive_with_a_region_is_a_planar_roi_group() -> None:
 
 def test_all_verdicts_stand_in_the_evaluations_without_numbers() -> None:
     document = objects(radiograph())["SR"]
-    assert verdicts(document) == {PNEUMOTHORAX.value: "Present", EFFUSION.value: "Absent"}
+    assert verdicts(document) == {
+        PNEUMOTHORAX.value: "Present",
+        EFFUSION.value: "Absent",
+        PRIORITY: "Emergency",
+    }
     assert {item.ValueType for item in children(document, EVALUATIONS)[0].ContentSequence} == {"CODE", "TEXT"}
 
 
@@ -220,6 +228,101 @@ def test_the_worst_image_decides() -> None:
     document = build(first, negative(first), positive(second), evidence=[first, second])
     assert verdicts(document)[PNEUMOTHORAX.value] == "Present"
     assert len(groups(document)) == 1
+
+
+@pytest.mark.parametrize(
+    ("urgency", "said"),
+    [(Urgency.STAT, "25876001"), (Urgency.URGENT, "103391001"), (Urgency.ROUTINE, "373113001")],
+)
+def test_the_class_is_coded_for_each_positive_and_for_the_study(urgency: Urgency, said: str) -> None:
+    source = radiograph()
+    found = replace(finding(PNEUMOTHORAX, 0.9, region=box(1.0, 1.0, 9.0, 9.0)), urgency=urgency)
+    absent = finding(EFFUSION, 0.1)
+    document = report(source, ImageResult(sop_instance_uid="1.2.3.4.5", findings=(absent, found)))
+    for item in (groups(document)[0], children(document, EVALUATIONS)[0]):
+        assert [child.ConceptCodeSequence[0].CodeValue for child in children(item, PRIORITY)] == [said]
+
+
+def test_what_is_absent_asks_for_no_class_of_its_own() -> None:
+    document = report(radiograph(), negative(radiograph()))
+    assert all(not children(group, PRIORITY) for group in groups(document))
+    (item,) = children(children(document, EVALUATIONS)[0], PRIORITY)
+    assert item.ConceptCodeSequence[0].CodeMeaning == "Routine procedure"
+
+
+def test_sides_are_findings_of_their_own_where_the_bundle_knows_them() -> None:
+    source = radiograph()
+    left = replace(finding(EFFUSION, 0.9, region=box(1.0, 1.0, 9.0, 9.0)), key="left", laterality=Laterality.LEFT)
+    right = replace(finding(EFFUSION, 0.1), key="right", laterality=Laterality.RIGHT)
+    document = report(source, ImageResult(sop_instance_uid="1.2.3.4.5", findings=(left, right)))
+    (site,) = children(groups(document)[0], SITE)
+    assert children(site, LATERALITY)[0].ConceptCodeSequence[0].CodeValue == "7771000"
+    said = {
+        children(item, LATERALITY)[0].ConceptCodeSequence[0].CodeMeaning: item.ConceptCodeSequence[0].CodeMeaning
+        for item in children(children(document, EVALUATIONS)[0], EFFUSION.value)
+    }
+    assert said == {"Left": "Present", "Right": "Absent"}
+    assert "Pleural effusion (left) above threshold" in texts(document)[0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "flag"),
+    [
+        (NotAnalysedReason.UNSUPPORTED_VIEW, "COMPLETE"),
+        (NotAnalysedReason.DECODE_ERROR, "PARTIAL"),
+        (NotAnalysedReason.REMOVED, "PARTIAL"),
+    ],
+)
+def test_a_report_is_partial_when_an_image_could_not_be_read(reason: NotAnalysedReason, flag: str) -> None:
+    source = radiograph()
+    left_out = NotAnalysed(sop_instance_uid="1.2.99", reason=reason)
+    document = report(source, negative(source), not_analysed=(left_out,))
+    assert document.CompletionFlag == flag
+    assert document.get("CompletionFlagDescription", "") == (
+        "1 of the images could not be read" if flag == "PARTIAL" else ""
+    )
+
+
+OTHER_PATIENT: dict[str, dict[str, object]] = {
+    "PatientID": {"PatientID": "P-2"},
+    "IssuerOfPatientID": {"IssuerOfPatientID": "CLINIC"},
+    "PatientName, PatientBirthDate": {"PatientName": "Other", "PatientBirthDate": "19600102"},
+    "without any Patient ID": {"PatientID": "", "PatientName": "Other", "PatientBirthDate": "19600102"},
+    "StudyInstanceUID": {"StudyInstanceUID": "1.2.4"},
+}
+SAME_PATIENT: dict[str, dict[str, object]] = {
+    "nothing": {},
+    "no Patient ID": {"PatientID": ""},
+    "another spelling": {"PatientName": "Mueller^Joerg"},
+    "a trailing delimiter": {"PatientName": "Müller^Jörg^^"},
+    "a birth date mistyped": {"PatientBirthDate": "19500103"},
+    "nobody": {"PatientID": None, "PatientName": "", "PatientBirthDate": None, "IssuerOfPatientID": None},
+    "another sex": {"PatientSex": "F"},
+}
+
+
+@pytest.mark.parametrize("differing", OTHER_PATIENT)
+def test_no_report_mixes_two_patients(differing: str) -> None:
+    source = radiograph()
+    other = radiograph(SOPInstanceUID="1.2.3.4.6", **OTHER_PATIENT[differing])
+    with pytest.raises(MixedPatientsError) as failure:
+        build(source, negative(source), evidence=[source, other])
+    assert "Other" not in str(failure.value)
+    assert "P-2" not in str(failure.value)
+
+
+@pytest.mark.parametrize("differing", SAME_PATIENT)
+def test_what_is_missing_or_mistyped_is_no_other_patient(differing: str) -> None:
+    source = radiograph()
+    other = radiograph(SOPInstanceUID="1.2.3.4.6", **SAME_PATIENT[differing])
+    document = build(source, negative(source), evidence=[source, other])
+    assert evidence_of(document) == {"1.2.3.4": ["1.2.3.4.5", "1.2.3.4.6"]}
+
+
+def test_an_area_that_single_precision_loses_is_none() -> None:
+    image = library_header(radiograph())
+    sliver = ((40.0, 1.0), (40.0 + 1e-9, 1.0), (40.0 + 1e-9, 9.0), (40.0, 9.0), (40.0, 1.0))
+    assert outline_inside(Region(outline=sliver, peak=(40.0, 5.0)), image) == ()
 
 
 def test_flags_say_that_software_wrote_it() -> None:
@@ -392,6 +495,7 @@ def test_any_findings_make_a_report_of_one_kind_of_group(found: tuple[Finding, .
         assert all(0 <= row <= source.Rows for row in region.GraphicData[1::2])
         assert list(region.GraphicData[:2]) == list(region.GraphicData[-2:])
     expected = {code.value: "Absent" for code in (f.code for f in found)}
+    expected[PRIORITY] = "Emergency" if any(f.positive for f in found) else "Routine procedure"
     expected |= {f.code.value: "Present" for f in found if f.positive}
     assert verdicts(document) == expected
     if templates == {"1501"}:
