@@ -66,6 +66,7 @@ class NotAnalysedReason(StrEnum):
     MODEL_UNAVAILABLE = "model_unavailable"
     MODEL_ERROR = "model_error"
     REPORT_ERROR = "report_error"
+    MIXED_PATIENTS = "mixed_patients"
     REMOVED = "removed"
 
     @property
@@ -98,6 +99,7 @@ _SENTENCES = {
     NotAnalysedReason.MODEL_UNAVAILABLE: "the model is missing or altered",
     NotAnalysedReason.MODEL_ERROR: "the model failed",
     NotAnalysedReason.REPORT_ERROR: "the report could not be built",
+    NotAnalysedReason.MIXED_PATIENTS: "no report, because whose it would be is not certain",
     NotAnalysedReason.REMOVED: "image removed by retention before this look",
 }
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from models.inference import Predictor
 from triage.crash_points import CrashPoint
+from triage.errors import MixedPatientsError
 from triage.findings import NotAnalysed, NotAnalysedReason
 from triage.logging import bound, get_logger
 from triage.repositories import outcomes
@@ -18,7 +19,7 @@ from triage.tables import Analysis
 from workers import series_analysis
 from workers.cases import Case
 from workers.claims import Claim, answered, take
-from workers.committing import commit_pictures, commit_report, commit_scores
+from workers.committing import commit_pictures, commit_report, commit_scores, withhold_report
 from workers.explaining import explain_image
 from workers.reporting import report
 from workers.scoring import Ready, Scored, make_ready, score
@@ -159,7 +160,11 @@ def _finish(bench: Workbench, case: Case, scored: list[Scored], tenure: Tenure) 
     sources = commit_pictures(bench, case, explained)
     if sources is None:
         return
-    built = report(bench, case.claim, sources)
+    try:
+        built = report(bench, case.claim, sources)
+    except MixedPatientsError as error:
+        withhold_report(bench, case.claim, error)
+        return
     bench.reached(CrashPoint.BUILT)
     commit_report(bench, case.claim, built)
     bench.reached(CrashPoint.CONCLUDED)

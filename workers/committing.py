@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from triage.errors import MixedPatientsError
 from triage.findings import Algorithm, AnalysisResult, ImageResult, NotAnalysedReason
 from triage.repositories import analyses, completing, outcomes
 from triage.repositories.placing import raise_by_ai
@@ -122,6 +123,23 @@ def commit_report(bench: Workbench, claim: Claim, built: outcomes.BuiltObject) -
         current = [row for row in analysis.result_objects if row.source_instance_id in (None, *here)]
         outcomes.owe(session, current, wanted_kinds(bench.settings), at=now)
         analyses.succeed(session, analysis, at=now)
+
+
+def withhold_report(bench: Workbench, claim: Claim, error: MixedPatientsError) -> None:
+    """Issue nothing about a study of two patients: its scores have moved the case and stand, its pictures stay here.
+
+    Corrected images open the question again. A study that has grown meanwhile is looked at again at once.
+    """
+    now = bench.clock()
+    with bench.database.write() as session:
+        analysis = analyses.held(session, claim.analysis_id, claim.token)
+        if analysis.study.status is StudyStatus.RECEIVING or unseen(
+            analysis, outcomes.current_instances(session, claim.study_id)
+        ):
+            analyses.park(analysis)
+            return
+        outcomes.flag(analysis.study, "two_patients")
+        analyses.decline(session, analysis, NotAnalysedReason.MIXED_PATIENTS, str(error), at=now)
 
 
 def wanted_kinds(settings: Settings) -> dict[str, tuple[str, ...]]:

@@ -45,6 +45,8 @@ def report(bench: Workbench, claim: Claim, sources: ReportSources) -> BuiltObjec
     ------
     ResultError
         It could not be built from these sources.
+    MixedPatientsError
+        They name two patients.
     """
     study = claim.study_instance_uid
     dataset = results.build_report(

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from models.metadata import SeriesSpec
 from triage.crash_points import CrashPoint
+from triage.errors import MixedPatientsError
 from triage.findings import ImageResult
 from triage.logging import get_logger
 from triage.repositories import analyses, completing, outcomes
@@ -24,7 +25,15 @@ from triage.states import StudyStatus
 from triage.tables import Analysis, Instance
 from workers import stored_image
 from workers.cases import Case
-from workers.committing import move_case, reason_for_all, record_look, report_sources, same_images, wanted_kinds
+from workers.committing import (
+    move_case,
+    reason_for_all,
+    record_look,
+    report_sources,
+    same_images,
+    wanted_kinds,
+    withhold_report,
+)
 from workers.explaining import Explained, explain_image
 from workers.reporting import ReportSources, report
 from workers.scoring import Scored
@@ -81,7 +90,11 @@ def conclude(bench: Workbench, case: Case, tenure: Tenure) -> None:
         tenure.step()
         explained.append(explain_image(bench, case.claim, key, number))
     tenure.step()
-    built = report(bench, case.claim, _explained(sources, explained))
+    try:
+        built = report(bench, case.claim, _explained(sources, explained))
+    except MixedPatientsError as error:
+        withhold_report(bench, case.claim, error)
+        return
     bench.reached(CrashPoint.BUILT)
     _commit_results(bench, case, explained, built)
     bench.reached(CrashPoint.CONCLUDED)

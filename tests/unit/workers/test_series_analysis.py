@@ -308,7 +308,8 @@ def test_two_series_of_a_study_are_both_read_and_one_report_is_issued(node: Node
 def test_a_radiograph_in_the_same_study_is_read_by_its_own_bundle(node: Node, phantom: object) -> None:
     slices = series(1, "epidural")
     radiograph = phantom(1, {"pneumothorax"})  # type: ignore[operator]
-    radiograph.StudyInstanceUID = slices[0].StudyInstanceUID
+    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate"):
+        setattr(radiograph, keyword, slices[0][keyword].value)
     read(node, *slices, radiograph)
     analyses = {a.bundle_name: a for a in node.study(slices[0]).analyses}
     assert {name: a.status for name, a in analyses.items()} == {
