@@ -141,6 +141,11 @@ def _encodings(specific_character_set: bytes) -> list[str]:
     return known or [python_encoding[""]]
 
 
+def decoded(value: bytes, character_set: bytes) -> str:
+    """An encoded text as :func:`read_header` reads it, under the value of a Specific Character Set (0008,0005)."""
+    return _text(value, _encodings(character_set))
+
+
 def _text(value: bytes, encodings: list[str]) -> str:
     """Decoded text without control characters and padding, cut to :data:`MAXIMUM_TEXT`.
 
