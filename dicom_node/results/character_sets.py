@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
+UTF_8 = "ISO_IR 192"
+
 _SINGLE_BYTE = frozenset(("100", "101", "109", "110", "126", "127", "138", "144", "148", "166", "203", "13"))
 _MULTI_BYTE = frozenset(("87", "159", "149", "58"))
-_WHOLE = frozenset(("ISO_IR 192", "GB18030", "GBK"))
+_WHOLE = frozenset((UTF_8, "GB18030", "GBK"))
 """Terms that stand alone (PS3.3 Table C.12-5)."""
 
 _REGISTRATION = re.compile(r"ISO[ _-]*(?:2022[ _-]*)?IR[ _-]*(\d+)", re.IGNORECASE)
-_WHOLE_NAMES = {"UTF-8": "ISO_IR 192", "UTF8": "ISO_IR 192", "GB 18030": "GB18030", "GB-18030": "GB18030"}
+_WHOLE_NAMES = {"UTF-8": UTF_8, "UTF8": UTF_8, "GB 18030": "GB18030", "GB-18030": "GB18030"}
 
 
 def legal_terms(terms: tuple[str, ...]) -> tuple[str, ...]:

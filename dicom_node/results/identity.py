@@ -6,7 +6,8 @@ what wins:
 
 * text (names, identifiers, descriptions) and UIDs are never changed, not even when too long: they say whose it is.
   Text outside its character set, or of none declared, stays so too: a PACS that is set up to read it in the source
-  reads it in the result, and a guess of ours would take that away;
+  reads it in the result, and a guess of ours would take that away. UTF-8 is no guess: no other text looks like it, and
+  a source that forgot to declare it is read rightly in the result;
 * values of a fixed form (codes, dates, times, ages, numbers) that break their form are respelled when their meaning is
   certain (``2025.01.02``), else left empty: a result that a strict archive refuses helps nobody.
 """
@@ -27,7 +28,7 @@ from pydicom.filewriter import write_data_element
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from dicom_node.results.character_sets import legal_terms
+from dicom_node.results.character_sets import UTF_8, legal_terms
 from dicom_node.results.forms import respelled
 
 REQUIRED: Final = (
@@ -106,6 +107,9 @@ _TEXT_VRS: Final = frozenset(
 )
 """Encoded the same in every transfer syntax: characters have no byte order."""
 
+_OPEN_TEXT_VRS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+"""Whose characters are those of Specific Character Set (PS3.5 6.1.2.2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceHeader:
@@ -117,9 +121,14 @@ class SourceHeader:
 
     dataset: Dataset
 
+    def raw(self, keyword: str) -> bytes:
+        """The value as encoded in Explicit VR Little Endian; b"" when absent or unreadable."""
+        tag = tag_for_keyword(keyword)
+        return b"" if tag is None or tag not in self.dataset else _encoded(self.dataset, tag)
+
     def text(self, keyword: str) -> str:
         """The value as stripped text of printable characters; "" when absent, empty or unreadable."""
-        return self._bytes(keyword).decode("latin-1").strip("\x00 ")
+        return self.raw(keyword).decode("latin-1").strip("\x00 ")
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The values of a multi-valued element, stripped; empty when absent."""
@@ -153,7 +162,7 @@ class SourceHeader:
             copies = [_verbatim(item) for item in self.items(keyword)]
             target[tag] = DataElement(tag, vr, Sequence(item for item, _ in copies))
             return all(unchanged for _, unchanged in copies)
-        value = self._bytes(keyword)
+        value = self.raw(keyword)
         legal = respelled(keyword, vr, value)
         if legal is None:
             return False
@@ -165,24 +174,45 @@ class SourceHeader:
         terms = self.texts("SpecificCharacterSet")
         return terms if any(terms) else ()
 
-    def _bytes(self, keyword: str) -> bytes:
-        tag = tag_for_keyword(keyword)
-        return b"" if tag is None or tag not in self.dataset else _encoded(self.dataset, tag)
-
 
 def put_identity(source: SourceHeader, target: Dataset) -> tuple[str, ...]:
     """Copy patient, study and character set; returns the keywords of what could not be copied as it was.
 
     Call it before any other element with text is put on ``target``.
     """
-    adjusted = [] if _declare(source.character_set(), target) else ["SpecificCharacterSet"]
+    declared = source.character_set()
+    terms = (UTF_8,) if not declared and _forgot_utf_8(source) else declared
+    adjusted = [] if _declare(terms, target) and terms == declared else ["SpecificCharacterSet"]
     for keyword in COPIED:
         if keyword in source.dataset and not source.copy(keyword, target):
             adjusted.append(keyword)
     for keyword in REQUIRED:
         if keyword not in target:
             setattr(target, keyword, "")
+    if _must_say_how_removed(SourceHeader(target)):
+        target.DeidentificationMethod = "Not stated by the source"  # 1C (PS3.3 C.7.1.1)
+        adjusted.append("DeidentificationMethod")
     return tuple(adjusted)
+
+
+def _forgot_utf_8(source: SourceHeader) -> bool:
+    """Whether texts that identify are beyond ASCII and every one of them is UTF-8."""
+    texts = [source.raw(keyword) for keyword in COPIED if dictionary_VR(keyword) in _OPEN_TEXT_VRS]
+    beyond = [text for text in texts if not text.isascii()]
+    return bool(beyond) and all(_is_utf_8(text) for text in beyond)
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _must_say_how_removed(written: SourceHeader) -> bool:
+    said = written.text("DeidentificationMethod") or any(written.items("DeidentificationMethodCodeSequence"))
+    return written.text("PatientIdentityRemoved") == "YES" and not said
 
 
 def _declare(terms: tuple[str, ...], target: Dataset) -> bool:
