@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from odd_sources import ODD
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -170,3 +171,29 @@ def test_letters_without_a_declared_set_stay_as_undeclared_as_they_were(tmp_path
         result = stored(made, tmp_path)
         assert raw(result, "PatientName") == value.rstrip()
         assert "SpecificCharacterSet" not in result
+
+
+def test_utf_8_that_nobody_declared_is_declared_and_named() -> None:
+    source = ODD["undeclared UTF-8"].make()
+    target = Dataset()
+    assert put_identity(SourceHeader(source), target) == ("SpecificCharacterSet",)
+    assert target.SpecificCharacterSet == "ISO_IR 192"
+    assert raw(target, "PatientName") == "Müller^Jörg".encode()
+
+
+def test_other_text_that_nobody_declared_stays_undeclared() -> None:
+    source = ODD["undeclared Latin 1"].make()
+    target = Dataset()
+    assert put_identity(SourceHeader(source), target) == ()
+    assert "SpecificCharacterSet" not in target
+    assert raw(target, "PatientName") == "Müller^Jörg".encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("said", "method"),
+    [({}, "Not stated by the source"), ({"DeidentificationMethod": "by hand"}, "by hand")],
+)
+def test_how_a_patient_was_de_identified_is_said(said: dict[str, str], method: str) -> None:
+    target = Dataset()
+    put_identity(SourceHeader(radiograph(PatientIdentityRemoved="YES", **said)), target)
+    assert target.DeidentificationMethod == method
