@@ -1,9 +1,12 @@
-"""The legend beside the image: findings, scores, what the colours mean, who says so. Plain letters, no patient data."""
+"""The legend of the picture: findings, scores, what the colours mean, who says so. Plain letters, no patient data.
+
+Sizes are chosen for the smallest screen: on a phone 390 pixels wide a picture of 1024 still has letters of 8 pixels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,12 +17,14 @@ from dicom_node.results.wording import LABEL, comparison, kind_in_words, plain
 from triage.findings import Algorithm, Finding, ImageResult
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_Colour = tuple[int, int, int]
 
 BACKGROUND = (16, 18, 20)
-_WHITE, _GREY, _DIM = (245, 245, 245), (185, 188, 192), (150, 154, 158)
+_WHITE, _GREY, _DIM = (245, 245, 245), (196, 199, 203), (160, 164, 168)
 _AMBER, _LIGHT_BLUE = (255, 200, 87), (110, 231, 255)
+_LARGE, _SMALL = 26, 22
 _MARGIN = 18
-_SIZES = (1.0, 0.9, 0.8, 0.7)
+_SHRINK = (1.0, 0.92, 0.85)
 """Text sizes tried until everything fits; with the smallest the picture grows instead, for it must stay legible."""
 
 
@@ -29,49 +34,108 @@ class _Line:
 
     left: str
     size: int
-    colour: tuple[int, int, int]
+    colour: _Colour
     right: str = ""
+    right_colour: _Colour | None = None
     gap: int = 4
     bar: bool = False
 
 
-def draw_legend(
-    image: ImageResult,
-    algorithm: Algorithm,
-    *,
-    marked: Finding | None,
-    palette: npt.NDArray[np.uint8] | None,
-    width: int,
-    height: int,
-    unit: float,
-) -> npt.NDArray[np.uint8]:
-    """Draw the legend.
+@dataclass(frozen=True, slots=True, eq=False)
+class Legend:
+    """What stands beside or below one picture.
 
-    Parameters
+    Attributes
     ----------
+    marked : Finding or None
+        The finding that the colours explain.
     palette : ndarray of uint8, shape (256, 3), or None
         Colours from no to full activation; None where the image shows none.
-    width, height : int
-        In pixels; the legend becomes higher when its text needs it.
     unit : float
         Pixels per pixel of a picture of 1024.
-
-    Returns
-    -------
-    ndarray of uint8, shape (at least ``height``, ``width``, 3)
-        RGB.
     """
-    top, bottom = list(_verdicts(image, marked, palette is not None)), list(_origin(algorithm))
-    for factor in _SIZES:
-        sheet = _Sheet(width, unit * factor, unit)
-        lines, closing = sheet.wrapped(top), sheet.wrapped(bottom)
-        needed = sheet.height_of(lines) + sheet.height_of(closing) + 2 * sheet.margin
-        if needed <= height:
-            break
-    canvas = Image.new("RGB", (width, max(height, needed)), BACKGROUND)
-    sheet.draw(canvas, lines, sheet.margin, palette)
-    sheet.draw(canvas, closing, canvas.height - sheet.margin - sheet.height_of(closing), palette)
-    return np.asarray(canvas)
+
+    image: ImageResult
+    algorithm: Algorithm
+    marked: Finding | None
+    palette: npt.NDArray[np.uint8] | None
+    unit: float
+
+    def beside(self, width: int, height: int, most: int) -> npt.NDArray[np.uint8]:
+        """One column: findings above, who says so at the foot.
+
+        Parameters
+        ----------
+        width, height, most : int
+            In pixels. Text that needs more than ``height`` makes the legend higher; letters become smaller only where
+            it would be higher than ``most``, and at their smallest size it grows instead.
+
+        Returns
+        -------
+        ndarray of uint8, shape (at least ``height``, ``width``, 3)
+            RGB.
+        """
+        for factor in _SHRINK:
+            sheet = _Sheet(width, self.unit * factor, self.unit)
+            above = sheet.wrapped((*self._verdicts(), *self._colours()))
+            foot = sheet.wrapped(self._origin())
+            needed = sheet.height_of(above) + sheet.height_of(foot) + 2 * sheet.margin
+            if needed <= most:
+                break
+        canvas = Image.new("RGB", (width, max(height, needed)), BACKGROUND)
+        sheet.draw(canvas, above, (0, sheet.margin), self.palette)
+        sheet.draw(canvas, foot, (0, canvas.height - sheet.margin - sheet.height_of(foot)), self.palette)
+        return np.asarray(canvas)
+
+    def below(self, width: int) -> npt.NDArray[np.uint8]:
+        """Two columns, as high as they need: findings left; colours and who says so right.
+
+        Returns
+        -------
+        ndarray of uint8, shape (h, ``width``, 3)
+            RGB.
+        """
+        sheet = _Sheet(width // 2, self.unit, self.unit)
+        first, *others = *self._colours(), *self._origin()
+        columns = sheet.wrapped(self._verdicts()), sheet.wrapped((replace(first, gap=0), *others))
+        height = max(map(sheet.height_of, columns)) + 2 * sheet.margin
+        canvas = Image.new("RGB", (width, height), BACKGROUND)
+        for left, lines in zip((0, width // 2), columns, strict=True):
+            sheet.draw(canvas, lines, (left, sheet.margin), self.palette)
+        return np.asarray(canvas)
+
+    def _verdicts(self) -> Iterator[_Line]:
+        yield _Line(LABEL, _LARGE, _WHITE, gap=0)
+        if self.image.place:
+            yield _Line(plain(self.image.place), _SMALL, _WHITE, gap=2)
+        positives = self.image.positives
+        if not positives:
+            yield _Line("No finding above its threshold", _LARGE, _WHITE, gap=16)
+        numbers = {finding.key: number for finding, number in outlined(self.image)}
+        for finding in positives:
+            yield _verdict(finding, _LARGE, _AMBER, gap=16)
+            outline = f"outline {numbers[finding.key] or ''}".rstrip() if finding.key in numbers else ""
+            yield _Line("POSITIVE", _SMALL, _AMBER, right=outline, right_colour=_LIGHT_BLUE, gap=2)
+        negatives = [finding for finding in self.image.findings if not finding.positive]
+        if negatives and positives:
+            yield _Line("Below threshold", _SMALL, _DIM, gap=20)
+        for index, finding in enumerate(negatives):
+            yield _verdict(finding, _SMALL, _GREY, gap=4 if index or positives else 16)
+        for kind in dict.fromkeys(finding.score.kind for finding in self.image.findings):
+            yield _Line(f"Score: {kind_in_words(kind)}", _SMALL, _DIM, gap=10)
+
+    def _colours(self) -> Iterator[_Line]:
+        if self.palette is not None and self.marked is not None:
+            yield _Line(f"Where the network looked for {plain(self.marked.code.meaning)}", _SMALL, _GREY, gap=22)
+            yield _Line("low", _SMALL, _GREY, right="high", gap=6, bar=True)
+            yield _Line("Not a lesion outline", _SMALL, _DIM, gap=2)
+
+    def _origin(self) -> Iterator[_Line]:
+        yield _Line(f"{plain(self.algorithm.name)} {plain(self.algorithm.version)}", _SMALL, _GREY, gap=22)
+        if self.algorithm.research:
+            yield _Line("RESEARCH ONLY", _SMALL, _WHITE, gap=6)
+        if self.algorithm.disclaimer:
+            yield _Line(plain(self.algorithm.disclaimer), _SMALL, _WHITE, gap=4)
 
 
 def outlined(image: ImageResult) -> list[tuple[Finding, int]]:
@@ -80,43 +144,12 @@ def outlined(image: ImageResult) -> list[tuple[Finding, int]]:
     return [(finding, number if len(found) > 1 else 0) for number, finding in enumerate(found, 1)]
 
 
-def _verdicts(image: ImageResult, marked: Finding | None, coloured: bool) -> Iterator[_Line]:
-    yield _Line(LABEL, 30, _WHITE, gap=2)
-    if image.place:
-        yield _Line(plain(image.place), 26, _WHITE, gap=6)
-    positives = image.positives
-    if not positives:
-        yield _Line("No finding above its threshold", 26, _WHITE, gap=20)
-    numbers = {finding.key: number for finding, number in outlined(image)}
-    for finding in positives:
-        yield _Line(plain(finding.code.meaning), 30, _AMBER, gap=20)
-        yield _Line(comparison(finding.score), 26, _AMBER, right="POSITIVE", gap=2)
-        if finding.key in numbers:
-            yield _Line(f"outlined {numbers[finding.key] or ''}", 20, _LIGHT_BLUE, gap=2)
-    negatives = [finding for finding in image.findings if not finding.positive]
-    if negatives and positives:
-        yield _Line("Below threshold", 18, _DIM, gap=20)
-    for index, finding in enumerate(negatives):
-        first = 4 if positives else 20
-        yield _Line(plain(finding.code.meaning), 20, _GREY, right=comparison(finding.score), gap=4 if index else first)
-    for kind in dict.fromkeys(finding.score.kind for finding in image.findings):
-        yield _Line(f"Score: {kind_in_words(kind)}", 18, _DIM, gap=8)
-    if coloured and marked is not None:
-        yield _Line(f"Where the network looked for {plain(marked.code.meaning)}", 20, _GREY, gap=26)
-        yield _Line("low", 18, _GREY, right="high", gap=6, bar=True)
-        yield _Line("Not a lesion outline", 18, _DIM, gap=2)
-
-
-def _origin(algorithm: Algorithm) -> Iterator[_Line]:
-    yield _Line(f"{plain(algorithm.name)} {plain(algorithm.version)}", 20, _GREY, gap=26)
-    if algorithm.research:
-        yield _Line("RESEARCH ONLY", 22, _WHITE, gap=8)
-    if algorithm.disclaimer:
-        yield _Line(plain(algorithm.disclaimer), 20, _WHITE, gap=4)
+def _verdict(finding: Finding, size: int, colour: _Colour, *, gap: int) -> _Line:
+    return _Line(plain(finding.code.meaning), size, colour, right=comparison(finding.score), gap=gap)
 
 
 class _Sheet:
-    """Lays lines out at one text size."""
+    """Lays lines out in a column at one text size."""
 
     def __init__(self, width: int, scale: float, unit: float) -> None:
         self._scale = scale
@@ -124,7 +157,7 @@ class _Sheet:
         self._room = width - 2 * self.margin
 
     def wrapped(self, lines: Iterable[_Line]) -> list[_Line]:
-        """The lines broken at spaces to the width; what is flush right moves below when it does not fit beside."""
+        """The lines broken at spaces to the width; what is flush right moves below where it does not fit beside."""
         return [part for line in lines for part in self._parts(line)]
 
     def height_of(self, lines: Iterable[_Line]) -> int:
@@ -132,43 +165,58 @@ class _Sheet:
         return sum(self._height(line) for line in lines)
 
     def draw(
-        self, canvas: Image.Image, lines: Iterable[_Line], top: int, palette: npt.NDArray[np.uint8] | None
+        self,
+        canvas: Image.Image,
+        lines: Iterable[_Line],
+        corner: tuple[int, int],
+        palette: npt.NDArray[np.uint8] | None,
     ) -> None:
-        """Draw the lines from ``top`` down."""
+        """Draw the lines from the column's upper left corner (x, y) down."""
         pen = ImageDraw.Draw(canvas)
+        left, top = corner[0] + self.margin, corner[1]
         for line in lines:
             y = top + self._pixels(line.gap)
             if line.bar and palette is not None:
                 depth = self._pixels(22)
                 bar = Image.fromarray(np.ascontiguousarray(palette)[None]).resize((self._room, depth))
-                canvas.paste(bar, (self.margin, y))
+                canvas.paste(bar, (left, y))
                 y += depth + self._pixels(3)
             font = self._font(line)
-            pen.text((self.margin, y), line.left, line.colour, font)
+            pen.text((left, y), line.left, line.colour, font)
             if line.right:
-                pen.text((self.margin + self._room, y), line.right, line.colour, font, anchor="ra")
+                pen.text((left + self._room, y), line.right, line.right_colour or line.colour, font, anchor="ra")
             top += self._height(line)
 
     def _parts(self, line: _Line) -> Iterator[_Line]:
         font = self._font(line)
-        gap = self._pixels(14)
-        if font.getlength(line.left) + (font.getlength(line.right) + gap if line.right else 0) <= self._room:
-            yield line
-            return
-        text, first = "", True
-        for word in self._words(line.left, font):
-            longer = f"{text} {word}".strip()
-            if text and font.getlength(longer) > self._room:
-                yield _Line(text, line.size, line.colour, gap=line.gap if first else 0)
-                text, first = word, False
+        beside = font.getlength(line.right) + self._pixels(14) if line.right else 0
+        texts = list(self._broken(line.left, font))
+        for index, text in enumerate(texts):
+            last = index == len(texts) - 1 and font.getlength(text) + beside <= self._room
+            yield replace(
+                line,
+                left=text,
+                right=line.right if last else "",
+                gap=0 if index else line.gap,
+                bar=line.bar and not index,
+            )
+        if line.right and not last:
+            yield replace(line, left="", gap=0, bar=False)
+
+    def _broken(self, text: str, font: _Font) -> Iterator[str]:
+        """The text in pieces as wide as the column, broken at spaces."""
+        piece = ""
+        for word in self._words(text, font):
+            longer = f"{piece} {word}".strip()
+            if piece and font.getlength(longer) > self._room:
+                yield piece
+                piece = word
             else:
-                text = longer
-        yield _Line(text, line.size, line.colour, gap=line.gap if first else 0)
-        if line.right:
-            yield _Line("", line.size, line.colour, right=line.right, gap=0)
+                piece = longer
+        yield piece
 
     def _words(self, text: str, font: _Font) -> Iterator[str]:
-        """The words of a text; one that is wider than the legend comes in pieces."""
+        """The words of a text; one that is wider than the column comes in pieces."""
         for word in text.split(" "):
             piece = ""
             for letter in word:

@@ -1,8 +1,12 @@
 """The picture that goes with a report: the radiograph, where the network looked, and what it says, in one frame.
 
-Left the image, untouched where the network did not look; right a legend that covers no anatomy and no side marker.
-Without a positive finding there is no colour at all: colour means "look here". The palette is inferno, whose lightness
-rises evenly and which readers with any colour vision can order; every meaning of colour stands in words too.
+The image untouched where the network did not look; the legend beside it, or below a wide one, covers no anatomy and no
+side marker. Without a positive finding there is no colour at all: colour means "look here".
+
+The colours run from dark orange to yellow, growing lighter, and outlines are light blue: that is what readers of any
+colour vision tell apart from grey and from each other. The usual maps (inferno, viridis, cividis) pass from blue to
+yellow through a tone that is grey to protanopes and deuteranopes, who at half activation would see no overlay. Every
+meaning of colour stands in words too.
 """
 
 from __future__ import annotations
@@ -14,21 +18,23 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_node.results.common import failures_named
-from dicom_node.results.legend import draw_legend, outlined
+from dicom_node.results.legend import BACKGROUND, Legend, outlined
 from triage.errors import ResultError
 from triage.findings import Algorithm, Finding, ImageResult
 
 Rgb = npt.NDArray[np.uint8]
 
-LEGEND_SHARE = 0.32
-"""Of the picture's long side: 328 of 1024 pixels hold 24 letters at a size that a phone still shows."""
+LEGEND_SHARE = 0.36
+"""Of the picture's long side, for a legend beside the image: a finding has one line, in letters a phone still shows."""
 _VISIBLE_FROM = 0.25
 """Activation below it leaves the image untouched: a class activation map is never zero anywhere."""
 _STRONGEST = 0.38
-"""Opacity at full activation: a pleural line must stay visible underneath."""
-_DARKEST, _LIGHTEST = 60, 215
-"""Colours of inferno used, of 256: the black end would read as lung, the white end as bone."""
+"""Opacity at full activation: a pleural line, or the letter of a side marker, must stay visible underneath."""
+_COLOURS = ((200, 70, 0), (255, 120, 0), (255, 200, 0))
+"""From no to full activation, RGB."""
 _OUTLINE, _HALO = (110, 231, 255), (0, 0, 0)
+_CORNER = 0.2
+"""Share of each side that may hold a side marker: no number is written there."""
 
 
 def compose_heat_map(
@@ -63,14 +69,19 @@ def compose_heat_map(
     ResultError
         The arrays are not of the shapes above.
     """
-    legend_width = round(long_side * LEGEND_SHARE)
-    shown = draw_overlay(display, activation, image, marked=marked, width=long_side - legend_width, height=long_side)
+    _check(display, activation)
     with failures_named("The picture", cv2.error):
-        legend = draw_legend(
-            image, algorithm, marked=marked, palette=palette() if _coloured(activation, marked) else None,
-            width=legend_width, height=shown.shape[0], unit=long_side / 1024,
-        )  # fmt: skip
-        return _side_by_side(shown, legend)
+        colours = palette() if _coloured(activation, marked) else None
+        legend = Legend(image, algorithm, marked, colours, long_side / 1024)
+        width = long_side - round(long_side * LEGEND_SHARE)
+        if display.shape[1] > display.shape[0]:
+            foot = legend.below(long_side)
+            height = max(1, long_side - foot.shape[0])
+            if _fit(display, long_side, height) > _fit(display, width, long_side):
+                shown = draw_overlay(display, activation, image, marked=marked, width=long_side, height=height)
+                return _above(shown, foot)
+        shown = draw_overlay(display, activation, image, marked=marked, width=width, height=long_side)
+        return _side_by_side(shown, legend.beside(long_side - width, shown.shape[0], long_side))
 
 
 def draw_overlay(
@@ -91,15 +102,25 @@ def draw_overlay(
     ndarray of uint8, shape (h', w', 3)
         RGB, in the image's own proportions.
     """
-    if display.ndim != 2 or not display.size or (activation is not None and activation.ndim != 2):
-        raise ResultError("A picture needs an image and an activation map of two dimensions.")
+    _check(display, activation)
     with failures_named("The picture", cv2.error):
         rows, columns = display.shape
-        scale = min(width / columns, height / rows)
+        scale = _fit(display, width, height)
         size = max(1, round(columns * scale)), max(1, round(rows * scale))
         shown = _overlay(_grey(display, size), activation if _coloured(activation, marked) else None)
         _draw_outlines(shown, image, marked, (size[0] / columns, size[1] / rows))
         return shown
+
+
+def _check(display: npt.NDArray[np.float32], activation: npt.NDArray[np.float32] | None) -> None:
+    if display.ndim != 2 or not display.size or (activation is not None and activation.ndim != 2):
+        raise ResultError("A picture needs an image and an activation map of two dimensions.")
+
+
+def _fit(display: npt.NDArray[np.float32], width: int, height: int) -> float:
+    """The factor that makes the image as large as fits."""
+    rows, columns = display.shape
+    return float(min(width / columns, height / rows))
 
 
 def _coloured(activation: npt.NDArray[np.float32] | None, marked: Finding | None) -> bool:
@@ -109,8 +130,9 @@ def _coloured(activation: npt.NDArray[np.float32] | None, marked: Finding | None
 @cache
 def palette() -> Rgb:
     """256 colours from no to full activation, shape (256, 3), RGB."""
-    levels = np.linspace(_DARKEST, _LIGHTEST, 256).round().astype(np.uint8)
-    colours = np.array(cv2.applyColorMap(levels[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1], np.uint8)
+    at = np.linspace(0, len(_COLOURS) - 1, 256)
+    channels = [np.interp(at, range(len(_COLOURS)), channel) for channel in zip(*_COLOURS, strict=True)]
+    colours = np.stack(channels, axis=-1).round().astype(np.uint8)
     colours.setflags(write=False)
     return colours
 
@@ -170,14 +192,34 @@ def _draw_outlines(shown: Rgb, image: ImageResult, marked: Finding | None, scale
         outline = finding.region.outline if finding.region is not None else ()
         # Coordinates in 1/16 pixel; the centre of a pixel is at +0.5 in DICOM and at 0 in OpenCV.
         points = ((np.array(outline) * scale - 0.5) * 16).round().astype(np.int32)
-        thickness = 2 if finding == marked else 1
+        thickness = 3 if finding == marked else 2
         for colour, width in ((_HALO, thickness + 3), (_OUTLINE, thickness)):
             cv2.polylines(shown, [points.reshape(-1, 1, 2)], True, colour, width, cv2.LINE_AA, 4)
         if number:
-            top = points[points[:, 1].argmin()] // 16
-            at = min(max(int(top[0]) - 8, 2), shown.shape[1] - 20), max(int(top[1]) - 8, 24)
+            at = _number_place(points // 16, shown.shape[:2])
             for colour, width in ((_HALO, 6), (_OUTLINE, 2)):
-                cv2.putText(shown, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, width, cv2.LINE_AA)
+                cv2.putText(shown, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, width, cv2.LINE_AA)
+
+
+def _number_place(points: npt.NDArray[np.int32], shape: tuple[int, int]) -> tuple[int, int]:
+    """Where an outline's number begins (x, baseline): above it, below or beside, and in no corner."""
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    middle = points.mean(axis=0)
+    rows, columns = shape
+    over, under = points[points[:, 1].argmin(), 0], points[points[:, 1].argmax(), 0]
+    corner = columns * _CORNER + 14
+    centres = (
+        (over, top - 18), (under, bottom + 18), (left - 16, middle[1]), (right + 16, middle[1]),
+        (corner if middle[0] < columns / 2 else columns - corner, middle[1]),
+    )  # fmt: skip
+    inside = [(x, y) for x, y in centres if 12 <= x < columns - 12 and 14 <= y < rows - 14]
+    free = [(x, y) for x, y in inside if not (_near_edge(x, columns) and _near_edge(y, rows))]
+    x, y = next(iter(free or inside), (min(max(over, 12), columns - 12), min(max(top, 14), rows - 14)))
+    return int(x) - 8, int(y) + 9
+
+
+def _near_edge(position: float, length: int) -> bool:
+    return min(position, length - position) < _CORNER * length
 
 
 def _side_by_side(shown: Rgb, legend: Rgb) -> Rgb:
@@ -187,3 +229,12 @@ def _side_by_side(shown: Rgb, legend: Rgb) -> Rgb:
         above = missing // 2
         shown = np.pad(shown, ((above, missing - above), (0, 0), (0, 0)))
     return np.hstack((shown, legend))
+
+
+def _above(shown: Rgb, legend: Rgb) -> Rgb:
+    """Image over legend; an image that is narrower stands in the middle, on the legend's ground."""
+    missing = legend.shape[1] - shown.shape[1]
+    sides = [
+        np.full((shown.shape[0], width, 3), BACKGROUND, np.uint8) for width in (missing // 2, missing - missing // 2)
+    ]
+    return np.vstack((np.hstack((sides[0], shown, sides[1])), legend))
