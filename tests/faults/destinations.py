@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 import sqlalchemy as sa
+from peers import pynetdicom_server
 from peers.difficult_pacs import Word, difficult_pacs
 from peers.pacs import Pacs, pacs
 from peers.processes import eventually, free_port
@@ -202,12 +203,8 @@ def rude(lab: Lab) -> Verdict:
 def _verification_only(port: int) -> Iterator[None]:
     ae = AE("NOSYNTAX")
     ae.add_supported_context("1.2.840.10008.1.1")
-    server = ae.start_server(("127.0.0.1", port), block=False)
-    assert server is not None
-    try:
+    with pynetdicom_server.serving(ae, port=port):
         yield
-    finally:
-        server.shutdown()
 
 
 def _abort(event: object) -> int:

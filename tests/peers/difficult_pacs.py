@@ -29,6 +29,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from peers.pynetdicom_server import serving
 from triage.identifiers import PeerAddress
 
 WELL_KNOWN: Final = "1.2.840.10008.1.20.1.1"
@@ -208,10 +209,7 @@ def difficult_pacs(*, commits: bool = True, lists: bool = True, **manners: Any) 
     with ExitStack() as stack:
         behind: dict[Door, int] = {}
         for ae, door in ((whole, Door.OPEN), (bare, Door.KNOWS_NO_CLASS)):
-            server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-            assert server is not None
-            stack.callback(server.shutdown)
-            behind[door] = server.server_address[1]
+            behind[door] = stack.enter_context(serving(ae, handlers))
         front = socket.create_server(("127.0.0.1", pacs.port))
         pacs.port = front.getsockname()[1]
         stack.callback(front.close)

@@ -14,6 +14,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from peers.digests import data_set_digest
+from peers.pynetdicom_server import serving
 
 SUCCESS: Final = 0x0000
 Manner = Callable[[Any], int]
@@ -90,14 +91,6 @@ def pacs(ae_title: str = "PACS", *, port: int = 0) -> Iterator[Pacs]:
     ae.add_supported_context(Verification)
     ae.maximum_associations = 50
     here = Pacs(ae_title, port)
-    server = ae.start_server(
-        ("127.0.0.1", port),
-        block=False,
-        evt_handlers=[(evt.EVT_C_STORE, here.store), (evt.EVT_ESTABLISHED, here.established)],
-    )
-    assert server is not None
-    here.port = server.server_address[1]
-    try:
+    handlers = [(evt.EVT_C_STORE, here.store), (evt.EVT_ESTABLISHED, here.established)]
+    with serving(ae, handlers, port=port) as here.port:
         yield here
-    finally:
-        server.shutdown()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from network_samples import CR, EXPLICIT, RawPeer, RecordingNode, part10_file, radiograph
+from peers.pynetdicom_server import serving
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pynetdicom import AE, evt
@@ -150,11 +151,8 @@ def pynetdicom_provider(*handlers: tuple[Any, ...]) -> Iterator[PeerAddress]:
     ae = AE(ae_title="PYNET")
     ae.add_supported_context(StorageCommitmentPushModel)
     ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))
-    try:
-        yield PeerAddress("PYNET", "127.0.0.1", server.server_address[1])
-    finally:
-        server.shutdown()
+    with serving(ae, handlers) as port:
+        yield PeerAddress("PYNET", "127.0.0.1", port)
 
 
 def test_a_report_on_the_same_association_is_heard_and_answered() -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from network_samples import CR, CT, EXPLICIT, IMPLICIT, encoded, part10_file, pdata, radiograph
+from peers.pynetdicom_server import serving
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
@@ -47,11 +48,8 @@ def pynetdicom_scp(
     ae = AE(ae_title="PYNET")
     for uid in classes or [str(c.abstract_syntax) for c in AllStoragePresentationContexts]:
         ae.add_supported_context(uid, syntaxes or [EXPLICIT, IMPLICIT])
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, handler)])
-    try:
-        yield PeerAddress("PYNET", "127.0.0.1", server.server_address[1])
-    finally:
-        server.shutdown()
+    with serving(ae, [(evt.EVT_C_STORE, handler)]) as port:
+        yield PeerAddress("PYNET", "127.0.0.1", port)
 
 
 @contextmanager
