@@ -10,6 +10,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
+# Networks and arrays here are tiny: threads that wait for each other cost more than they bring, and there are two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
