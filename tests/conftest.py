@@ -10,7 +10,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
-# Networks and arrays here are tiny: threads that wait for each other cost more than they bring, and there are two cores.
+# Networks and arrays here are tiny: threads waiting for each other cost more than they bring, and there are two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
