@@ -23,7 +23,7 @@ from models.inference import Predictor, findings
 from models.preparation import Prepared, prepare
 from models.registry import Registry, Route
 from triage.findings import AnalysisResult, ImageResult
-from workers.explaining import most_urgent
+from workers.image_objects import most_urgent
 
 
 @dataclass

@@ -111,7 +111,7 @@ def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0, size: int |
     fields: dict[str, str] = {}
     for tag, (name, attribute) in _IDENTITY.items():
         fields[name] = _uid(found, tag, attribute)
-    encodings = _encodings(found.values.get(SPECIFIC_CHARACTER_SET, b""))
+    encodings = codecs_of(found.values.get(SPECIFIC_CHARACTER_SET, b""))
     for tag, name in _TEXT.items():
         fields[name] = _text(found.values.get(tag, b""), encodings)
     for tag, name in _ASCII.items():
@@ -134,7 +134,7 @@ def _uid(found: Walk, tag: int, attribute: str) -> str:
         raise DicomError(str(error)) from None
 
 
-def _encodings(specific_character_set: bytes) -> list[str]:
+def codecs_of(specific_character_set: bytes) -> list[str]:
     """Python codecs of (0008,0005) (PS3.3 C.12.1.1.2); an unknown term counts as not there."""
     terms = specific_character_set.decode("ascii", errors="replace").split("\\")
     known = [python_encoding[term.strip()] for term in terms if term.strip() in python_encoding]
@@ -143,26 +143,29 @@ def _encodings(specific_character_set: bytes) -> list[str]:
 
 def decoded(value: bytes, character_set: bytes) -> str:
     """An encoded text as :func:`read_header` reads it, under the value of a Specific Character Set (0008,0005)."""
-    return _text(value, _encodings(character_set))
+    return _text(value, codecs_of(character_set))
 
 
 def _text(value: bytes, encodings: list[str]) -> str:
-    """Decoded text without control characters and padding, cut to :data:`MAXIMUM_TEXT`.
-
-    Bytes that the declared set does not have are tried as UTF-8 (the most common lie), then as Latin-1.
-    """
+    """Decoded text without control characters and padding, cut to :data:`MAXIMUM_TEXT`."""
     if not value:
         return ""
     if encodings[0] in _BEYOND_ASCII and value.isascii() and (plain := value.decode("ascii")).isprintable():
         return plain.strip()[:MAXIMUM_TEXT]  # almost all of them
-    if b"\x1b" in value:
-        try:
-            decoded = decode_bytes(value, encodings, _DELIMITERS)
-        except (UnicodeError, LookupError, Warning):
-            decoded = value.decode("latin-1")
-    else:
-        decoded = _first_that_decodes(value, encodings[0])
-    return decoded.translate(_CONTROL).strip()[:MAXIMUM_TEXT]
+    return verbatim(value, encodings).translate(_CONTROL).strip()[:MAXIMUM_TEXT]
+
+
+def verbatim(value: bytes, encodings: list[str]) -> str:
+    """All text of an element under codecs of :func:`codecs_of`, padding and control characters too; never raises.
+
+    Bytes that the declared set does not have are tried as UTF-8 (the most common lie), then as Latin-1.
+    """
+    if b"\x1b" not in value:
+        return _first_that_decodes(value, encodings[0])
+    try:
+        return decode_bytes(value, encodings, _DELIMITERS)
+    except (UnicodeError, LookupError, Warning):
+        return value.decode("latin-1")
 
 
 def _first_that_decodes(value: bytes, encoding: str) -> str:

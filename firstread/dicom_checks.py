@@ -1,4 +1,4 @@
-"""What the doctor looks at on the DICOM side: ports, certificates, listener processes, destinations."""
+"""What the doctor looks at on the DICOM side: ports, certificates, listener processes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from dicom_node.tls import PeerTls, TlsFiles, acceptor_context, expiring, finger
 from firstread.finding import Finding, Grade
 from triage.errors import SettingsError
 from triage.identifiers import PeerAddress
-from triage.peers import Destination
 from triage.settings import Settings
 from triage.tables import Heartbeat
 from workers.pulse import died_here
-from workers.transport import tls_files, tls_towards
+from workers.transport import tls_files
 
 
 def ports(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -64,27 +63,6 @@ def listeners(settings: Settings, alive: Sequence[Heartbeat]) -> Iterator[Findin
         grade = Grade.GOOD if living >= wanted else Grade.WARNING
         advice = "" if living >= wanted else "The log of the listener says why; they are started again by themselves."
         yield Finding("listener processes", grade, f"{living} of {wanted} live", advice)
-
-
-def destinations(settings: Settings, now: datetime) -> Iterator[Finding]:
-    """Each destination, asked by C-ECHO, over TLS where it is set."""
-    if not settings.destinations:
-        yield Finding("destinations", Grade.WARNING, "none: results stay here", "Add --destination AET@HOST:PORT.")
-    for destination in settings.destinations:
-        yield _destination(settings, destination, now)
-
-
-def _destination(settings: Settings, destination: Destination, now: datetime) -> Finding:
-    subject = f"destination {destination.address}" + (" (TLS)" if destination.tls else "")
-    try:
-        tls = tls_towards(settings, destination, now)
-    except SettingsError as error:
-        return Finding(subject, Grade.BAD, str(error), error.next_step)
-    outcome = echo(destination.peer, calling_ae_title=settings.ae_title, timeout=5.0, tls=tls)
-    if outcome.ok:
-        return Finding(subject, Grade.GOOD, f"answers C-ECHO in {outcome.milliseconds:.0f} ms")
-    advice = f"Check that it runs and that it admits {settings.ae_title} as calling AE title."
-    return Finding(subject, Grade.BAD, outcome.message, advice)
 
 
 def _problems(settings: Settings, files: TlsFiles, now: datetime) -> Iterator[SettingsError]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from firstread import dicom_checks, ground, room_checks
+from firstread import destination_checks, dicom_checks, ground, room_checks
 from firstread.finding import Finding, Grade
 from models.registry import Registry
 from triage.database import Database
@@ -144,4 +144,4 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:
-    yield from dicom_checks.destinations(settings, utc_now())
+    yield from destination_checks.destinations(settings, utc_now())

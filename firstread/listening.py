@@ -37,8 +37,8 @@ from triage.repositories.recorder import Recorder
 from triage.settings import Settings
 from workers.clock import utc_now
 from workers.housekeeping import bury_the_dead
-from workers.proving import take_report
 from workers.pulse import Pulse, process_name
+from workers.reports import take_report
 from workers.transport import tls_files
 
 _COLLECT_AFTER: Final = 20_000

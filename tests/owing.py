@@ -19,7 +19,8 @@ from triage.peers import Destination
 from triage.states import AnalysisStatus
 from triage.tables import Delivery
 from workers.delivery import deliver_due
-from workers.proving import prove_due, take_report, watch_proofs
+from workers.proving import prove_due, watch_proofs
+from workers.reports import take_report
 from workers.result_files import store_object
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from typing import Literal, Self
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from triage.addresses import DestinationAddress, DestinationKind
 from triage.identifiers import PeerAddress, ae_title, certificate_name
+from triage.profiles import Kind, Profile
+
+_DICOM: Final = frozenset({DestinationKind.C_STORE, DestinationKind.DICOMWEB})
+_HTTP: Final = frozenset(DestinationKind) - {DestinationKind.C_STORE, DestinationKind.MLLP}
+OPTIONS: Final[Mapping[str, frozenset[DestinationKind]]] = {
+    **dict.fromkeys(Profile.model_fields, _DICOM),
+    "commitment": _DICOM,
+    "tls": frozenset({DestinationKind.C_STORE}),
+    "certificate": frozenset({DestinationKind.C_STORE, DestinationKind.MLLP}),
+    "trusted_file": _HTTP | {DestinationKind.MLLP},
+    "user": _HTTP,
+    "password_file": _HTTP,
+    "token_file": _HTTP,
+    "secret_file": frozenset({DestinationKind.WEBHOOK}),
+}
+"""Which kinds of destination an option means something to; one that means nothing is refused."""
 
 
-class Destination(BaseModel):
-    """Where results go.
+class Destination(Profile):
+    """Where results go: its address, what it wants (the fields of a profile), and what it takes to reach it.
 
-    In the environment and on the command line a destination is ``AET@host:port``; in ``firstread.toml`` it may be a
-    table with the options below.
+    In the environment and on the command line a destination is its address; in ``firstread.toml`` it may be a table
+    with the options below.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     address: str
-    """``AET@host:port``."""
-    heat_map: bool = True
-    """Send the Secondary Capture with the heat map. Marking an image is a regulatory question (a device that marks
-    regions is not a triage-only device under 21 CFR 892.2080), so a site can switch it off per destination."""
+    """One line that says kind and place; see :mod:`triage.addresses`."""
     commitment: Literal["auto", "off", "required"] = "auto"
     """What counts as proof that a result arrived: ``auto`` asks for storage commitment, or for the object by C-FIND
     where the destination has no commitment; ``required`` takes nothing but commitment; ``off`` asks for nothing."""
@@ -33,26 +47,79 @@ class Destination(BaseModel):
     certificate: str | None = None
     """What the destination's certificate must say: ``DNS:name``, ``IP:address``, ``URI:uri``, ``CN:common name`` or
     ``SHA256:fingerprint``. Not set: the host of its address."""
+    trusted_file: Path | None = None
+    """PEM file with the authorities that the destination's certificate must come from; not set: ``dicom_tls_trusted``,
+    else those of this system."""
+    user: str = ""
+    """For HTTP's basic authentication, with ``password_file``."""
+    password_file: Path | None = None
+    """File that holds the password, closed to other users."""
+    token_file: Path | None = None
+    """File that holds a bearer token, closed to other users."""
+    secret_file: Path | None = None
+    """File that holds the key which signs what is sent, closed to other users."""
 
     @field_validator("address")
     @classmethod
     def _well_formed(cls, value: str) -> str:
-        return str(PeerAddress.parse(value))
+        return str(DestinationAddress.parse(value))
 
     @field_validator("certificate")
     @classmethod
     def _certificate(cls, value: str | None) -> str | None:
         return None if value is None else certificate_name(value)
 
+    @field_validator("trusted_file", "password_file", "token_file", "secret_file")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
     @model_validator(mode="after")
-    def _secured(self) -> Self:
-        if self.certificate is not None and not self.tls:
-            raise ValueError(f"destination {self.address} names a certificate but not tls = true")
+    def _meaningful(self) -> Self:
+        kind, where = self.kind, f"destination {self.address}"
+        for option in OPTIONS:
+            value, default = getattr(self, option), type(self).model_fields[option].default
+            if value != default and kind not in OPTIONS[option]:
+                raise ValueError(f"{where}: {option} means nothing to a destination of the kind {kind}")
+        if self.certificate is not None and not (self.tls or self.where.secure):
+            raise ValueError(f"{where} names a certificate but not tls = true")
+        if self.commitment == "required" and kind is not DestinationKind.C_STORE:
+            raise ValueError(f"{where}: storage commitment is asked for over DIMSE only; commitment is auto or off")
+        if bool(self.user) != (self.password_file is not None):
+            raise ValueError(f"{where}: user and password_file go together")
+        if self.token_file is not None and self.user:
+            raise ValueError(f"{where} has token_file and user: one of them says who we are")
+        if kind is DestinationKind.WEBHOOK and self.secret_file is None:
+            raise ValueError(f"{where} needs secret_file, the key that signs what is sent")
         return self
 
     @property
+    def where(self) -> DestinationAddress:
+        """The address, taken apart."""
+        return DestinationAddress.parse(self.address)
+
+    @property
+    def kind(self) -> DestinationKind:
+        return self.where.kind
+
+    @property
     def peer(self) -> PeerAddress:
+        """The application entity of a C-STORE destination."""
         return PeerAddress.parse(self.address)
+
+    @property
+    def profile(self) -> Profile:
+        """What it wants, apart from where it is: equal for destinations that get the same objects."""
+        return Profile.model_validate({name: getattr(self, name) for name in Profile.model_fields})
+
+    @property
+    def wanted(self) -> frozenset[tuple[Kind, str]]:
+        """What an analysis owes it: kinds, each in which variant."""
+        message = self.kind.message
+        if message is not None:
+            return frozenset({(message, "")})
+        profile = self.profile
+        return frozenset((kind, profile.variant(kind)) for kind in profile.kinds)
 
 
 class CallingPeer(BaseModel):
@@ -116,6 +183,9 @@ def check_transport(
     files = "dicom_tls_certificate, dicom_tls_key and dicom_tls_trusted"
     if tls_port is not None and not tls_files:
         raise ValueError(f"dicom_tls_port needs {files}")
+    repeated = [address for address, times in Counter(d.address for d in destinations).items() if times > 1]
+    if repeated:
+        raise ValueError(f"destination {repeated[0]} is named more than once")
     for destination in destinations:
         if destination.tls and not tls_files:
             raise ValueError(f"destination {destination.address} with tls needs {files}")

@@ -6,13 +6,14 @@ import ipaddress
 import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from triage.addresses import DestinationAddress, DestinationKind
 from triage.errors import SettingsError
-from triage.identifiers import PeerAddress, is_loopback
+from triage.identifiers import is_loopback
 
 TOKEN_LENGTH: Final = 24
 PLACEHOLDERS: Final = re.compile(
@@ -62,27 +63,33 @@ def check_url(name: str, url: str, *, may_lack_password: bool = False) -> None:
         raise ValueError(f"{name}: no password, or a default one, for {parts.hostname}; give that account a random one")
 
 
-def check_destination(peer: PeerAddress, *, own_title: str, own_port: int, bind: str) -> None:
-    """An address that a PACS can have.
+def check_destination(where: DestinationAddress, *, own_title: str, own_ports: Collection[int], bind: str) -> None:
+    """An address that another system can have.
+
+    Parameters
+    ----------
+    own_ports : collection of int
+        Ports of ours on which we would take what we send: DICOM for a C-STORE destination, HTTP for the others.
 
     Raises
     ------
     ValueError
         This node itself, an address of the cloud's metadata service, or none that takes a connection.
     """
-    if peer.ae_title == own_title and peer.port == own_port and peer.host in (bind, "localhost", "127.0.0.1", "::1"):
-        raise ValueError(f"destination {peer} is this node itself: results would come back for ever")
-    host = peer.host.lower().rstrip(".")
+    here = where.port in own_ports and where.host in (bind, "localhost", "127.0.0.1", "::1")
+    if here and (where.kind is not DestinationKind.C_STORE or where.peer.ae_title == own_title):
+        raise ValueError(f"destination {where} is this node itself: results would come back for ever")
+    host = where.host.lower().rstrip(".")
     address = _address(host)
     if host in METADATA_HOSTS or address in METADATA_ADDRESSES or (address is not None and address.is_link_local):
-        raise ValueError(f"destination {peer} is a link-local or metadata address, which is no PACS")
+        raise ValueError(f"destination {where} is a link-local or metadata address, which is no PACS")
     if address is not None and (address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF):
-        raise ValueError(f"destination {peer} is no address of one machine")
+        raise ValueError(f"destination {where} is no address of one machine")
     loopback = host == "localhost" or (address is not None and address.is_loopback)
     if loopback and not is_loopback(bind):
         raise ValueError(
-            f"destination {peer} is on loopback, but bind {bind} opens this node to the network: "
-            "name the PACS by its network address"
+            f"destination {where} is on loopback, but bind {bind} opens this node to the network: "
+            "name the system by its network address"
         )
 
 

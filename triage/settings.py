@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from triage.addresses import DestinationKind
 from triage.completion import CompletionPolicy
 from triage.errors import FirstreadError, SettingsError
 from triage.identifiers import ae_title, is_loopback
@@ -69,7 +70,8 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8080, ge=0, le=65535)
     """Port of the page and the API; 0 takes a free one."""
     destinations: Annotated[tuple[Destination, ...], NoDecode] = ()
-    """Where results go: `AET@host:port`, several with commas, or tables in firstread.toml."""
+    """Where results go: `AET@host:port` or a URL that says its kind (docs/destinations.md), several with commas, or
+    tables in firstread.toml."""
     calling_ae_titles: Annotated[tuple[CallingPeer, ...], NoDecode] = ()
     """Who may send: `AET` or `AET@network`. Empty on loopback: everybody."""
     http_tokens: Annotated[tuple[str, ...], NoDecode] = ()
@@ -210,8 +212,11 @@ class Settings(BaseSettings):
             tls_files=None not in (self.dicom_tls_certificate, self.dicom_tls_key, self.dicom_tls_trusted),
         )  # fmt: skip
         for destination in self.destinations:
-            for port in {self.dicom_port, self.dicom_tls_port or 0}:
-                check_destination(destination.peer, own_title=self.ae_title, own_port=port, bind=self.bind)
+            c_store = destination.kind is DestinationKind.C_STORE
+            ports = (self.dicom_port, self.dicom_tls_port) if c_store else (self.http_port,)
+            check_destination(
+                destination.where, own_title=self.ae_title, own_ports=[port for port in ports if port], bind=self.bind
+            )
         if bool(self.broker_url) and self.database_url.startswith("sqlite"):
             raise ValueError("broker_url is for several hosts and needs a PostgreSQL database_url")
         check_url("database_url", self.database_url, may_lack_password=True)  # ~/.pgpass, a certificate

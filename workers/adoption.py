@@ -8,7 +8,7 @@ is another revision and names it as its predecessor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,13 +17,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dicom_node.part10 import read_head
-from dicom_node.results import files
-from dicom_node.results.rereading import IssuedReport
-from triage.findings import NotAnalysedReason, Urgency
+from dicom_node.results import NodeIdentity, files
+from dicom_node.results.rereading import IssuedReport, read_report
+from dicom_node.results.uids import ResultNames
+from triage.findings import Algorithm, NotAnalysedReason, Urgency
 from triage.priority import Targets
-from triage.repositories import analyses, events, outcomes
-from triage.repositories.outcomes import BuiltObject
+from triage.profiles import DEFAULT, Profile, ResultKind
+from triage.repositories import analyses, events, results
 from triage.repositories.placing import place_study
+from triage.repositories.results import BuiltObject
 from triage.states import AnalysisStatus, StudyStatus, advance
 from triage.tables import Analysis, AnalysisImage, Instance, ResultObject, Study
 from workers.result_files import place
@@ -57,21 +59,25 @@ def adopt(
     root: Path,
     *,
     targets: Targets,
-    destinations: Mapping[str, Sequence[str]],
+    profiles: Sequence[Profile],
+    destinations: Mapping[str, Collection[tuple[str, str]]],
     at: datetime,
 ) -> bool:
-    """Take a report and its heat maps over; False when there is nothing to take over any more.
+    """Take a report, its heat maps and its variants over; False when there is nothing to take over any more.
 
     Parameters
     ----------
     root : Path
         The results root.
+    profiles : sequence of Profile
+        What destinations want today: reports in these variants are looked for beside the default one. A report that
+        is itself a variant is none to take over while the default one is here.
     destinations : mapping
-        Address to the kinds it takes: these are owed the objects, the same bytes under the same UID. Empty to owe
-        nothing.
+        Address to what it wants, as (kind, variant): these are owed the objects, the same bytes under the same UID.
+        Empty to owe nothing.
     """
     written_at = datetime.fromtimestamp((root / place(issued.sop_instance_uid, "dcm")).stat().st_mtime, UTC)
-    if not adoptable(session, issued, written_at):
+    if not adoptable(session, issued, written_at) or _is_variant(issued, root):
         return False
     study = session.scalars(
         sa.select(Study).where(Study.study_instance_uid == issued.study_instance_uid).with_for_update(key_share=True)
@@ -89,10 +95,10 @@ def adopt(
     analysis.started_at = analysis.finished_at = issued.created_at
     analysis.due, analysis.token, analysis.lease_until, analysis.holder = False, "", None, ""
     study.revision = max(study.revision, issued.revision)
-    built = _objects(session, study, issued, root)
+    built = _objects(session, study, issued, root, profiles)
     _record_images(session, study, analysis, issued, built, root)
-    objects = outcomes.record_objects(session, analysis, built, at=issued.created_at)
-    outcomes.owe(session, objects, destinations, at=at)
+    objects = results.record_objects(session, analysis, built, at=issued.created_at)
+    results.owe(session, objects, destinations, at=at)
     events.record(
         session, "analysis_succeeded", at=at, study=study, who=f"{issued.algorithm} {issued.version}",
         reason=_NOTE, revision=issued.revision,
@@ -108,7 +114,7 @@ def _record_images(
     """What the report says of each image, and the page's pictures where they are still there."""
     session.flush()
     known = {image.instance_id: image for image in analysis.images}
-    pictures = {picture.source_instance_id: picture.sop_instance_uid for picture in built}
+    pictures = {picture.source_instance_id: picture.sop_instance_uid for picture in built if not picture.variant}
     reasons: dict[str, NotAnalysedReason | None] = {**dict.fromkeys(issued.analysed), **issued.left_out}
     for instance in _instances(session, study, reasons.keys()):
         image = known.get(instance.id)
@@ -127,45 +133,82 @@ def _existing(root: Path, uid: str, suffix: str) -> str:
     return relative.as_posix() if (root / relative).is_file() else ""
 
 
-def _objects(session: Session, study: Study, issued: IssuedReport, root: Path) -> list[BuiltObject]:
-    """The report and those of its pictures that are on the disk and have no row."""
-    uids = [issued.sop_instance_uid, *issued.heat_maps]
+def _is_variant(issued: IssuedReport, root: Path) -> bool:
+    """Whether the report was made for a special destination, beside the default one that has a row or gets it."""
+    default = _names(issued, DEFAULT).instance(ResultKind.REPORT)
+    return issued.sop_instance_uid != default and (root / place(default, "dcm")).is_file()
+
+
+def _names(issued: IssuedReport, profile: Profile) -> ResultNames:
+    return ResultNames(
+        study_instance_uid=issued.study_instance_uid,
+        algorithm=Algorithm(
+            name=issued.algorithm, version=issued.version, manufacturer="", weights_sha256=issued.weights_sha256,
+            research=issued.research, disclaimer="",
+        ),
+        node=NodeIdentity(software_version="", name="", device_uid=issued.device_uid),
+        revision=issued.revision,
+        profile=profile,
+    )  # fmt: skip
+
+
+def _objects(
+    session: Session, study: Study, issued: IssuedReport, root: Path, profiles: Sequence[Profile]
+) -> list[BuiltObject]:
+    """The report, its pictures and their variants that are on the disk and have no row."""
+    variants = {profile.variant(ResultKind.REPORT): _names(issued, profile) for profile in profiles}
+    reports = {
+        issued.sop_instance_uid: "",
+        **{names.instance(ResultKind.REPORT): variant for variant, names in variants.items() if variant},
+    }
+    pictures = dict.fromkeys(issued.heat_maps, "")
+    for uid, variant in reports.items():
+        if variant and (root / place(uid, "dcm")).is_file():
+            of_picture = next(p for p in profiles if p.variant(ResultKind.REPORT) == variant)
+            for shown in read_report(root / place(uid, "dcm")).heat_maps:
+                pictures.setdefault(shown, of_picture.variant(ResultKind.HEAT_MAP))
+    uids = [*pictures, *reports]
     known = set(
         session.scalars(sa.select(ResultObject.sop_instance_uid).where(ResultObject.sop_instance_uid.in_(uids)))
     )
-    built = []
-    for uid in uids:
-        relative = place(uid, "dcm")
-        path = root / relative
-        if uid in known or not path.is_file():
-            continue
-        with path.open("rb") as file:
-            head = read_head(file.read(4096))
-        is_report = uid == issued.sop_instance_uid
-        series, source = _picture(path) if not is_report else (issued.series_instance_uid, "")
-        shown = _instances(session, study, [source]) if source else []
-        built.append(
-            BuiltObject(
-                kind="SR" if is_report else "SC",
-                sop_instance_uid=uid,
-                sop_class_uid=head.sop_class_uid,
-                series_instance_uid=series,
-                transfer_syntax_uid=head.transfer_syntax_uid,
-                relative_path=relative.as_posix(),
-                sha256=files.digest(path),
-                size=path.stat().st_size,
-                source_instance_id=shown[0].id if shown else None,
-            )
-        )
-    return built[1:] + built[:1]  # pictures before the report that shows them
+    here = [uid for uid in uids if uid not in known and (root / place(uid, "dcm")).is_file()]
+    return [
+        _object(session, study, root, uid, reports.get(uid), pictures.get(uid, "")) for uid in here
+    ]  # pictures before the reports that show them
+
+
+def _object(
+    session: Session, study: Study, root: Path, uid: str, report_variant: str | None, picture_variant: str
+) -> BuiltObject:
+    """One file as it is recorded; ``report_variant`` is None for a picture."""
+    relative = place(uid, "dcm")
+    path = root / relative
+    with path.open("rb") as file:
+        head = read_head(file.read(4096))
+    series, source = _picture(path)
+    shown = _instances(session, study, [source]) if source else []
+    is_report = report_variant is not None
+    return BuiltObject(
+        kind=ResultKind.REPORT if is_report else ResultKind.HEAT_MAP,
+        variant=picture_variant if report_variant is None else report_variant,
+        sop_instance_uid=uid,
+        sop_class_uid=head.sop_class_uid,
+        series_instance_uid=series,
+        transfer_syntax_uid=head.transfer_syntax_uid,
+        relative_path=relative.as_posix(),
+        sha256=files.digest(path),
+        size=path.stat().st_size,
+        source_instance_id=shown[0].id if shown else None,
+    )
 
 
 def _picture(path: Path) -> tuple[str, str]:
-    """(Series Instance UID, UID of the image that it shows) of a heat map."""
+    """(Series Instance UID, UID of the image that it shows) of an object of ours; "" for a report."""
     import pydicom  # noqa: PLC0415 - only adoption reads pictures
 
     header = pydicom.dcmread(path, stop_before_pixels=True)
-    return str(header.SeriesInstanceUID), str(header.SourceImageSequence[0].ReferencedSOPInstanceUID)
+    shows = header.get("SourceImageSequence")
+    return str(header.SeriesInstanceUID), str(shows[0].ReferencedSOPInstanceUID) if shows else ""
 
 
 def _claim_class(session: Session, study: Study, issued: IssuedReport, targets: Targets, at: datetime) -> None:

@@ -161,10 +161,10 @@ def _finish(bench: Workbench, case: Case, scored: list[Scored], tenure: Tenure) 
     if sources is None:
         return
     try:
-        built = report(bench, case.claim, sources)
+        told = report(bench, case.claim, sources)
     except MixedPatientsError as error:
         withhold_report(bench, case.claim, error)
         return
     bench.reached(CrashPoint.BUILT)
-    commit_report(bench, case.claim, built)
+    commit_report(bench, case.claim, told)
     bench.reached(CrashPoint.CONCLUDED)

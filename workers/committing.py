@@ -10,17 +10,17 @@ from sqlalchemy.orm import Session
 
 from triage.errors import MixedPatientsError
 from triage.findings import Algorithm, AnalysisResult, ImageResult, NotAnalysedReason
-from triage.repositories import analyses, completing, outcomes
+from triage.repositories import analyses, completing, outcomes, results
 from triage.repositories.placing import raise_by_ai
-from triage.settings import Settings
 from triage.states import StudyStatus
-from triage.tables import Analysis, AnalysisImage, Instance, Study
+from triage.tables import Analysis, AnalysisImage, Instance, ResultObject, Study
 from workers.cases import Case
 from workers.claims import Claim
 from workers.explaining import Explained
-from workers.reporting import ReportSources
+from workers.reporting import ReportSources, Told
 from workers.scoring import Scored
 from workers.screening import removed
+from workers.wanted import owed
 from workers.workbench import Workbench
 
 
@@ -46,12 +46,12 @@ def commit_scores(bench: Workbench, case: Case, scored: Sequence[Scored]) -> tup
 
 
 def record_look(
-    session: Session, analysis: Analysis, case: Case, results: Sequence[ImageResult], *, at: datetime
+    session: Session, analysis: Analysis, case: Case, found: Sequence[ImageResult], *, at: datetime
 ) -> None:
     """Rows of what a look found: scored images, those left out with their reasons, what every bundle said, flags."""
     algorithm = case.bundle.algorithm() if case.bundle else None
     outcomes.record_images(
-        session, analysis, algorithm, results, case.left_out, case.instance_ids, at=at, considered=case.considered
+        session, analysis, algorithm, found, case.left_out, case.instance_ids, at=at, considered=case.considered
     )
     outcomes.record_undecodable(session, analysis.study, case.left_out, at=at)
     if case.burned_in:
@@ -85,7 +85,7 @@ def commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained]
             [e.result for e in explained],
             {e.result.sop_instance_uid: e.previews for e in explained},
         )
-        outcomes.record_objects(session, analysis, [e.heat_map for e in explained if e.heat_map], at=now)
+        record_pictures(session, analysis, explained, at=now)
         instances = outcomes.current_instances(session, case.claim.study_id)
         scored = [image for image in analysis.images if image.reason is None]
         if unseen(analysis, instances) or completing.sending(session, analysis.study):
@@ -107,8 +107,14 @@ def commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained]
         return report_sources(session, analysis, bundle.algorithm(), instances, predecessor)
 
 
-def commit_report(bench: Workbench, claim: Claim, built: outcomes.BuiltObject) -> None:
-    """Record the report and owe everything of this analysis to the destinations, unless the study has grown."""
+def record_pictures(session: Session, analysis: Analysis, explained: Sequence[Explained], *, at: datetime) -> None:
+    """Rows of the objects about images, and an event for each that could not be made."""
+    results.record_objects(session, analysis, [built for e in explained for built in e.objects], at=at)
+    results.record_not_built(session, analysis.study, [missing for e in explained for missing in e.not_built], at=at)
+
+
+def commit_report(bench: Workbench, claim: Claim, told: Told) -> None:
+    """Record what was told about the study and owe everything of this analysis, unless the study has grown."""
     now = bench.clock()
     with bench.database.write() as session:
         analysis = analyses.held(session, claim.analysis_id, claim.token)
@@ -116,12 +122,13 @@ def commit_report(bench: Workbench, claim: Claim, built: outcomes.BuiltObject) -
         if analysis.study.status is StudyStatus.RECEIVING or unseen(analysis, instances):
             analyses.park(analysis)
             return
-        outcomes.record_objects(session, analysis, [built], at=now)
+        results.record_objects(session, analysis, told.objects, at=now)
+        results.record_not_built(session, analysis.study, told.not_built, at=now)
         session.refresh(analysis, ["result_objects"])
         here = {instance.id for instance in instances}
         # A picture of a version that was corrected meanwhile stays here: the one of its successor goes out.
         current = [row for row in analysis.result_objects if row.source_instance_id in (None, *here)]
-        outcomes.owe(session, current, wanted_kinds(bench.settings), at=now)
+        results.owe(session, current, owed(bench.settings), at=now)
         analyses.succeed(session, analysis, at=now)
 
 
@@ -140,11 +147,6 @@ def withhold_report(bench: Workbench, claim: Claim, error: MixedPatientsError) -
             return
         outcomes.flag(analysis.study, "two_patients")
         analyses.decline(session, analysis, NotAnalysedReason.MIXED_PATIENTS, str(error), at=now)
-
-
-def wanted_kinds(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Which objects each destination takes."""
-    return {d.address: ("SC", "SR") if d.heat_map else ("SR",) for d in settings.destinations}
 
 
 def unseen(analysis: Analysis, instances: Sequence[Instance]) -> bool:
@@ -183,11 +185,15 @@ def report_sources(
     left_out += tuple(removed(gone[i.sop_instance_uid]) for i in images if i.sop_instance_uid in gone)
     images = tuple(i for i in images if i.sop_instance_uid not in gone)
     uids = {instance.id: instance.sop_instance_uid for instance in here}
-    pictures = outcomes.pictures(session, analysis.study_id, uids.keys(), algorithm.weights_sha256)
-    earlier = outcomes.report_of(session, predecessor) if predecessor else None
+    heat_maps: dict[str, dict[str, ResultObject]] = {}
+    pictures = results.pictures(session, analysis.study_id, uids.keys(), algorithm.weights_sha256)
+    for (variant, instance_id), row in pictures.items():
+        heat_maps.setdefault(variant, {})[uids[instance_id]] = row
+    urgency, _ = outcomes.ai_claim(session, analysis.study)
     return ReportSources(
         result=AnalysisResult(algorithm=algorithm, images=images, not_analysed=left_out),
         instances=here,
-        heat_maps={uids[instance_id]: row for instance_id, row in pictures.items()},
-        predecessor=earlier,
+        heat_maps=heat_maps,
+        predecessors=results.reports_of(session, predecessor) if predecessor else {},
+        urgency=urgency,
     )

@@ -1,4 +1,4 @@
-"""What is owed goes out: due deliveries of one destination over one association, every attempt a row."""
+"""What is owed goes out: due deliveries of one destination by its carrier, every attempt a row."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from dicom_node.scu import SendOutcome, StoreSession, contexts_of
 from triage.crash_points import CrashPoint
 from triage.errors import SettingsError
 from triage.logging import get_logger
-from triage.outbox import Verdict, judge
+from triage.outbox import Verdict
 from triage.repositories import deliveries
 from triage.repositories.deliveries import Attempt
 from triage.tables import Delivery
+from workers.carriers.kinds import carrier_kind
+from workers.carriers.protocol import Carrier
 from workers.frozen import objection
 from workers.pulse import process_name
-from workers.reaching import PATIENCE, Line
+from workers.transport import destination_at
 from workers.workbench import Workbench
 
 BATCH_SECONDS: Final = 60.0
@@ -43,7 +44,7 @@ def deliver_due(bench: Workbench, destination: str) -> int:
 
 
 class _Batch:
-    """Claimed deliveries on their way over one association."""
+    """Claimed deliveries on their way together."""
 
     def __init__(self, bench: Workbench, destination: str, batch: Sequence[Delivery]) -> None:
         self._bench = bench
@@ -55,36 +56,28 @@ class _Batch:
     def send(self) -> int:
         """Send what there is time for; returns how many objects the destination took."""
         try:
-            line = Line.to(self._bench, self._destination)
+            destination = destination_at(self._bench.settings, self._destination)
+            carrier = carrier_kind(destination.kind).open(self._bench, destination, self._batch)
         except SettingsError as error:
+            unwelcome = Attempt(verdict=Verdict.UNWELCOME, error=error.advice())
             for delivery in self._batch:
-                self._conclude(
-                    delivery, Attempt(verdict=Verdict.UNWELCOME, error=error.advice()), self._bench.clock(), None
-                )
+                self._conclude(delivery, unwelcome, self._bench.clock(), provable=False)
             return 0
-        contexts = {c for d in self._batch for c in contexts_of(d.result_object.sop_class_uid, _syntax(d))}
+        with carrier:
+            return self._over(carrier)
+
+    def _over(self, carrier: Carrier) -> int:
         taken = 0
-        with StoreSession(
-            line.peer,
-            calling_ae_title=self._bench.settings.ae_title,
-            timeouts=PATIENCE,
-            tls=line.tls,
-            also=contexts.union(line.proof_contexts),
-        ) as session:
-            out_of_reach: Attempt | None = None
-            for delivery in self._batch:
-                if time.monotonic() > self._end:
-                    self._give_back()
-                    break
-                started_at = self._bench.clock()
-                attempt = self._objection(delivery) or out_of_reach
-                if attempt is None:
-                    (outcome,) = session.send([self._bench.settings.results / delivery.result_object.relative_path])
-                    self._bench.reached(CrashPoint.SENT)
-                    attempt = attempt_of(outcome)
-                    out_of_reach = attempt if outcome.unreachable else None
-                provable = _provable(line, session)
-                taken += self._conclude(delivery, attempt, started_at, provable)
+        for delivery in self._batch:
+            if time.monotonic() > self._end:
+                self._give_back()
+                break
+            started_at = self._bench.clock()
+            attempt = self._objection(delivery)
+            if attempt is None:
+                attempt = carrier.send(delivery, self._bench.settings.results / delivery.result_object.relative_path)
+                self._bench.reached(CrashPoint.SENT)
+            taken += self._conclude(delivery, attempt, started_at, provable=carrier.provable)
         return taken
 
     def _objection(self, delivery: Delivery) -> Attempt | None:
@@ -96,7 +89,7 @@ class _Batch:
             )
         return Attempt(verdict=Verdict.HELD, error=reason) if reason else None
 
-    def _conclude(self, delivery: Delivery, attempt: Attempt, started_at: datetime, provable: bool | None) -> bool:
+    def _conclude(self, delivery: Delivery, attempt: Attempt, started_at: datetime, *, provable: bool) -> bool:
         with self._bench.database.write() as session:
             concluded = deliveries.conclude(
                 session,
@@ -106,7 +99,7 @@ class _Batch:
                 started_at=started_at,
                 finished_at=self._bench.clock(),
                 give_up_after=timedelta(hours=self._bench.settings.delivery_hours),
-                provable=bool(provable),
+                provable=provable,
             )
         return concluded is not None and attempt.verdict is Verdict.DELIVERED
 
@@ -114,23 +107,3 @@ class _Batch:
         with self._bench.database.write() as session:
             returned = deliveries.give_back(session, self._token)
         log.warning("batch_out_of_time", destination=self._destination, returned=returned)
-
-
-def attempt_of(outcome: SendOutcome) -> Attempt:
-    """What the outbox makes of an outcome on the network."""
-    verdict = judge(
-        stored=outcome.stored,
-        status=outcome.status,
-        retryable=outcome.retryable,
-        needs_attention=outcome.needs_attention,
-    )
-    return Attempt(verdict=verdict, dicom_status=outcome.status, error=outcome.error, note=outcome.remark)
-
-
-def _provable(line: Line, session: StoreSession) -> bool:
-    """Whether the destination is to be asked: it serves what proves, or nothing less than commitment will do."""
-    return line.destination.commitment == "required" or any(map(session.serves, line.proofs))
-
-
-def _syntax(delivery: Delivery) -> str:
-    return delivery.result_object.transfer_syntax_uid

@@ -1,7 +1,7 @@
-"""Why the network says so: heat maps by the method the bundle names, regions, and the pictures that show them.
+"""Why the network says so: heat maps by the method the bundle names, regions, and the objects that show them.
 
 Where a bundle ships no heat maps (``explanation: none``) an image gets its report and its place on the list all the
-same, without Secondary Capture, region and colours; so does one whose map could not be made.
+same, without objects of its own, region and colours; so does one whose map could not be made.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node import results
-from models.explaining.placing import upscale
 from models.explaining.regions import region
-from triage.errors import ExplanationError, InferenceError
-from triage.findings import Finding, ImageResult
+from triage.errors import ExplanationError, InferenceError, ResultError
+from triage.findings import ImageResult
 from triage.logging import get_logger
-from triage.repositories.outcomes import BuiltObject, Previews
+from triage.profiles import OF_AN_IMAGE
+from triage.repositories.outcomes import Previews
+from triage.repositories.results import BuiltObject, NotBuilt
 from workers.claims import Claim
-from workers.result_files import PREVIEW_SIDE, store_object, store_previews
+from workers.image_objects import BUILDERS, PICTURE_SIDE, ImageView, most_urgent
+from workers.result_files import store_object, store_previews
 from workers.scoring import Scored
+from workers.wanted import Wanted, wanted_objects
 from workers.workbench import Workbench
 
 log = get_logger(__name__)
@@ -31,10 +34,19 @@ Maps = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explained:
-    """An image with its regions, its heat map as the PACS keeps it and as the page shows it; None where it has none."""
+    """An image with its regions, its objects as destinations get them, and its pictures as the page shows them.
+
+    Attributes
+    ----------
+    objects : tuple of BuiltObject
+        The heat map first; none where there is no map.
+    not_built : tuple of NotBuilt
+        What a destination wanted besides and could not be made of this image.
+    """
 
     result: ImageResult
-    heat_map: BuiltObject | None
+    objects: tuple[BuiltObject, ...]
+    not_built: tuple[NotBuilt, ...]
     previews: Previews
 
 
@@ -44,39 +56,67 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
     Parameters
     ----------
     number : int
-        Instance Number of the heat map, from 1.
+        Instance Number of the objects about this image, from 1.
 
     Raises
     ------
     ResultError
-        The Secondary Capture could not be built or written.
+        The heat map that every analysis has could not be built or written.
     """
     candidate = scored.ready.candidate
     maps = _maps(bench, scored)
     if maps is None:
         name = f"{claim.analysis_id}.{candidate.instance_id}.{candidate.version}"
-        return Explained(
-            result=scored.result, heat_map=None, previews=_previews(bench, name, scored, scored.result, None)
-        )
-    result = _with_regions(scored, maps)
-    marked = most_urgent(result)
-    activation = None if marked is None else _over_image(maps[marked.key], scored)
-    algorithm = candidate.bundle.algorithm()
-    picture = results.compose_heat_map(scored.ready.prepared.display, activation, result, algorithm, marked=marked)
-    capture = results.build_heat_map(
-        candidate.dataset,
-        picture,
-        result,
-        algorithm,
+        previews = _previews(bench, name, scored, scored.result, None)
+        return Explained(result=scored.result, objects=(), not_built=(), previews=previews)
+    view = ImageView(
+        dataset=candidate.dataset,
+        result=_with_regions(scored, maps),
+        algorithm=candidate.bundle.algorithm(),
+        display=scored.ready.prepared.display,
+        maps=maps,
+        placement=scored.ready.prepared.placement,
         node=bench.node,
         revision=claim.revision,
         created_at=claim.started_at.astimezone(),
         number=number,
         version=candidate.version,
     )
-    heat_map = store_object(bench.settings.results, capture, "SC", source_instance_id=candidate.instance_id)
-    previews = _previews(bench, heat_map.sop_instance_uid, scored, result, activation)
-    return Explained(result=result, heat_map=heat_map, previews=previews)
+    objects, not_built = _objects(bench, view, candidate.instance_id)
+    previews = _previews(bench, objects[0].sop_instance_uid, scored, view.result, view.activation)
+    return Explained(result=view.result, objects=objects, not_built=not_built, previews=previews)
+
+
+def _objects(
+    bench: Workbench, view: ImageView, instance_id: int
+) -> tuple[tuple[BuiltObject, ...], tuple[NotBuilt, ...]]:
+    built: list[BuiltObject] = []
+    missing: list[NotBuilt] = []
+    for wanted in wanted_objects(bench.settings):
+        if wanted.kind not in OF_AN_IMAGE:
+            continue
+        try:
+            built.append(_object(bench, view, wanted, instance_id))
+        except ResultError as error:
+            if wanted.always:
+                raise
+            # The report and what other destinations want must not wait for it; the time line says that it is missing.
+            missing.append(NotBuilt(kind=wanted.kind, variant=wanted.variant, reason=error.advice()))
+            log.warning("object_not_built", kind=wanted.kind, advice=error.advice())
+    return tuple(built), tuple(missing)
+
+
+def _object(bench: Workbench, view: ImageView, wanted: Wanted, instance_id: int) -> BuiltObject:
+    builder = BUILDERS.get(wanted.kind)
+    if builder is None:
+        raise ResultError(f"This version builds no {wanted.kind}.", next_step="Take it out of the objects wanted.")
+    return store_object(
+        bench.settings.results,
+        builder(view, wanted.profile),
+        wanted.kind,
+        variant=wanted.variant,
+        source_instance_id=instance_id,
+    )
 
 
 def _maps(bench: Workbench, scored: Scored) -> Maps | None:
@@ -118,7 +158,7 @@ def _previews(
 ) -> Previews:
     """The page's two pictures of one size: the image, and the image with what the network looked at."""
     display = scored.ready.prepared.display
-    side = min(PREVIEW_SIDE, max(display.shape))
+    side = min(PICTURE_SIDE, max(display.shape))
     bare = replace(result, findings=())
     image = results.draw_overlay(display, None, bare, marked=None, width=side, height=side)
     marked = most_urgent(result)
@@ -126,16 +166,3 @@ def _previews(
     if marked and activation is not None:
         overlay = results.draw_overlay(display, activation, result, marked=marked, width=side, height=side)
     return store_previews(bench.settings.results, name, image, overlay)
-
-
-def most_urgent(result: ImageResult) -> Finding | None:
-    """The finding that the picture marks: the most urgent positive one, the highest score among equals."""
-    return min(result.positives, key=lambda f: (f.urgency.rank, -f.score.value), default=None)
-
-
-def _over_image(activation: NDArray[np.float32], scored: Scored) -> NDArray[np.float32]:
-    """The map over the whole image, float32, no larger than a picture of it."""
-    placement = scored.ready.prepared.placement
-    shrink = min(1.0, PREVIEW_SIDE / max(placement.rows, placement.columns))
-    rows, columns = max(1, round(placement.rows * shrink)), max(1, round(placement.columns * shrink))
-    return upscale(activation, placement, rows, columns)

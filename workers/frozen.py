@@ -8,8 +8,10 @@ from typing import Final
 from dicom_node import stored
 from dicom_node.header import read_header
 from dicom_node.results.forms import respelled
+from dicom_node.results.transliteration import spelled_name
 from triage.errors import DicomError
 from triage.instances import InstanceHeader
+from triage.profiles import CHARACTER_SETS
 from triage.repositories import deliveries, scrubbing
 from triage.tables import Delivery, ResultObject, Study
 from workers.workbench import Workbench
@@ -55,23 +57,34 @@ def differences(bench: Workbench, result: ResultObject, study: Study) -> list[st
 
     What the result leaves empty is no contradiction: it was not known then.
     """
+    if not result.sop_class_uid:
+        return [name for name in IDENTITY if (own := result.identity.get(name)) and own != str(getattr(study, name))]
     try:
         header = read_header(bench.settings.results / result.relative_path)
     except DicomError:
         return ["header"]
-    return [name for name in IDENTITY if (own := _own(header, name)) and own != _expected(study, name)]
+    return [name for name in IDENTITY if (own := _own(header, name)) and own not in _expected(result, study, name)]
+
+
+def identity_of(bench: Workbench, relative_path: str) -> dict[str, str]:
+    """Whose study a source image of the archive says it is, as :attr:`ResultObject.identity` keeps it."""
+    header = read_header(bench.archive.path(relative_path))
+    return {name: _own(header, name) for name in IDENTITY}
 
 
 def _own(header: InstanceHeader, name: str) -> str:
     return str(getattr(header, name))
 
 
-def _expected(study: Study, name: str) -> str:
-    """The study's value as a result writes it: results respell dates whose form is not legal."""
+def _expected(result: ResultObject, study: Study, name: str) -> set[str]:
+    """The study's value as a result writes it: dates whose form is not legal are respelled; so are names, where a
+    destination reads few characters."""
     value = str(getattr(study, name))
-    if name != "patient_birth_date":
-        return value
-    return (respelled("PatientBirthDate", "DA", value.encode("ascii", errors="replace")) or b"").decode("ascii")
+    if name == "patient_birth_date":
+        return {(respelled("PatientBirthDate", "DA", value.encode("ascii", errors="replace")) or b"").decode("ascii")}
+    if name == "patient_name" and result.variant:
+        return {spelled_name(value, character_set) for character_set in CHARACTER_SETS}
+    return {value}
 
 
 def _damaged(bench: Workbench, result: ResultObject, damage: str) -> str:

@@ -12,7 +12,7 @@ from dicom_node.scu import UNCOMPRESSED, Context
 from dicom_node.tls import PeerTls
 from triage.identifiers import PeerAddress
 from triage.peers import Destination
-from workers.transport import destination_at, tls_towards
+from workers.transport import tls_towards
 
 if TYPE_CHECKING:
     from workers.workbench import Workbench
@@ -29,15 +29,14 @@ class Line:
     tls: PeerTls | None
 
     @classmethod
-    def to(cls, bench: Workbench, address: str) -> Self:
-        """The line to an address; one that is no longer in the settings has their defaults.
+    def to(cls, bench: Workbench, destination: Destination) -> Self:
+        """The line to a destination.
 
         Raises
         ------
         SettingsError
             Our certificate or key cannot be used.
         """
-        destination = destination_at(bench.settings, PeerAddress.parse(address))
         return cls(destination, tls_towards(bench.settings, destination, bench.clock()))
 
     @property

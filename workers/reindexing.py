@@ -26,10 +26,10 @@ from triage.repositories import custody, events, intake, mending, quarantine
 from triage.repositories.intake import IntakeRules
 from triage.tables import Study
 from workers.adoption import adopt
-from workers.committing import wanted_kinds
 from workers.custody import Inspection
 from workers.pulse import process_name
 from workers.result_files import result_paths
+from workers.wanted import owed
 
 TOGETHER: Final = 50
 """Instances recorded in one transaction."""
@@ -135,7 +135,8 @@ class Reindexing:
             with self._inspection.database.write() as session:
                 taken = adopt(
                     session, issued, settings.results,
-                    targets=settings.targets, destinations=wanted_kinds(settings) if owe else {},
+                    targets=settings.targets, profiles=[d.profile for d in settings.destinations],
+                    destinations=owed(settings) if owe else {},
                     at=self._inspection.clock(),
                 )  # fmt: skip
             self.recovered.reports += taken

@@ -1,4 +1,4 @@
-"""The report about a whole study: evidence in, Structured Report out."""
+"""What is said about a whole study when its analysis ends: report, other objects, messages; evidence in, files out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from dicom_node import results
-from triage.errors import DicomError, NotFoundError
-from triage.findings import AnalysisResult, NotAnalysedReason
-from triage.repositories.outcomes import BuiltObject
+from triage.errors import DicomError, NotFoundError, ResultError
+from triage.findings import AnalysisResult, NotAnalysedReason, Urgency
+from triage.logging import get_logger
+from triage.profiles import OF_AN_IMAGE, ResultKind
+from triage.repositories.results import BuiltObject, NotBuilt
 from triage.tables import Instance, ResultObject
 from workers import stored_image
 from workers.claims import Claim
-from workers.result_files import store_object
+from workers.frozen import identity_of
+from workers.result_files import store_message, store_object
+from workers.study_objects import BUILDERS, MESSAGE_BUILDERS, StudyView
+from workers.wanted import Wanted, wanted_messages, wanted_objects
 from workers.workbench import Workbench
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,38 +33,103 @@ class ReportSources:
     instances : sequence of Instance
         All current instances of the study whose files are here.
     heat_maps : mapping
-        SOP Instance UID of a scored image to its Secondary Capture; an image may have none.
-    predecessor : ResultObject or None
-        The report that this one replaces. Its file and those of the heat maps may have been removed by retention.
+        Variant to (SOP Instance UID of a scored image to its Secondary Capture); an image may have none.
+    predecessors : mapping
+        Variant to the report that this one replaces. Files of these and of the heat maps may have been removed by
+        retention.
+    urgency : Urgency
+        The class that all analyses of the study ask for together.
     """
 
     result: AnalysisResult
     instances: Sequence[Instance]
-    heat_maps: Mapping[str, ResultObject | BuiltObject]
-    predecessor: ResultObject | None
+    heat_maps: Mapping[str, Mapping[str, ResultObject | BuiltObject]]
+    predecessors: Mapping[str, ResultObject]
+    urgency: Urgency
 
 
-def report(bench: Workbench, claim: Claim, sources: ReportSources) -> BuiltObject:
-    """Build the report and write it durably.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """What was built about a study; the default report is always among it."""
+
+    objects: tuple[BuiltObject, ...]
+    not_built: tuple[NotBuilt, ...] = ()
+
+
+def report(bench: Workbench, claim: Claim, sources: ReportSources) -> Told:
+    """Build everything about the study that a destination wants, and write it durably.
 
     Raises
     ------
     ResultError
-        It could not be built from these sources.
+        The report that every analysis has could not be built from these sources.
     MixedPatientsError
         They name two patients.
     """
-    study = claim.study_instance_uid
-    dataset = results.build_report(
-        _evidence(bench, sources.instances),
-        sources.result,
-        heat_maps={uid: _named(row, study) for uid, row in sources.heat_maps.items()},
+    view = StudyView(
+        study_instance_uid=claim.study_instance_uid,
+        evidence=_evidence(bench, sources.instances),
+        result=sources.result,
+        heat_maps=sources.heat_maps,
+        predecessors=sources.predecessors,
+        urgency=sources.urgency,
         node=bench.node,
         revision=claim.revision,
-        predecessor=_named(sources.predecessor, study) if sources.predecessor else None,
         created_at=claim.started_at.astimezone(),
+        results=bench.settings.results,
     )
-    return store_object(bench.settings.results, dataset, "SR")
+    built: list[BuiltObject] = []
+    missing: list[NotBuilt] = []
+    for wanted in wanted_objects(bench.settings):
+        if wanted.kind in OF_AN_IMAGE:
+            continue
+        try:
+            built.append(_object(bench, view, wanted))
+        except ResultError as error:
+            if wanted.always:
+                raise
+            missing.append(_missing(wanted.kind, wanted.variant, error))
+    messages, untold = _messages(bench, view, sources.instances)
+    return Told(objects=(*built, *messages), not_built=(*missing, *untold))
+
+
+def _object(bench: Workbench, view: StudyView, wanted: Wanted) -> BuiltObject:
+    builder = BUILDERS.get(wanted.kind)
+    if builder is None:
+        raise ResultError(f"This version builds no {wanted.kind}.", next_step="Take it out of the objects wanted.")
+    dataset = builder(view, wanted.profile)
+    if wanted.kind is ResultKind.REPORT:
+        view.reports[wanted.variant] = dataset
+    return store_object(bench.settings.results, dataset, wanted.kind, variant=wanted.variant)
+
+
+def _messages(
+    bench: Workbench, view: StudyView, instances: Sequence[Instance]
+) -> tuple[list[BuiltObject], list[NotBuilt]]:
+    built: list[BuiltObject] = []
+    missing: list[NotBuilt] = []
+    for (kind, variant), destination in wanted_messages(bench.settings).items():
+        builder = MESSAGE_BUILDERS.get(kind)
+        try:
+            if builder is None:
+                raise ResultError(f"This version writes no {kind} messages.", next_step="Remove the destination.")
+            message = builder(view, destination)
+        except ResultError as error:
+            missing.append(_missing(kind, variant, error))
+            continue
+        whose = next(i for i in instances if i.sop_instance_uid == view.result.images[0].sop_instance_uid)
+        built.append(
+            store_message(
+                bench.settings.results, message, kind, variant=variant, identity=identity_of(bench, whose.relative_path)
+            )
+        )
+    return built, missing
+
+
+def _missing(kind: str, variant: str, error: ResultError) -> NotBuilt:
+    """The report and what other destinations want must not wait for it; the time line says that it is missing."""
+    log.warning("object_not_built", kind=kind, advice=error.advice())
+    return NotBuilt(kind=kind, variant=variant, reason=error.advice())
 
 
 def _evidence(bench: Workbench, instances: Sequence[Instance]) -> list[Dataset]:
@@ -72,11 +143,3 @@ def _evidence(bench: Workbench, instances: Sequence[Instance]) -> list[Dataset]:
         except (DicomError, NotFoundError):
             continue  # it stands in the report as "not analysed: cannot be decoded", without a reference
     return headers
-
-
-def _named(row: ResultObject | BuiltObject, study_instance_uid: str) -> Dataset:
-    """As much of a result object as a reference to it needs."""
-    header = Dataset()
-    header.StudyInstanceUID, header.SeriesInstanceUID = study_instance_uid, row.series_instance_uid
-    header.SOPClassUID, header.SOPInstanceUID = row.sop_class_uid, row.sop_instance_uid
-    return header

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node import results
-from triage.durable import sync_folder
+from triage.durable import sync_folder, write_durably
 from triage.errors import StorageFullError
-from triage.repositories.outcomes import BuiltObject, Previews
+from triage.repositories.outcomes import Previews
+from triage.repositories.results import BuiltObject
+from workers.study_objects import Message
 
-PREVIEW_SIDE = 1024
-"""Longest side of a preview in pixels: the width of a page, a hundredth of the bytes of a radiograph."""
 JPEG_QUALITY = 90
 
 
-def store_object(root: Path, dataset: Dataset, kind: str, *, source_instance_id: int | None = None) -> BuiltObject:
+def store_object(
+    root: Path, dataset: Dataset, kind: str, *, variant: str = "", source_instance_id: int | None = None
+) -> BuiltObject:
     """Write a result object durably under the digest of its SOP Instance UID.
 
     A retry rebuilds the same bytes under the same name, so writing again is harmless.
@@ -38,6 +40,7 @@ def store_object(root: Path, dataset: Dataset, kind: str, *, source_instance_id:
         raise StorageFullError(f"A result object could not be written: {error.strerror}.") from error
     return BuiltObject(
         kind=kind,
+        variant=variant,
         sop_instance_uid=str(dataset.SOPInstanceUID),
         sop_class_uid=str(dataset.SOPClassUID),
         series_instance_uid=str(dataset.SeriesInstanceUID),
@@ -49,6 +52,33 @@ def store_object(root: Path, dataset: Dataset, kind: str, *, source_instance_id:
     )
 
 
+def store_message(root: Path, message: Message, kind: str, *, variant: str, identity: Mapping[str, str]) -> BuiltObject:
+    """Write a message durably under the digest of its identifier, as :func:`store_object` does.
+
+    Raises
+    ------
+    StorageFullError
+        The disk did not take it.
+    """
+    relative = _make_place(root, message.identifier, message.suffix)
+    try:
+        write_durably(root / relative, message.content)
+    except OSError as error:
+        raise StorageFullError(f"A message could not be written: {error.strerror}.") from error
+    return BuiltObject(
+        kind=kind,
+        variant=variant,
+        sop_instance_uid=message.identifier,
+        sop_class_uid="",
+        series_instance_uid="",
+        transfer_syntax_uid="",
+        relative_path=relative.as_posix(),
+        sha256=hashlib.sha256(message.content).hexdigest(),
+        size=len(message.content),
+        identity=identity,
+    )
+
+
 def store_previews(root: Path, uid: str, image: NDArray[np.uint8], overlay: NDArray[np.uint8] | None) -> Previews:
     """Write the page's pictures of one image as JPEG, beside its heat map.
 
@@ -57,7 +87,7 @@ def store_previews(root: Path, uid: str, image: NDArray[np.uint8], overlay: NDAr
     uid : str
         SOP Instance UID of the heat map; where there is none, a name that no other pictures have.
     image : ndarray
-        uint8 (rows, columns, 3) RGB, at most :data:`PREVIEW_SIDE` long.
+        uint8 (rows, columns, 3) RGB, small enough for a page.
     overlay : ndarray or None
         The same view, of the same shape, with the activation over it.
     """

@@ -20,7 +20,9 @@ from triage.crash_points import CrashPoint
 from triage.errors import MixedPatientsError
 from triage.findings import ImageResult
 from triage.logging import get_logger
-from triage.repositories import analyses, completing, outcomes
+from triage.profiles import ResultKind
+from triage.repositories import analyses, completing, outcomes, results
+from triage.repositories.results import BuiltObject
 from triage.states import StudyStatus
 from triage.tables import Analysis, Instance
 from workers import stored_image
@@ -29,17 +31,18 @@ from workers.committing import (
     move_case,
     reason_for_all,
     record_look,
+    record_pictures,
     report_sources,
     same_images,
-    wanted_kinds,
     withhold_report,
 )
 from workers.explaining import Explained, explain_image
-from workers.reporting import ReportSources, report
+from workers.reporting import ReportSources, Told, report
 from workers.scoring import Scored
 from workers.screening import Candidate
 from workers.series_scoring import Reading, read_volume
 from workers.tenure import Tenure
+from workers.wanted import owed
 from workers.workbench import Workbench
 
 GROWTH: Final = 1.5
@@ -91,12 +94,12 @@ def conclude(bench: Workbench, case: Case, tenure: Tenure) -> None:
         explained.append(explain_image(bench, case.claim, key, number))
     tenure.step()
     try:
-        built = report(bench, case.claim, _explained(sources, explained))
+        told = report(bench, case.claim, _explained(sources, explained))
     except MixedPatientsError as error:
         withhold_report(bench, case.claim, error)
         return
     bench.reached(CrashPoint.BUILT)
-    _commit_results(bench, case, explained, built)
+    _commit_results(bench, case, explained, told)
     bench.reached(CrashPoint.CONCLUDED)
 
 
@@ -160,7 +163,7 @@ def _record(bench: Workbench, session: Session, analysis: Analysis, case: Case, 
         move_case(bench, session, analysis.study, at=now)
 
 
-def _commit_results(bench: Workbench, case: Case, explained: Sequence[Explained], built: outcomes.BuiltObject) -> None:
+def _commit_results(bench: Workbench, case: Case, explained: Sequence[Explained], told: Told) -> None:
     """Record pictures and report and owe them to the destinations, unless the study has grown."""
     now = bench.clock()
     with bench.database.write() as session:
@@ -171,9 +174,11 @@ def _commit_results(bench: Workbench, case: Case, explained: Sequence[Explained]
         outcomes.record_regions(
             analysis, [e.result for e in explained], {e.result.sop_instance_uid: e.previews for e in explained}
         )
-        heat_maps = [e.heat_map for e in explained if e.heat_map]
-        rows = outcomes.record_objects(session, analysis, [*heat_maps, built], at=now)
-        outcomes.owe(session, rows, wanted_kinds(bench.settings), at=now)
+        record_pictures(session, analysis, explained, at=now)
+        results.record_objects(session, analysis, told.objects, at=now)
+        results.record_not_built(session, analysis.study, told.not_built, at=now)
+        session.refresh(analysis, ["result_objects"])
+        results.owe(session, analysis.result_objects, owed(bench.settings), at=now)
         analyses.succeed(session, analysis, at=now)
 
 
@@ -194,8 +199,13 @@ def _explained(sources: ReportSources, explained: Sequence[Explained]) -> Report
         shown[image.sop_instance_uid].result if image.sop_instance_uid in shown else image
         for image in sources.result.images
     )
+    heat_maps: dict[str, dict[str, BuiltObject]] = {}
+    for uid, each in shown.items():
+        for built in each.objects:
+            if built.kind == ResultKind.HEAT_MAP:
+                heat_maps.setdefault(built.variant, {})[uid] = built
     return replace(
         sources,
         result=replace(sources.result, images=images),
-        heat_maps={uid: e.heat_map for uid, e in shown.items() if e.heat_map},
+        heat_maps=heat_maps,
     )

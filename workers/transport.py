@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from dicom_node.tls import PeerTls, TlsFiles, requestor_tls
-from triage.errors import SettingsError
+from triage.errors import FirstreadError, SettingsError
 from triage.identifiers import PeerAddress, certificate_name
 from triage.peers import Destination
 from triage.settings import Settings
@@ -35,10 +35,24 @@ def tls_towards(settings: Settings, destination: Destination, now: datetime) -> 
     return requestor_tls(files, now, certificate=destination.certificate or "")
 
 
-def destination_at(settings: Settings, peer: PeerAddress) -> Destination:
-    """What the settings say of an address; plain where they say nothing."""
-    found = (destination for destination in settings.destinations if destination.peer == peer)
-    return next(found, Destination(address=str(peer)))
+def destination_at(settings: Settings, address: str) -> Destination:
+    """What the settings say of an address; where they say nothing any more, its kind without options.
+
+    Raises
+    ------
+    SettingsError
+        It is not in the settings, and nothing can be sent to such an address without options.
+    """
+    for destination in settings.destinations:
+        if destination.address == address:
+            return destination
+    try:
+        return Destination(address=address)
+    except (ValueError, FirstreadError):
+        raise SettingsError(
+            f"{address} is not in the settings any more, and its kind needs options.",
+            next_step="Set it again, or leave what waits for it to be given up.",
+        ) from None
 
 
 def tls_for_address(
@@ -53,7 +67,7 @@ def tls_for_address(
     IdentifierError
         ``certificate`` names none.
     """
-    known = destination_at(settings, peer)
+    known = destination_at(settings, str(peer))
     wanted = known.tls or certificate is not None if tls is None else tls
     name = certificate_name(certificate) if certificate else known.certificate
     return tls_towards(settings, Destination(address=str(peer), tls=wanted, certificate=name if wanted else None), now)

@@ -15,7 +15,9 @@ from pydicom.dataset import Dataset
 from dicom_node.results.equipment import put_equipment
 from dicom_node.results.identity import SourceHeader, put_identity
 from dicom_node.results.uids import ResultKind, ResultNames
+from dicom_node.results.wording import plain
 from triage.errors import ResultError
+from triage.profiles import LONGEST_DESCRIPTION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +43,14 @@ class Making:
         sop_class_uid: str,
         sop_instance_uid: str,
         modality: str,
-        series_number: int,
-        series_description: str,
         instance_number: int,
     ) -> tuple[Dataset, tuple[str, ...]]:
-        """A data set with the patient, study, series, equipment and SOP common modules, and the adjusted keywords."""
+        """A data set with the patient, study, series, equipment and SOP common modules, and the adjusted keywords.
+
+        Number and description of the series are those of the profile in :attr:`names`.
+        """
+        profile, algorithm = self.names.profile, self.names.algorithm
+        description = profile.description_of(kind, bundle=algorithm.name, version=algorithm.version)
         target = Dataset()
         adjusted = put_identity(self.source, target)
         moment = _in_declared_zone(self.created_at, target.get("TimezoneOffsetFromUTC"))
@@ -56,10 +61,10 @@ class Making:
         target.InstanceCreationTime = target.SeriesTime = target.ContentTime = time
         target.Modality = modality
         target.SeriesInstanceUID = self.names.series(kind)
-        target.SeriesNumber = series_number
-        target.SeriesDescription = series_description
+        target.SeriesNumber = profile.series_number_of(kind)
+        target.SeriesDescription = plain(description, LONGEST_DESCRIPTION)
         target.InstanceNumber = instance_number
-        put_equipment(target, self.names.node, self.names.algorithm, self.source, moment)
+        put_equipment(target, self.names.node, algorithm, self.source, moment)
         return target, adjusted
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from io import BytesIO
 from pathlib import Path
 
@@ -13,16 +12,24 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.part10 import encode_head
 from dicom_node.results.encoding import encode
-from triage.durable import sync_folder
+from dicom_node.results.recoding import recode
+from triage.durable import write_durably
+from triage.profiles import CharacterSet
 
 
-def seal(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Dataset:
-    """The data set as a receiver will read it: encoded, and opened again.
+def seal(
+    dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian, *, character_set: CharacterSet = "source"
+) -> Dataset:
+    """The data set as a receiver will read it: encoded, and opened again; its text in the character set it wants.
 
     What cannot be encoded fails here, at its maker; and as the elements of the answer are still the encoded ones,
     :func:`write` stores these bytes and not a second encoding of them.
     """
-    return dcmread(BytesIO(_encode(dataset, transfer_syntax_uid)))
+    sealed = dcmread(BytesIO(_encode(dataset, transfer_syntax_uid)))
+    if character_set == "source":
+        return sealed
+    recode(sealed, character_set)
+    return dcmread(BytesIO(_encode(sealed, transfer_syntax_uid)))
 
 
 def write(dataset: Dataset, path: Path) -> tuple[str, int]:
@@ -39,17 +46,7 @@ def write(dataset: Dataset, path: Path) -> tuple[str, int]:
         The file cannot be written; nothing is left behind.
     """
     content = _encode(dataset, dataset.file_meta.TransferSyntaxUID)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    write_durably(path, content)
     return hashlib.sha256(content).hexdigest(), len(content)
 
 

@@ -15,7 +15,7 @@ from dicom_node.results.evidence import hierarchical_references, observations, r
 from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
 from dicom_node.results.uids import ResultKind, ResultNames
-from dicom_node.results.wording import LABEL, image_line, kind_in_words, plain, silent_line, summary
+from dicom_node.results.wording import image_line, kind_in_words, plain, silent_line, summary
 from triage.errors import ResultError
 from triage.findings import (
     Algorithm,
@@ -29,9 +29,7 @@ from triage.findings import (
     ScoreKind,
     Urgency,
 )
-
-SERIES_NUMBER = 9001
-"""High, so that the series stands behind the images."""
+from triage.profiles import DEFAULT, Profile
 
 _UNREAD: Final = frozenset(
     (
@@ -57,6 +55,7 @@ def build_report(
     revision: int,
     predecessor: Dataset | None,
     created_at: datetime,
+    profile: Profile = DEFAULT,
 ) -> Dataset:
     """Build the report of an analysis. The same arguments give the same bytes.
 
@@ -73,6 +72,8 @@ def build_report(
         The report that this one supersedes (PS3.3 C.17.2.2).
     created_at : datetime
         Time zone aware; Content Date and Time.
+    profile : Profile
+        What its destination wants.
 
     Raises
     ------
@@ -89,14 +90,14 @@ def build_report(
         require_one_patient(evidence)
         source = SourceHeader(headers[result.images[0].sop_instance_uid])
         study = source.text("StudyInstanceUID")
-        names = ResultNames(study_instance_uid=study, algorithm=result.algorithm, node=node, revision=revision)
+        names = ResultNames(
+            study_instance_uid=study, algorithm=result.algorithm, node=node, revision=revision, profile=profile
+        )
         report, adjusted = Making(source=source, names=names, created_at=created_at).dataset(
             ResultKind.REPORT,
             sop_class_uid=Comprehensive3DSRStorage,
             sop_instance_uid=names.instance(ResultKind.REPORT),
             modality="SR",
-            series_number=SERIES_NUMBER,
-            series_description=plain(f"{LABEL} report {result.algorithm.name}", 64),
             instance_number=revision,
         )
         _put_document_general(report, source, predecessor, result.not_analysed)
@@ -114,9 +115,9 @@ def build_report(
             )
         ]
         silent = [reference(headers[image.sop_instance_uid]) for image in result.images if not image.findings]
-        sentences = _sentences(result, heat_maps, adjusted)
+        sentences = _sentences(result, heat_maps, adjusted, profile)
         report.update(content_tree(observed, names=names, urgency=result.urgency, sentences=sentences, silent=silent))
-        return seal(report)
+        return seal(report, character_set=profile.character_set)
 
 
 def warm_up(node: NodeIdentity) -> None:
@@ -177,7 +178,9 @@ def _request_item(source: SourceHeader, request: Dataset) -> Dataset:
     return item
 
 
-def _sentences(result: AnalysisResult, heat_maps: Mapping[str, Dataset], adjusted: Sequence[str]) -> Iterator[str]:
+def _sentences(
+    result: AnalysisResult, heat_maps: Mapping[str, Dataset], adjusted: Sequence[str], profile: Profile
+) -> Iterator[str]:
     """What a person reads in the report, most important first."""
     yield summary(result)
     if result.algorithm.disclaimer:
@@ -191,7 +194,8 @@ def _sentences(result: AnalysisResult, heat_maps: Mapping[str, Dataset], adjuste
     kinds = dict.fromkeys(kind_in_words(f.score.kind) for image in result.images for f in image.findings)
     yield f"Scores: {'; '.join(kinds)}."
     for image in result.images:
-        if image.findings and image.sop_instance_uid not in heat_maps:
+        wanted = image.findings and ResultKind.HEAT_MAP in profile.kinds
+        if wanted and image.sop_instance_uid not in heat_maps:
             yield f"No heat map shows where the scores of image {image.sop_instance_uid} come from."
     for left_out in result.not_analysed:
         yield f"Not analysed: {left_out.sop_instance_uid} {plain(left_out.sentence)}"

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from dicom_node.results.equipment import NodeIdentity
 from triage.findings import Algorithm
 from triage.identifiers import derive_uid
+from triage.profiles import DEFAULT, OF_AN_IMAGE, Profile, ResultKind
 
-
-class ResultKind(StrEnum):
-    """What an object is, as part of its name."""
-
-    REPORT = "SR"
-    HEAT_MAP = "SC"
-    SEGMENTATION = "SEG"
-    PARAMETRIC_MAP = "PM"
-    PRESENTATION_STATE = "PR"
-    PDF = "PDF"
-    KEY_OBJECTS = "KO"
+__all__ = ["ResultKind", "ResultNames"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,30 +20,37 @@ class ResultNames:
     ----------
     revision : int
         1 for the first run, one more for each re-run with other inputs.
+    profile : Profile
+        What the objects are made for: another variant of an object is another object.
     """
 
     study_instance_uid: str
     algorithm: Algorithm
     node: NodeIdentity
     revision: int
+    profile: Profile = DEFAULT
 
     def series(self, kind: ResultKind) -> str:
         """Reports of all revisions share a series, so that a viewer shows the newest; pictures of a revision do."""
-        own = (str(self.revision),) if kind is ResultKind.HEAT_MAP else ()
-        return derive_uid(*self._algorithm_run, kind, "series", *own)
+        own = (str(self.revision),) if kind in OF_AN_IMAGE else ()
+        return derive_uid(*self._algorithm_run, kind, "series", *own, *self._variant(kind))
 
     def instance(self, kind: ResultKind, *sources: str) -> str:
         """SOP Instance UID of one object; ``sources`` are the SOP Instance UIDs of the images it is about."""
-        return derive_uid(*self._algorithm_run, kind, str(self.revision), *sources)
+        return derive_uid(*self._algorithm_run, kind, str(self.revision), *sources, *self._variant(kind))
 
-    def heat_map(self, sop_instance_uid: str, version: int = 1) -> str:
-        """SOP Instance UID of the picture of one image in one of its versions.
+    def of_image(self, kind: ResultKind, sop_instance_uid: str, version: int = 1) -> str:
+        """SOP Instance UID of an object about one image in one of its versions.
 
         An image whose header is corrected while its study is still being read is scored twice in one revision: two
         pictures, and never two contents under one UID.
         """
         versions = () if version == 1 else (str(version),)
-        return self.instance(ResultKind.HEAT_MAP, sop_instance_uid, *versions)
+        return self.instance(kind, sop_instance_uid, *versions)
+
+    def heat_map(self, sop_instance_uid: str, version: int = 1) -> str:
+        """:meth:`of_image` for the Secondary Capture."""
+        return self.of_image(ResultKind.HEAT_MAP, sop_instance_uid, version)
 
     def tracking(self, sop_instance_uid: str, finding_key: str) -> str:
         """Tracking UID (112040, DCM) of a finding on an image: the same in every revision and version."""
@@ -65,6 +62,10 @@ class ResultNames:
             sop_instance_uid,
             finding_key,
         )
+
+    def _variant(self, kind: ResultKind) -> tuple[str, ...]:
+        variant = self.profile.variant(kind)
+        return (f"variant {variant}",) if variant else ()
 
     @property
     def _algorithm_run(self) -> tuple[str, ...]:

@@ -18,12 +18,13 @@ from dicom_node.results import uids
 from models.registry import Registry
 from triage.errors import DicomError
 from triage.findings import Code, Finding, ImageResult, NotAnalysed, NotAnalysedReason, Score, ScoreKind, Urgency
-from triage.repositories.outcomes import BuiltObject, Previews
+from triage.repositories.outcomes import Previews
+from triage.repositories.results import BuiltObject
 from triage.tables import Instance
 from workers import analysis, result_files
 from workers.claims import Claim
 from workers.explaining import Explained
-from workers.reporting import ReportSources
+from workers.reporting import ReportSources, Told
 from workers.scoring import Ready, Scored
 from workers.screening import Candidate
 from workers.workbench import Workbench
@@ -93,13 +94,13 @@ class Reader:
         dataset.PatientID = candidate.dataset.PatientID
         dataset.ImageComments = str(candidate.dataset.ImageComments)
         built = self._store(bench, dataset, "SC", candidate.instance_id)
-        return Explained(result=scored.result, heat_map=built, previews=Previews(image="picture.jpg"))
+        return Explained(result=scored.result, objects=(built,), not_built=(), previews=Previews(image="picture.jpg"))
 
-    def report(self, bench: Workbench, claim: Claim, sources: ReportSources) -> BuiltObject:
+    def report(self, bench: Workbench, claim: Claim, sources: ReportSources) -> Told:
         dataset = self._dataset(bench, claim, uids.ResultKind.REPORT)
         dataset.PatientID = sources.instances[0].patient_id
         dataset.ImageComments = "\n".join(f"{i.sop_instance_uid} {i.digest}" for i in sources.instances)
-        return self._store(bench, dataset, "SR", None)
+        return Told(objects=(self._store(bench, dataset, "SR", None),))
 
     def _dataset(
         self, bench: Workbench, claim: Claim, kind: uids.ResultKind, source: str = "", version: int = 1

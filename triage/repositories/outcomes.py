@@ -1,8 +1,8 @@
-"""What an analysis found, at rest: images, findings, result objects, and back into plain data."""
+"""What an analysis found, at rest: images and findings, and back into plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -25,21 +25,6 @@ from triage.findings import (
 )
 from triage.repositories import events
 from triage.states import AnalysisStatus
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BuiltObject:
-    """A result object that lies durably below the results root and is about to be recorded."""
-
-    kind: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    series_instance_uid: str
-    transfer_syntax_uid: str
-    relative_path: str
-    sha256: str
-    size: int
-    source_instance_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,31 +149,6 @@ def record_regions(
             finding.peak = list(region.peak) if region else []
 
 
-def record_objects(
-    session: Session, analysis: tables.Analysis, objects: Sequence[BuiltObject], *, at: datetime
-) -> list[tables.ResultObject]:
-    """Record result objects; :func:`owe` sends them on their way."""
-    rows = [
-        tables.ResultObject(
-            analysis=analysis,
-            created_at=at,
-            kind=built.kind,
-            source_instance_id=built.source_instance_id,
-            sop_instance_uid=built.sop_instance_uid,
-            sop_class_uid=built.sop_class_uid,
-            series_instance_uid=built.series_instance_uid,
-            transfer_syntax_uid=built.transfer_syntax_uid,
-            relative_path=built.relative_path,
-            sha256=built.sha256,
-            size=built.size,
-        )
-        for built in objects
-    ]
-    session.add_all(rows)
-    session.flush()
-    return rows
-
-
 def load_images(session: Session, analysis_id: int) -> tuple[tuple[ImageResult, ...], tuple[NotAnalysed, ...]]:
     """The recorded images of an analysis as plain data, in order of arrival; of each the version that counts."""
     query = (
@@ -311,45 +271,3 @@ def ai_claim(session: Session, study: tables.Study) -> tuple[Urgency, str]:
     first, research = positives[0]
     label = " (research only)" if research else ""
     return first.urgency, f"{first.code_meaning} {first.value:.2f} ≥ {first.threshold:.2f}{label}"
-
-
-def owe(
-    session: Session, objects: Sequence[tables.ResultObject], destinations: Mapping[str, Sequence[str]], *, at: datetime
-) -> None:
-    """Owe result objects to destinations.
-
-    Parameters
-    ----------
-    destinations : mapping
-        ``AET@host:port`` to the kinds it takes ("SR", "SC").
-    """
-    for row in objects:
-        for address, kinds in destinations.items():
-            if row.kind in kinds:
-                session.add(tables.Delivery(result_object=row, destination=address, created_at=at))
-    session.flush()
-
-
-def pictures(
-    session: Session, study_id: int, instance_ids: Collection[int], weights_sha256: str
-) -> Mapping[int, tables.ResultObject]:
-    """The heat map of each image under these weights, by instance id; the newest where there are several."""
-    query = (
-        sa.select(tables.ResultObject)
-        .join(tables.ResultObject.analysis)
-        .where(
-            tables.Analysis.study_id == study_id,
-            tables.Analysis.weights_sha256 == weights_sha256,
-            tables.ResultObject.source_instance_id.in_(instance_ids),
-        )
-        .order_by(tables.ResultObject.id)
-    )
-    return {row.source_instance_id: row for row in session.scalars(query) if row.source_instance_id is not None}
-
-
-def report_of(session: Session, analysis: tables.Analysis) -> tables.ResultObject | None:
-    """The report that a finished analysis issued."""
-    query = sa.select(tables.ResultObject).where(
-        tables.ResultObject.analysis_id == analysis.id, tables.ResultObject.kind == "SR"
-    )
-    return session.scalar(query)

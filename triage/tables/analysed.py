@@ -121,23 +121,28 @@ class Finding(Base):
 
 
 class ResultObject(Base):
-    """A built SR or SC: frozen bytes below the results root."""
+    """A built object or message: frozen bytes below the results root."""
 
     __tablename__ = "result_objects"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)
     kind: Mapped[str]
-    """"SR" or "SC"."""
+    """A :class:`triage.profiles.ResultKind` or ``MessageKind``."""
+    variant: Mapped[str] = mapped_column(default="")
+    """What distinguishes it from the object that a destination without options gets: see :mod:`triage.profiles`."""
     source_instance_id: Mapped[int | None] = mapped_column(ForeignKey("instances.id"), index=True)
     """The one image it shows; none for a report, which is about the study."""
     sop_instance_uid: Mapped[str] = mapped_column(unique=True)
+    """Of a message its identifier, which every resend carries; it has no class, series or transfer syntax."""
     sop_class_uid: Mapped[str]
     series_instance_uid: Mapped[str]
     transfer_syntax_uid: Mapped[str]
     relative_path: Mapped[str]
     sha256: Mapped[str]
     size: Mapped[int]
+    identity: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Of a message: whose study it says it is; a DICOM object is asked itself."""
     created_at: Mapped[datetime]
     checked_at: Mapped[datetime | None]
     """As for :class:`Instance`, and so are the next two."""

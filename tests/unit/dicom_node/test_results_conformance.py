@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
-from pydicom.uid import JPEGBaseline8Bit
 from result_cases import ALGORITHM, CREATED_AT, NODE, heat_map, objects, positive, radiograph, tool, validator_errors
 from test_results_identity import CHARACTER_SETS, with_identity_of
 
@@ -16,6 +15,7 @@ from dicom_node.results import build_report
 from dicom_node.results.files import write
 from dicom_node.results.identity import COPIED
 from triage.findings import AnalysisResult, NotAnalysed, NotAnalysedReason
+from triage.profiles import Profile
 
 pytestmark = pytest.mark.peer
 
@@ -77,7 +77,7 @@ def test_no_error_for_an_illegal_value_in_the_source(keyword: str, tmp_path: Pat
 def test_no_error_for_jpeg_and_for_a_rerun(tmp_path: Path) -> None:
     source, lateral = radiograph(), radiograph(SOPInstanceUID="1.2.3.4.7")
     image = positive(source)
-    picture = heat_map(source, image, transfer_syntax_uid=JPEGBaseline8Bit)
+    picture = heat_map(source, image, profile=Profile(compression="jpeg"))
     left_out = NotAnalysed(sop_instance_uid="1.2.3.4.7", reason=NotAnalysedReason.UNSUPPORTED_VIEW)
     result = AnalysisResult(algorithm=ALGORITHM, images=(image,), not_analysed=(left_out,))
     first = build_report(
@@ -109,6 +109,6 @@ def test_dcmtk_renders_the_report(kind: str, tmp_path: Path) -> None:
 
 def test_dcmtk_decodes_the_jpeg(tmp_path: Path) -> None:
     source = radiograph()
-    write(heat_map(source, positive(source), transfer_syntax_uid=JPEGBaseline8Bit), tmp_path / "sc.dcm")
+    write(heat_map(source, positive(source), profile=Profile(compression="jpeg")), tmp_path / "sc.dcm")
     subprocess.run([tool("dcmdjpeg"), str(tmp_path / "sc.dcm"), str(tmp_path / "raw.dcm")], check=True)
     assert dcmread(tmp_path / "raw.dcm").pixel_array.shape == (32, 40, 3)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 from result_cases import ALGORITHM, CREATED_AT, NODE, heat_map, negative, positive, radiograph
 
 from dicom_node.results import build_heat_map
 from dicom_node.results.files import write
 from triage.errors import ResultError
+from triage.profiles import Compression, Profile
 
 
 def made_of(picture: npt.NDArray[np.uint8], source: Dataset | None = None, **changes: object) -> Dataset:
@@ -39,7 +41,7 @@ def test_pixels_come_back(shape: tuple[int, int], tmp_path: Path) -> None:
 def test_jpeg_comes_back_nearly_the_same(tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
     picture = np.stack([np.tile(ramp, (48, 1))] * 3, axis=-1)
-    write(made_of(picture, transfer_syntax_uid=JPEGBaseline8Bit), tmp_path / "sc.dcm")
+    write(made_of(picture, profile=Profile(compression="jpeg")), tmp_path / "sc.dcm")
     read = dcmread(tmp_path / "sc.dcm")
     assert read.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
     assert read.PhotometricInterpretation == "YBR_FULL_422"
@@ -56,7 +58,7 @@ def test_loss_before_ours_is_told() -> None:
     }
     raw = made_of(noise(4, 4), radiograph(**lossy))
     assert (raw.LossyImageCompression, raw.LossyImageCompressionRatio) == ("01", 12.5)
-    jpeg = made_of(noise(16, 16), radiograph(**lossy), transfer_syntax_uid=JPEGBaseline8Bit)
+    jpeg = made_of(noise(16, 16), radiograph(**lossy), profile=Profile(compression="jpeg"))
     assert list(jpeg.LossyImageCompressionMethod) == ["ISO_15444_1", "ISO_10918_1"]
     assert len(jpeg.LossyImageCompressionRatio) == 2
     assert made_of(noise(4, 4)).LossyImageCompression == "00"
@@ -115,11 +117,11 @@ def test_names_follow_the_inputs() -> None:
     assert heat_map(source, negative(source)).SOPInstanceUID == first.SOPInstanceUID
 
 
-@pytest.mark.parametrize("syntax", [None, JPEGBaseline8Bit])
-def test_two_builds_are_byte_equal(syntax: str | None, tmp_path: Path) -> None:
-    chosen = {} if syntax is None else {"transfer_syntax_uid": syntax}
-    first = write(made_of(noise(64, 48), **chosen), tmp_path / "a.dcm")
-    assert write(made_of(noise(64, 48), **chosen), tmp_path / "b.dcm") == first
+@pytest.mark.parametrize("compression", get_args(Compression))
+def test_two_builds_are_byte_equal(compression: Compression, tmp_path: Path) -> None:
+    profile = Profile(compression=compression)
+    first = write(made_of(noise(64, 48), profile=profile), tmp_path / "a.dcm")
+    assert write(made_of(noise(64, 48), profile=profile), tmp_path / "b.dcm") == first
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,19 @@ def test_only_rgb_of_eight_bits(picture: npt.NDArray[np.uint8]) -> None:
         made_of(picture)
 
 
-def test_only_the_two_transfer_syntaxes() -> None:
-    with pytest.raises(ResultError, match="transfer syntax"):
-        made_of(noise(4, 4), transfer_syntax_uid=JPEG2000Lossless)
+@pytest.mark.parametrize(
+    ("compression", "syntax"), [("none", ExplicitVRLittleEndian), ("jpeg-2000", JPEG2000Lossless), ("rle", RLELossless)]
+)
+def test_lossless_pixels_come_back(compression: Compression, syntax: str, tmp_path: Path) -> None:
+    picture = noise(31, 41)
+    made = made_of(picture, profile=Profile(compression=compression))
+    write(made, tmp_path / "sc.dcm")
+    read = dcmread(tmp_path / "sc.dcm")
+    assert read.file_meta.TransferSyntaxUID == syntax
+    assert read.LossyImageCompression == "00"
+    np.testing.assert_array_equal(read.pixel_array, picture)
+
+
+def test_each_compression_has_a_name_of_its_own() -> None:
+    made = [made_of(noise(4, 4), profile=Profile(compression=each)) for each in get_args(Compression)]
+    assert len({one.SOPInstanceUID for one in made}) == len({one.SeriesInstanceUID for one in made}) == len(made)

@@ -29,7 +29,7 @@ from triage.findings import (
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
 from triage.outbox import LONGEST_PAUSE, Verdict
 from triage.priority import Breaker, Targets
-from triage.repositories import analyses, completing, deliveries, events, heartbeats, outcomes, placing
+from triage.repositories import analyses, completing, deliveries, events, heartbeats, outcomes, placing, results
 from triage.repositories.associations import close_association, close_associations_of
 from triage.repositories.intake import IntakeRules, record_instance
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus
@@ -310,7 +310,7 @@ def owed(database: Database) -> int:
     analysis = claim(database)
     assert analysis is not None
     built = [
-        outcomes.BuiltObject(
+        results.BuiltObject(
             kind=kind, sop_instance_uid=f"2.25.{n}", sop_class_uid="1.2", series_instance_uid="2.25.9",
             transfer_syntax_uid="1.2.840.10008.1.2.1", relative_path=f"{kind}.dcm", sha256="e" * 64, size=1,
         )
@@ -318,8 +318,10 @@ def owed(database: Database) -> int:
     ]  # fmt: skip
     with database.write() as session:
         held = analyses.held(session, analysis.id, analysis.token)
-        rows = outcomes.record_objects(session, held, built, at=NOW)
-        outcomes.owe(session, rows, {"PACS@localhost:104": ("SC", "SR"), "RIS@localhost:105": ("SR",)}, at=NOW)
+        rows = results.record_objects(session, held, built, at=NOW)
+        results.owe(
+            session, rows, {"PACS@localhost:104": {("SC", ""), ("SR", "")}, "RIS@localhost:105": {("SR", "")}}, at=NOW
+        )
         analyses.succeed(session, held, at=NOW)
     return analysis.id
 

@@ -23,6 +23,7 @@ from triage.states import DeliveryStatus, Proof
 from triage.tables import Delivery
 from workers import delivery as sending
 from workers import reaching
+from workers.carriers import c_store
 from workers.housekeeping import bury_the_dead
 
 pytestmark = pytest.mark.timeout(120)
@@ -59,7 +60,7 @@ def test_what_may_go_well_later_is_tried_until_it_does(
         owing.owe(pacs.address)
         with monkeypatch.context() as brief:
             if door in (Door.SILENT, Door.SLOW):
-                brief.setattr(sending, "PATIENCE", IMPATIENCE)
+                brief.setattr(c_store, "PATIENCE", IMPATIENCE)
             for _ in range(2):
                 assert owing.deliver(pacs.address) == 0
                 assert statuses(owing) == [PENDING, PENDING]
@@ -141,7 +142,7 @@ def test_a_warning_is_a_delivery_with_a_note(node: Node, status: int, says: str)
 
 
 def test_one_sender_at_a_time_waits_for_a_silent_destination(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "PATIENCE", Timeouts(connect=5.0, association=5.0, send=5.0, response=5.0))
+    monkeypatch.setattr(c_store, "PATIENCE", Timeouts(connect=5.0, association=5.0, send=5.0, response=5.0))
     with difficult_pacs(door=Door.SILENT) as silent, difficult_pacs(ae_title="GOOD") as good:
         owing = Debtor(node, destinations=to(silent.address) + to(good.address))
         owing.owe(silent.address, good.address)
@@ -164,7 +165,7 @@ def test_one_sender_at_a_time_waits_for_a_silent_destination(node: Node, monkeyp
 
 
 def test_a_silent_destination_costs_one_wait_for_a_whole_batch(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "PATIENCE", IMPATIENCE)
+    monkeypatch.setattr(c_store, "PATIENCE", IMPATIENCE)
     with difficult_pacs(door=Door.SILENT) as pacs:
         owing = Debtor(node, destinations=to(pacs.address))
         for number in range(5):

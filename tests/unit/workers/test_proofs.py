@@ -13,17 +13,19 @@ from owing import Debtor, hearing, to
 from peers.difficult_pacs import DifficultPacs, Word, difficult_pacs
 from peers.processes import eventually
 
+from dicom_node.commitment import Report
 from triage.outbox import Verdict
-from triage.repositories import deliveries
+from triage.repositories import commitments, deliveries
 from triage.states import CommitmentStatus, DeliveryStatus, Proof
-from workers import proving
+from workers.carriers import dimse_proof
+from workers.reports import take_report
 
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proving, "MOMENT", 0.3)
+    monkeypatch.setattr(dimse_proof, "MOMENT", 0.3)
 
 
 class Pair:
@@ -158,9 +160,9 @@ def test_without_a_report_or_a_list_they_are_sent_again_and_a_late_report_counts
     (request,) = pair.owing.commitments()
     assert request.status is CommitmentStatus.EXPIRED
     committed = [d.result_object.sop_instance_uid for d in pair.owing.deliveries()]
-    report = proving.Report(transaction_uid=request.transaction_uid, committed=tuple(committed))
+    report = Report(transaction_uid=request.transaction_uid, committed=tuple(committed))
     for _ in range(2):
-        assert proving.take_report(node.bench.database, node.bench.settings, report, pair.pacs.ae_title, node.clock())
+        assert take_report(node.bench.database, node.bench.settings, report, pair.pacs.ae_title, node.clock())
         assert pair.states() == {COMMITTED}
     node.clock.pass_by(hours=1)
     assert pair.deliver() == 0  # the late report made it needless
@@ -178,8 +180,8 @@ def test_a_report_that_comes_while_it_is_sent_again_counts(node: Node, stack: Ex
         batch = deliveries.claim_batch(session, pair.pacs.address, node.clock())
     committed = tuple(d.result_object.sop_instance_uid for d in batch)
     (request,) = pair.owing.commitments()
-    report = proving.Report(transaction_uid=request.transaction_uid, committed=committed)
-    proving.take_report(node.bench.database, node.bench.settings, report, pair.pacs.ae_title, node.clock())
+    report = Report(transaction_uid=request.transaction_uid, committed=committed)
+    take_report(node.bench.database, node.bench.settings, report, pair.pacs.ae_title, node.clock())
     assert pair.states() == {(DeliveryStatus.SENDING, Proof.COMMITTED)}
     for delivery in batch:
         with node.bench.database.write() as session:
@@ -289,7 +291,7 @@ def test_a_worker_that_dies_while_asking_is_followed_by_another(node: Node, stac
     pair.deliver()
     node.clock.pass_by(seconds=2)
     with node.bench.database.write() as session:
-        assert proving.commitments.claim(session, pair.pacs.address, node.clock())  # and no more is heard of it
+        assert commitments.claim(session, pair.pacs.address, node.clock())  # and no more is heard of it
     pair.prove()
     assert pair.states() == {ANSWERED}
     node.clock.pass_by(minutes=4)

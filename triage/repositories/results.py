@@ -1,0 +1,128 @@
+"""Result objects at rest: what an analysis was told in, what could not be made, and to whom each is owed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from triage import tables
+from triage.profiles import ResultKind
+from triage.repositories import events
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuiltObject:
+    """A result object that lies durably below the results root and is about to be recorded."""
+
+    kind: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    relative_path: str
+    sha256: str
+    size: int
+    variant: str = ""
+    source_instance_id: int | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """Of a message: whose study it says it is, by names of columns of the study."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotBuilt:
+    """An object that a destination wanted and that could not be made; ``reason`` is free of patient data."""
+
+    kind: str
+    variant: str
+    reason: str
+
+
+def record_objects(
+    session: Session, analysis: tables.Analysis, objects: Sequence[BuiltObject], *, at: datetime
+) -> list[tables.ResultObject]:
+    """Record result objects; :func:`owe` sends them on their way."""
+    rows = [
+        tables.ResultObject(
+            analysis=analysis,
+            created_at=at,
+            kind=built.kind,
+            variant=built.variant,
+            identity=dict(built.identity),
+            source_instance_id=built.source_instance_id,
+            sop_instance_uid=built.sop_instance_uid,
+            sop_class_uid=built.sop_class_uid,
+            series_instance_uid=built.series_instance_uid,
+            transfer_syntax_uid=built.transfer_syntax_uid,
+            relative_path=built.relative_path,
+            sha256=built.sha256,
+            size=built.size,
+        )
+        for built in objects
+    ]
+    session.add_all(rows)
+    session.flush()
+    return rows
+
+
+def record_not_built(session: Session, study: tables.Study, missing: Sequence[NotBuilt], *, at: datetime) -> None:
+    """Append an event for each kind of object that a destination waits for in vain."""
+    for one in dict.fromkeys(missing):
+        events.record(
+            session, "object_not_built", at=at, study=study, who="worker",
+            kind_of_object=one.kind, variant=one.variant, reason=one.reason,
+        )  # fmt: skip
+
+
+def owe(
+    session: Session,
+    objects: Sequence[tables.ResultObject],
+    destinations: Mapping[str, Collection[tuple[str, str]]],
+    *,
+    at: datetime,
+) -> None:
+    """Owe result objects to destinations.
+
+    Parameters
+    ----------
+    destinations : mapping
+        Address to what it wants: (kind, variant).
+    """
+    for row in objects:
+        for address, wanted in destinations.items():
+            if (row.kind, row.variant) in wanted:
+                session.add(tables.Delivery(result_object=row, destination=address, created_at=at))
+    session.flush()
+
+
+def pictures(
+    session: Session, study_id: int, instance_ids: Collection[int], weights_sha256: str
+) -> Mapping[tuple[str, int], tables.ResultObject]:
+    """Heat maps of images under these weights, by variant and instance id; the newest where there are several."""
+    query = (
+        sa.select(tables.ResultObject)
+        .join(tables.ResultObject.analysis)
+        .where(
+            tables.Analysis.study_id == study_id,
+            tables.Analysis.weights_sha256 == weights_sha256,
+            tables.ResultObject.source_instance_id.in_(instance_ids),
+            tables.ResultObject.kind == ResultKind.HEAT_MAP,
+        )
+        .order_by(tables.ResultObject.id)
+    )
+    return {
+        (row.variant, row.source_instance_id): row
+        for row in session.scalars(query)
+        if row.source_instance_id is not None
+    }
+
+
+def reports_of(session: Session, analysis: tables.Analysis) -> Mapping[str, tables.ResultObject]:
+    """The reports that a finished analysis issued, by variant."""
+    query = sa.select(tables.ResultObject).where(
+        tables.ResultObject.analysis_id == analysis.id, tables.ResultObject.kind == ResultKind.REPORT
+    )
+    return {row.variant: row for row in session.scalars(query)}

@@ -1,0 +1,104 @@
+"""Objects about one image, built while its heat map is at hand: kind to builder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dicom_node import results
+from dicom_node.results import NodeIdentity
+from models.explaining.placing import upscale
+from models.placement import Placement
+from triage.findings import Algorithm, Finding, ImageResult
+from triage.profiles import Profile, ResultKind
+
+PICTURE_SIDE: Final = 1024
+"""Longest side in pixels of what is drawn from an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageView:
+    """An explained image as its objects are built from it.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        The image, as dcmread returned it.
+    result : ImageResult
+        With regions.
+    display : ndarray
+        The image as it is looked at, float32 (rows, columns) in [0, 1], 1 is white.
+    maps : mapping of str to ndarray
+        Finding key to its activation, float32 (h, w) in [0, 1] over the network's input; positive findings only.
+    placement : Placement
+        Where the network's input lies on the image.
+    number : int
+        Instance Number, from 1.
+    version : int
+        Of the image: 2 for its first corrected header.
+    """
+
+    dataset: Dataset
+    result: ImageResult
+    algorithm: Algorithm
+    display: NDArray[np.float32]
+    maps: Mapping[str, NDArray[np.float32]]
+    placement: Placement
+    node: NodeIdentity
+    revision: int
+    created_at: datetime
+    number: int
+    version: int
+
+    @cached_property
+    def marked(self) -> Finding | None:
+        """The finding that a picture marks: the most urgent positive one, the highest score among equals."""
+        return most_urgent(self.result)
+
+    @cached_property
+    def activation(self) -> NDArray[np.float32] | None:
+        """The map of that finding over the whole image, float32, no larger than a picture of it."""
+        if self.marked is None:
+            return None
+        shrink = min(1.0, PICTURE_SIDE / max(self.placement.rows, self.placement.columns))
+        rows, columns = max(1, round(self.placement.rows * shrink)), max(1, round(self.placement.columns * shrink))
+        return upscale(self.maps[self.marked.key], self.placement, rows, columns)
+
+    @cached_property
+    def picture(self) -> NDArray[np.uint8]:
+        """The composed heat map, RGB, uint8 (rows, columns, 3)."""
+        return results.compose_heat_map(self.display, self.activation, self.result, self.algorithm, marked=self.marked)
+
+
+def most_urgent(result: ImageResult) -> Finding | None:
+    """The most urgent positive finding, the highest score among equals; None without any."""
+    return min(result.positives, key=lambda f: (f.urgency.rank, -f.score.value), default=None)
+
+
+def _heat_map(view: ImageView, profile: Profile) -> Dataset:
+    return results.build_heat_map(
+        view.dataset,
+        view.picture,
+        view.result,
+        view.algorithm,
+        node=view.node,
+        revision=view.revision,
+        created_at=view.created_at,
+        number=view.number,
+        version=view.version,
+        profile=profile,
+    )
+
+
+ImageBuilder = Callable[[ImageView, Profile], Dataset]
+
+BUILDERS: Final[Mapping[ResultKind, ImageBuilder]] = {
+    ResultKind.HEAT_MAP: _heat_map,
+}

@@ -1,0 +1,116 @@
+"""Objects and messages about a whole study, built when its analysis ends: kind to builder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from dicom_node import results
+from dicom_node.results import NodeIdentity
+from triage.findings import AnalysisResult, Urgency
+from triage.peers import Destination
+from triage.profiles import MessageKind, Profile, ResultKind
+from triage.repositories.results import BuiltObject
+from triage.tables import ResultObject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyView:
+    """A finished analysis as its objects and messages are built from it.
+
+    Attributes
+    ----------
+    evidence : sequence of Dataset
+        Headers of every source instance that can be read, analysed and excluded, as dcmread returned them.
+    heat_maps : mapping
+        Variant to (SOP Instance UID of a scored image to its Secondary Capture); an image may have none.
+    predecessors : mapping
+        Variant to the report that this analysis replaces; the files may have been removed by retention.
+    urgency : Urgency
+        The class that all analyses of the study ask for together.
+    results : Path
+        Root below which the files of result objects lie.
+    reports : dict
+        Variant to the report of this analysis, filled while the reports are built, which come first.
+    """
+
+    study_instance_uid: str
+    evidence: Sequence[Dataset]
+    result: AnalysisResult
+    heat_maps: Mapping[str, Mapping[str, ResultObject | BuiltObject]]
+    predecessors: Mapping[str, ResultObject]
+    urgency: Urgency
+    node: NodeIdentity
+    revision: int
+    created_at: datetime
+    results: Path
+    reports: dict[str, Dataset] = field(default_factory=dict)
+
+    def heat_maps_for(self, profile: Profile) -> Mapping[str, Dataset]:
+        """The heat maps that a destination gets, as far as references to them need; by SOP Instance UID of the image.
+
+        Of an image that an earlier revision explained before this variant was wanted, the default one.
+        """
+        if ResultKind.HEAT_MAP not in profile.kinds:
+            return {}
+        rows = {**self.heat_maps.get("", {}), **self.heat_maps.get(profile.variant(ResultKind.HEAT_MAP), {})}
+        return {uid: self.named(row) for uid, row in rows.items()}
+
+    def predecessor_for(self, profile: Profile) -> Dataset | None:
+        """The report before this one, in the form that the destination has, as far as a reference needs."""
+        variant = profile.variant(ResultKind.REPORT)
+        row = self.predecessors.get(variant, self.predecessors.get(""))
+        return self.named(row) if row is not None else None
+
+    def named(self, row: ResultObject | BuiltObject) -> Dataset:
+        """As much of a result object as a reference to it needs."""
+        header = Dataset()
+        header.StudyInstanceUID, header.SeriesInstanceUID = self.study_instance_uid, row.series_instance_uid
+        header.SOPClassUID, header.SOPInstanceUID = row.sop_class_uid, row.sop_instance_uid
+        return header
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What a system downstream of DICOM is told, frozen.
+
+    Attributes
+    ----------
+    identifier : str
+        A UID derived from what the message is about: every resend carries it.
+    content : bytes
+        The whole message, as it goes out.
+    suffix : str
+        Ending of its file: ``hl7``, ``json``, ....
+    """
+
+    identifier: str
+    content: bytes
+    suffix: str
+
+
+def _report(view: StudyView, profile: Profile) -> Dataset:
+    return results.build_report(
+        view.evidence,
+        view.result,
+        heat_maps=view.heat_maps_for(profile),
+        node=view.node,
+        revision=view.revision,
+        predecessor=view.predecessor_for(profile),
+        created_at=view.created_at,
+        profile=profile,
+    )
+
+
+StudyBuilder = Callable[[StudyView, Profile], Dataset]
+MessageBuilder = Callable[[StudyView, Destination], Message]
+
+BUILDERS: Final[Mapping[ResultKind, StudyBuilder]] = {
+    ResultKind.REPORT: _report,
+}
+MESSAGE_BUILDERS: Final[Mapping[MessageKind, MessageBuilder]] = {}
