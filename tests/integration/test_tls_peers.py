@@ -18,7 +18,8 @@ from peers.raw_peer import part10_file, radiograph
 from pydicom import dcmread
 
 from dicom_node.scu import EchoOutcome, echo
-from firstread.dicom_checks import certificates, destinations, ports
+from firstread.destination_checks import destinations
+from firstread.dicom_checks import certificates, ports
 from triage.database import Database
 from triage.identifiers import PeerAddress
 from triage.peers import Destination
