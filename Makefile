@@ -10,7 +10,7 @@ T ?= tests
 PACKAGES := triage models dicom_node worklist workers firstread
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format bench ingest faults soak docs clean
+.PHONY: help demo up test ohif lint format bench ingest faults soak docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ up: $(VENV)/ready ## The product for real use (ARGS="--destination PACS@host:por
 
 test: $(VENV)/ready ## All tests (T=tests/unit for a part); neighbours that are not installed are skipped with a reason
 	@$(BIN)/python -m pytest $(T) $(ARGS)
+
+ohif: $(VENV)/ready ## The OHIF viewer, by npm, for the test that looks through it (48 MB into .ohif/)
+	@PYTHONPATH=tests $(BIN)/python -m peers.ohif
 
 lint: $(VENV)/ready ## ruff (format and lint) and mypy (strict)
 	@$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ import pytest
 from houses import House, Phantoms, read_phantoms
 from peers.dcmtk import storescp, with_meta
 from peers.node import Node, embedded, scaled
-from peers.orthanc_server import orthanc
+from peers.orthanc_server import dicomweb_where_installed, orthanc
 from peers.postgres import postgres
 from peers.redis_server import redis
 
@@ -46,7 +46,7 @@ def house_of(folder: Path, start: Start) -> Iterator[House]:
     """A node that sends its results to a storescp and to an Orthanc."""
     with (
         storescp(folder / "dcmtk") as receiver,
-        orthanc(folder / "orthanc") as archive,
+        orthanc(folder / "orthanc", configuration={"Plugins": dicomweb_where_installed()}) as archive,
         start(folder / "node", [receiver.address, archive.address]) as node,
     ):
         yield House(node, receiver, archive)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -89,9 +89,16 @@ def orthanc(
             yield OrthancServer("ORTHANC", dicom_port, http)
 
 
+DICOMWEB: Final = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
 def dicomweb_plugin() -> str:
     """Path of Orthanc's DICOMweb plug-in; the test is skipped where it is not installed."""
-    found = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-    if not found.exists():
+    if not DICOMWEB.exists():
         pytest.skip("Orthanc's DICOMweb plug-in (orthanc-dicomweb) is not installed")
-    return str(found)
+    return str(DICOMWEB)
+
+
+def dicomweb_where_installed() -> list[str]:
+    """The same for an Orthanc that does without it where it is missing."""
+    return [str(DICOMWEB)] if DICOMWEB.exists() else []

@@ -1,0 +1,93 @@
+"""What a reader sees of a study in OHIF, with Orthanc's DICOMweb plug-in behind it: image, heat map, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from houses import House, Phantoms
+from peers.ohif import ohif
+from peers.orthanc_server import dicomweb_plugin
+
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
+
+CHROMIUM: Final = Path("/usr/bin/chromium")
+FLAGS: Final = ("--no-sandbox", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+"""WebGL in software: these machines have no GPU."""
+PATIENCE: Final = 60_000  # milliseconds; the viewer is 150 MB of scripts
+
+
+@pytest.fixture(scope="module")
+def study(embedded_house: House, phantoms: Phantoms) -> str:
+    """A radiograph with a pneumothorax, its report and its heat map, all in Orthanc."""
+    dicomweb_plugin()
+    embedded_house.orthanc.upload(phantoms.with_pneumothorax)
+    uid = embedded_house.send(phantoms.with_pneumothorax)
+    assert embedded_house.node.settled(uid)["urgency"] == "STAT"
+    return uid
+
+
+@pytest.fixture(scope="module")
+def viewer(embedded_house: House, study: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A tab of Chromium in which OHIF has opened the study; fails when a script does, or asks another host."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"no {CHROMIUM}: install Debian's chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    trouble: list[str] = []
+    with (
+        ohif(embedded_house.orthanc.url, tmp_path_factory.mktemp("ohif")) as url,
+        playwright.sync_playwright() as running,
+    ):
+        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        tab = chromium.new_page(viewport={"width": 1440, "height": 900})
+        tab.set_default_timeout(PATIENCE)
+        tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
+        tab.on("request", lambda asked: None if _at_home(asked.url, url) else trouble.append(f"asked {asked.url}"))
+        tab.goto(f"{url}/viewer?StudyInstanceUIDs={study}")
+        tab.get_by_text("Skip all").click()  # the tour for newcomers, which begins when the image is there
+        yield tab
+        chromium.close()
+    assert trouble == []
+
+
+def _at_home(asked: str, url: str) -> bool:
+    return asked.startswith((url, "blob:", "data:"))
+
+
+def test_every_series_is_listed_with_its_name(viewer: Any) -> None:
+    for name in ("Chest", "AI firstread heat map phantom-cxr", "AI firstread report phantom-cxr"):
+        assert viewer.get_by_text(name, exact=False).first.is_visible(), name
+
+
+def test_the_heat_map_is_shown_as_it_was_made(viewer: Any, tmp_path: Path) -> None:
+    """Colours come through as colours, in the middle of a screen of the size that readers have."""
+    _open(viewer, "AI firstread heat map")
+    viewer.wait_for_function(
+        """() => [...document.querySelectorAll('.cornerstone-canvas')].some(canvas => {
+            const pixels = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
+            let coloured = 0;
+            for (let at = 0; at < pixels.length; at += 4) coloured += Math.abs(pixels[at] - pixels[at + 2]) > 60;
+            return coloured > 500;
+        })"""
+    )
+    _keep(viewer, tmp_path / "heat_map.png")
+
+
+def test_the_report_draws_its_region_on_the_source_image(viewer: Any, tmp_path: Path) -> None:
+    """The spatial coordinates are read as a measurement, with probability and site, on the radiograph itself."""
+    _open(viewer, "AI firstread report")
+    viewer.get_by_text("Probability: ").first.wait_for()
+    assert "Pleural structure" in viewer.inner_text("body")
+    assert viewer.locator("svg.svg-layer path, svg.svg-layer polyline").count() > 0
+    _keep(viewer, tmp_path / "report.png")
+
+
+def _open(viewer: Any, series: str) -> None:
+    viewer.get_by_text(series).first.dblclick()
+
+
+def _keep(viewer: Any, path: Path) -> None:
+    viewer.screenshot(path=str(path))
+    assert path.stat().st_size > 20_000  # more than an empty screen

@@ -1,0 +1,159 @@
+"""The OHIF viewer, as npm packages it, before the DICOMweb service of an archive.
+
+`make ohif` fetches the package once and checks it; nothing is fetched by a test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+
+VERSION: Final = "3.12.10"
+SHA256: Final = "fbabd410be33e5b9898931b725229b9da9553aac339914b5c29796d3aa5d4b2d"
+"""Of the package `@ohif/app` in this version."""
+FOLDER: Final = Path(os.environ.get("FIRSTREAD_OHIF", Path(__file__).parents[2] / ".ohif"))
+PASSED_ON: Final = ("Accept", "Content-Type", "Range")
+
+
+@contextmanager
+def ohif(archive_url: str, folder: Path) -> Iterator[str]:
+    """The viewer on a free port of loopback; gives its URL.
+
+    Archive and viewer share an origin, as a reverse proxy in a hospital makes them: ``/dicom-web`` is passed on.
+
+    Parameters
+    ----------
+    archive_url : str
+        Base URL of the archive, below which ``/dicom-web`` lies.
+    folder : Path
+        An empty place for the unpacked viewer.
+    """
+    root = _unpacked(folder)
+    archive = urlsplit(archive_url)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def __init__(self, *arguments: object, **keywords: object) -> None:
+            super().__init__(*arguments, directory=str(root), **keywords)  # type: ignore[arg-type]
+
+        def do_GET(self) -> None:
+            if self.path.startswith("/dicom-web/"):
+                self._pass_on()
+                return
+            if not (root / urlsplit(self.path).path.lstrip("/")).is_file():
+                self.path = "/index.html"  # the viewer's own addresses
+            super().do_GET()
+
+        def _pass_on(self) -> None:
+            connection = HTTPConnection(archive.hostname or "", archive.port or 80, timeout=30)
+            headers = {name: self.headers[name] for name in PASSED_ON if name in self.headers}
+            connection.request("GET", self.path, headers=headers)
+            answer = connection.getresponse()
+            body = answer.read()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", "application/octet-stream"))
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            connection.close()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _unpacked(folder: Path) -> Path:
+    """Root of the viewer's files, with a configuration that asks nobody but us."""
+    package = FOLDER / f"ohif-app-{VERSION}.tgz"
+    if not package.is_file():
+        pytest.skip(f"no OHIF {VERSION} in {FOLDER}: run `make ohif`")
+    assert _sha256(package) == SHA256, f"{package} is not the pinned package"
+    with tarfile.open(package) as archive:
+        archive.extractall(folder, filter="data")
+    root = folder / "package" / "dist"
+    source = {
+        "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
+        "sourceName": "archive",
+        "configuration": {
+            "friendlyName": "the archive",
+            "name": "archive",
+            "qidoRoot": "/dicom-web",
+            "wadoRoot": "/dicom-web",
+            "wadoUriRoot": "/dicom-web",
+            "qidoSupportsIncludeField": False,
+            "imageRendering": "wadors",
+            "thumbnailRendering": "wadors",
+            "enableStudyLazyLoad": True,
+            "supportsFuzzyMatching": False,
+            "supportsWildcard": True,
+            "omitQuotationForMultipartRequest": True,
+        },
+    }
+    configuration = {
+        "routerBasename": "/",
+        "extensions": [],
+        "modes": [],
+        "showStudyList": True,
+        "investigationalUseDialog": {"option": "never"},
+        "showWarningMessageForCrossOrigin": False,
+        "showCPUFallbackMessage": False,
+        "maxNumberOfWebWorkers": 1,
+        "defaultDataSourceName": "archive",
+        "dataSources": [source],
+    }
+    (root / "app-config.js").write_text(f"window.config = {json.dumps(configuration)};")
+    (root / "init-service-worker.js").write_text("")  # it would keep files for the next test
+    return root
+
+
+def fetch() -> Path:
+    """Have npm fetch the package, unless it is here, and check it.
+
+    Raises
+    ------
+    SystemExit
+        npm is missing or fails, or the package is another one than was pinned.
+    """
+    package = FOLDER / f"ohif-app-{VERSION}.tgz"
+    FOLDER.mkdir(exist_ok=True)
+    if not package.is_file():
+        npm = shutil.which("npm") or sys.exit("npm is not installed (Debian: npm)")
+        subprocess.run([npm, "pack", "--silent", f"@ohif/app@{VERSION}"], cwd=FOLDER, check=True, timeout=300)
+    if _sha256(package) != SHA256:
+        package.unlink()
+        sys.exit(f"{package} was another package than the pinned one, and is removed")
+    return package
+
+
+def _sha256(package: Path) -> str:
+    with package.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    fetch()
