@@ -63,7 +63,7 @@ class _Transaction:
             "timestamp": self._created_at,
             "entry": entries,
         }
-        return json.dumps(bundle, ensure_ascii=False, indent=1).encode("utf-8", errors="replace")
+        return json.dumps(bundle, ensure_ascii=False).encode("utf-8", errors="replace")
 
     def _own_entry(self, kind: str, content: Resource, *parts: str) -> Resource:
         name = self._statement.resource_uuid(kind, *parts)

@@ -72,7 +72,7 @@ def build_document(statement: Statement, options: WebhookOptions) -> bytes:
             "study_id": study.study_id,
             "body_part": study.body_part,
         }
-    return json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", errors="replace")
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", errors="replace")
 
 
 def webhook_id(message_uid: str) -> str:
