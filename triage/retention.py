@@ -98,16 +98,23 @@ class RetentionPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryFacts:
-    """One object owed to one destination. ``awaited``: it has been asked to commit and has not answered yet."""
+    """One object owed to one destination.
+
+    ``awaited``: it has been asked to commit and has not answered yet. ``message``: to a system that speaks no DICOM,
+    whose answer is all the proof there is, and which holds no image or report for us. ``superseded``: nobody waits for
+    it any more, because a newer message went out first.
+    """
 
     status: DeliveryStatus
     proof: Proof | None = None
     awaited: bool = False
+    message: bool = False
+    superseded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnalysisFacts:
-    """One analysis: its state, how many result objects it made, and what became of them.
+    """One analysis: its state, how many result objects it made (without messages), and what became of them.
 
     ``latest``: of the newest revision. An older one that failed was made good by a newer one.
     """
@@ -185,13 +192,17 @@ def _unfinished(facts: CaseFacts) -> Kept | None:
 
 
 def _unproven(facts: CaseFacts, policy: RetentionPolicy) -> Kept | None:
-    deliveries = [delivery for analysis in facts.analyses for delivery in analysis.deliveries]
+    deliveries = [each for analysis in facts.analyses for each in analysis.deliveries if not each.superseded]
     return _first(
         (any(delivery.status is DeliveryStatus.DEAD for delivery in deliveries), Kept.DEAD),
         (any(delivery.status not in _ARRIVED or delivery.awaited for delivery in deliveries), Kept.OWED),
-        (any(delivery.proof not in policy.proofs for delivery in deliveries), Kept.UNPROVEN),
-        (any(analysis.objects and not analysis.deliveries for analysis in facts.analyses), Kept.NOWHERE),
+        (any(delivery.proof not in policy.proofs for delivery in deliveries if not delivery.message), Kept.UNPROVEN),
+        (any(analysis.objects and not _objects_sent(analysis) for analysis in facts.analyses), Kept.NOWHERE),
     )
+
+
+def _objects_sent(analysis: AnalysisFacts) -> bool:
+    return any(not delivery.message for delivery in analysis.deliveries)
 
 
 def _too_young(facts: CaseFacts, now: datetime, policy: RetentionPolicy) -> Kept | None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from triage.errors import StateError
-from triage.outbox import BUDGET, Next, Verdict, next_step, pause_after, spread_of
+from triage.outbox import BUDGET, LONGEST_PAUSE, Next, Verdict, next_step, pause_after, spread_of
 from triage.repositories import commitments, events
 from triage.states import DeliveryStatus, Proof, advance
 from triage.tables import Analysis, Delivery, DeliveryAttempt, Event, ResultObject, Study
@@ -23,6 +23,8 @@ BATCH: Final = 50
 """Objects sent over one association."""
 IDENTITY_DIFFERS: Final = "The study has another identity now than the result"
 """Beginning of the reason of a delivery that is held because of it."""
+SUPERSEDED: Final = "A newer result of this study has gone there"
+"""Beginning of the reason of a message that is not sent any more: it would undo the newer one."""
 
 _OPEN: Final = sa.text("deliveries.status IN ('PENDING', 'SENDING')")
 """Literal, because SQLite takes a partial index only for the very text it was made with."""
@@ -31,12 +33,14 @@ _BETWEEN_HOLDER_AND_NUMBER: Final = "#"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """How one try ended. ``dicom_status`` is None when no response came; ``note`` is what a Warning said."""
+    """How one try ended. ``dicom_status`` is None when no response came; ``note`` is what a Warning said;
+    ``retry_after`` is how long the destination asked to be left alone."""
 
     verdict: Verdict
     dicom_status: int | None = None
     error: str = ""
     note: str = ""
+    retry_after: timedelta | None = None
 
 
 def _claimable(now: datetime) -> sa.ColumnElement[bool]:
@@ -169,9 +173,32 @@ def conclude(
             _event(session, delivery, "delivery_dead", finished_at)
         case Next.AGAIN:
             delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
-            delivery.not_before = finished_at + next_pause(delivery)
+            asked = min(attempt.retry_after or timedelta(0), LONGEST_PAUSE)
+            delivery.not_before = finished_at + max(next_pause(delivery), asked)
             _event(session, delivery, "delivery_retried", finished_at)
     return delivery
+
+
+def superseded(session: Session, delivery: Delivery) -> bool:
+    """True when a later revision of the same kind, by the same bundle, has gone to the same destination already.
+
+    For messages, which overwrite what was told before; objects of DICOM stand beside each other.
+    """
+    analysis = delivery.result_object.analysis
+    query = (
+        sa.select(Delivery.id)
+        .join(Delivery.result_object)
+        .join(ResultObject.analysis)
+        .where(
+            Delivery.destination == delivery.destination,
+            Delivery.sent_at.is_not(None),
+            ResultObject.kind == delivery.result_object.kind,
+            Analysis.study_id == analysis.study_id,
+            Analysis.bundle_name == analysis.bundle_name,
+            Analysis.revision > analysis.revision,
+        )
+    )
+    return session.scalar(sa.select(query.exists())) is True
 
 
 def next_pause(delivery: Delivery) -> timedelta:

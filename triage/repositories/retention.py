@@ -15,12 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from triage.repositories import events
+from triage.repositories.deliveries import SUPERSEDED
 from triage.retention import AnalysisFacts, CaseFacts, DeliveryFacts, RetentionPolicy
 from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, ReadingStatus, StudyStatus
 from triage.tables import Analysis, AnalysisImage, Delivery, Instance, ResultObject, Study
 
 _OPEN = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
 _ARRIVED = (DeliveryStatus.SENT, DeliveryStatus.COMMITTED)
+_MESSAGE = ResultObject.sop_class_uid == ""
+_SUPERSEDED = sa.and_(Delivery.status == DeliveryStatus.DEAD, Delivery.reason.startswith(SUPERSEDED))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +65,13 @@ def candidates(
         .join(ResultObject.analysis)
         .where(
             Analysis.study_id == Study.id,
+            ~_SUPERSEDED,
             sa.or_(
                 Delivery.status.not_in(_ARRIVED),
-                Delivery.proof.is_(None),
-                Delivery.proof.not_in(policy.proofs),
+                sa.and_(
+                    ~_MESSAGE,
+                    sa.or_(Delivery.proof.is_(None), Delivery.proof.not_in(policy.proofs)),
+                ),
             ),
         )
     )
@@ -133,7 +139,7 @@ def facts_of(session: Session, study: Study) -> CaseFacts:
             AnalysisFacts(
                 status=row.status,
                 latest=row.revision == latest,
-                objects=len(row.result_objects),
+                objects=sum(1 for result in row.result_objects if result.sop_class_uid),
                 deliveries=[_delivery(owed) for result in row.result_objects for owed in result.deliveries],
             )
             for row in analyses
@@ -231,6 +237,8 @@ def _delivery(row: Delivery) -> DeliveryFacts:
         status=row.status,
         proof=row.proof,
         awaited=asked is not None and asked.status is CommitmentStatus.REQUESTED,
+        message=not row.result_object.sop_class_uid,
+        superseded=row.status is DeliveryStatus.DEAD and row.reason.startswith(SUPERSEDED),
     )
 
 

@@ -15,6 +15,7 @@ from triage.states import AnalysisStatus, DeliveryStatus, Proof
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POLICY = RetentionPolicy(mode=Mode.ROOM, days=30, minimum_days=7, needs_proof=Proof.READ_BACK)
 DELIVERED = DeliveryFacts(status=DeliveryStatus.SENT, proof=Proof.READ_BACK)
+TOLD = DeliveryFacts(status=DeliveryStatus.SENT, proof=Proof.ANSWERED, message=True)
 ANALYSED = AnalysisFacts(status=AnalysisStatus.SUCCEEDED, objects=2, deliveries=(DELIVERED, DELIVERED))
 DONE = CaseFacts(
     complete=True, last_received_at=NOW - timedelta(days=8), files=3, read=True, analyses=(ANALYSED,)
@@ -33,6 +34,11 @@ def test_a_finished_delivered_read_case_goes_when_room_is_short_and_only_then() 
     assert may_go(DONE, NOW, POLICY, short=True).reason == "room was short"
     assert kept(DONE) is None
     assert kept(DONE, short=False) is Kept.ROOM
+
+
+def test_an_answer_proves_a_message_and_a_superseded_one_keeps_nothing() -> None:
+    assert kept(delivered(message=True, proof=Proof.ANSWERED)) is None
+    assert kept(delivered(message=True, status=DeliveryStatus.DEAD, proof=None, superseded=True)) is None
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,9 @@ def test_a_finished_delivered_read_case_goes_when_room_is_short_and_only_then() 
         (delivered(proof=None), Kept.UNPROVEN),
         (delivered(proof=Proof.ANSWERED), Kept.UNPROVEN),
         (replace(DONE, analyses=(ANALYSED, replace(ANALYSED, deliveries=()))), Kept.NOWHERE),
+        (replace(DONE, analyses=(replace(ANALYSED, deliveries=(TOLD,)),)), Kept.NOWHERE),
+        (delivered(message=True, status=DeliveryStatus.PENDING), Kept.OWED),
+        (delivered(message=True, status=DeliveryStatus.DEAD), Kept.DEAD),
         (replace(DONE, last_received_at=NOW - timedelta(days=6, hours=23)), Kept.YOUNG),
         (replace(DONE, last_received_at=NOW + timedelta(days=1)), Kept.YOUNG),
         (replace(DONE, read=False), Kept.UNREAD),
