@@ -27,7 +27,9 @@ tls = true         # send over TLS, never without
 certificate = "DNS:pacs.hospital.example"   # what its certificate must say; without it: the host of the address
 ```
 
-So may a calling AE title, which is then admitted over TLS only, with that certificate:
+Systems that speak no DICOM (HL7 v2, FHIR, webhooks) are destinations too, with options of their own: docs/messages.md.
+
+So may a calling AE title be a table, which is then admitted over TLS only, with that certificate:
 
 ```toml
 [[calling_ae_titles]]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from triage.addresses import DestinationAddress, DestinationKind
 from triage.identifiers import PeerAddress, ae_title, certificate_name
+from triage.message_options import FhirOptions, Hl7Options, MessageOptions, WebhookOptions
 from triage.profiles import Kind, Profile
 
 _DICOM: Final = frozenset({DestinationKind.C_STORE, DestinationKind.DICOMWEB})
@@ -26,6 +27,9 @@ OPTIONS: Final[Mapping[str, frozenset[DestinationKind]]] = {
     "password_file": _HTTP,
     "token_file": _HTTP,
     "secret_file": frozenset({DestinationKind.WEBHOOK}),
+    "hl7": frozenset({DestinationKind.MLLP}),
+    "fhir": frozenset({DestinationKind.FHIR}),
+    "webhook": frozenset({DestinationKind.WEBHOOK}),
 }
 """Which kinds of destination an option means something to; one that means nothing is refused."""
 
@@ -58,6 +62,12 @@ class Destination(Profile):
     """File that holds a bearer token, closed to other users."""
     secret_file: Path | None = None
     """File that holds the key which signs what is sent, closed to other users."""
+    hl7: Hl7Options = Hl7Options()
+    """How its HL7 messages are written: table ``[destinations.hl7]``, see docs/messages.md."""
+    fhir: FhirOptions = FhirOptions()
+    """The same of FHIR transactions."""
+    webhook: WebhookOptions = WebhookOptions()
+    """The same of webhook documents."""
 
     @field_validator("address")
     @classmethod
@@ -117,9 +127,17 @@ class Destination(Profile):
         """What an analysis owes it: kinds, each in which variant."""
         message = self.kind.message
         if message is not None:
-            return frozenset({(message, "")})
+            return frozenset({(message, self._message_variant())})
         profile = self.profile
         return frozenset((kind, profile.variant(kind)) for kind in profile.kinds)
+
+    def _message_variant(self) -> str:
+        options: dict[DestinationKind, MessageOptions] = {
+            DestinationKind.MLLP: self.hl7,
+            DestinationKind.FHIR: self.fhir,
+            DestinationKind.WEBHOOK: self.webhook,
+        }
+        return options[self.kind].variant() if self.kind in options else ""
 
 
 class CallingPeer(BaseModel):

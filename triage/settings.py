@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     destinations: Annotated[tuple[Destination, ...], NoDecode] = ()
     """Where results go: `AET@host:port` or a URL that says its kind (docs/destinations.md), several with commas, or
     tables in firstread.toml."""
+    serve_fhir: bool = False
+    """Make a FHIR bundle of every report, also where no destination takes one: `GET /api/v1/studies/{study_uid}/fhir`
+    answers with it (docs/messages.md)."""
     calling_ae_titles: Annotated[tuple[CallingPeer, ...], NoDecode] = ()
     """Who may send: `AET` or `AET@network`. Empty on loopback: everybody."""
     http_tokens: Annotated[tuple[str, ...], NoDecode] = ()

@@ -17,7 +17,8 @@ from workers import stored_image
 from workers.claims import Claim
 from workers.frozen import identity_of
 from workers.result_files import store_message, store_object
-from workers.study_objects import BUILDERS, MESSAGE_BUILDERS, StudyView
+from workers.study_messages import MESSAGE_BUILDERS
+from workers.study_objects import BUILDERS, StudyView
 from workers.wanted import Wanted, wanted_messages, wanted_objects
 from workers.workbench import Workbench
 

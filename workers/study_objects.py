@@ -1,4 +1,4 @@
-"""Objects and messages about a whole study, built when its analysis ends: kind to builder."""
+"""Objects about a whole study, built when its analysis ends: kind to builder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pydicom.dataset import Dataset
 from dicom_node import results
 from dicom_node.results import NodeIdentity
 from triage.findings import AnalysisResult, Urgency
-from triage.peers import Destination
-from triage.profiles import MessageKind, Profile, ResultKind
+from triage.profiles import Profile, ResultKind
 from triage.repositories.results import BuiltObject
 from triage.tables import ResultObject
 
@@ -108,9 +107,7 @@ def _report(view: StudyView, profile: Profile) -> Dataset:
 
 
 StudyBuilder = Callable[[StudyView, Profile], Dataset]
-MessageBuilder = Callable[[StudyView, Destination], Message]
 
 BUILDERS: Final[Mapping[ResultKind, StudyBuilder]] = {
     ResultKind.REPORT: _report,
 }
-MESSAGE_BUILDERS: Final[Mapping[MessageKind, MessageBuilder]] = {}

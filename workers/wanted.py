@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from triage.peers import Destination
 from triage.profiles import DEFAULT, Kind, MessageKind, Profile, ResultKind
 from triage.settings import Settings
+
+SERVED_HERE: Final = Destination(address="fhir+http://localhost")
+"""Nothing is sent there: whoever fetches a FHIR bundle from this node gets it in the default form."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,9 +44,10 @@ def wanted_objects(settings: Settings) -> tuple[Wanted, ...]:
 
 def wanted_messages(settings: Settings) -> Mapping[tuple[MessageKind, str], Destination]:
     """Messages to be built, each with a destination whose options shape it."""
+    here = (SERVED_HERE,) if settings.serve_fhir else ()
     return {
         (kind, variant): destination
-        for destination in reversed(settings.destinations)
+        for destination in (*here, *reversed(settings.destinations))
         for kind, variant in destination.wanted
         if isinstance(kind, MessageKind)
     }

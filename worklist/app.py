@@ -12,7 +12,7 @@ from triage.crash_points import kill_at
 from triage.database import Database
 from triage.settings import Settings
 from worklist import health, problems
-from worklist.api import admin, deliveries, reading_list, room, studies
+from worklist.api import admin, deliveries, fhir, reading_list, room, studies
 from worklist.context import Clock, Context
 from worklist.guard import Guard
 from worklist.live import Feed
@@ -57,6 +57,7 @@ def create_app(
     api = APIRouter(prefix="/api/v1")
     api.include_router(reading_list.router)
     api.include_router(studies.router)
+    api.include_router(fhir.router)
     api.include_router(admin.router)
     api.include_router(deliveries.router)
     api.include_router(room.router)

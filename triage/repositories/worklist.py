@@ -297,6 +297,20 @@ def _listed(session: Session, studies: Sequence[Study]) -> list[ListedCase]:
 _AnalysisRow = sa.Row[int, int, int, AnalysisStatus, str, datetime | None]
 
 
+def latest_messages(session: Session, study_id: int, kind: str) -> list[ResultObject]:
+    """What the latest revision of each bundle was told in, one row per bundle; the default form where there is one."""
+    query = (
+        sa.select(Analysis.bundle_name, ResultObject)
+        .join(ResultObject.analysis)
+        .where(Analysis.study_id == study_id, ResultObject.kind == kind, ResultObject.removed_at.is_(None))
+        .order_by(Analysis.revision, ResultObject.variant.desc(), ResultObject.id)
+    )
+    latest: dict[str, ResultObject] = {}
+    for bundle, row in session.execute(query):
+        latest[bundle] = row
+    return list(latest.values())
+
+
 def _analyses(session: Session, study_ids: Sequence[int]) -> defaultdict[int, list[_AnalysisRow]]:
     columns = (Analysis.id, Analysis.study_id, Analysis.revision, Analysis.status, Analysis.reason, Analysis.scored_at)
     query = sa.select(*columns).where(Analysis.study_id.in_(study_ids)).order_by(Analysis.id)

@@ -1,0 +1,82 @@
+"""From a study that comes to what a RIS, a FHIR server and a webhook get: nothing but their addresses is set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from node_under_test import Node
+from peers.fhir_server import fhir_server
+from peers.mllp_server import mllp_server
+from peers.web_server import Answer, web_server
+from pydicom.dataset import Dataset
+
+from triage.peers import Destination
+from triage.settings import Settings
+from triage.states import DeliveryStatus
+from workers.analysis import analyse_due
+from workers.delivery import deliver_due
+from workers.messages.hl7 import Message
+
+Draw = Callable[..., Dataset]
+
+
+def configure(node: Node, **settings: object) -> None:
+    node.bench.settings = node.bench.settings.model_copy(update=settings)
+
+
+def test_an_analysis_is_told_in_every_language(node: Node, phantom: Draw, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    key.chmod(0o600)
+    with mllp_server() as ris, fhir_server() as ehr, web_server(lambda _: Answer(204)) as hook:
+        addresses = [ris.address, ehr.address, f"webhook+http://127.0.0.1:{hook.port}/hook"]
+        configure(
+            node,
+            destinations=tuple(
+                Destination.model_validate({"address": a, "secret_file": key if a.startswith("webhook") else None})
+                for a in addresses
+            ),
+        )
+        dataset = phantom(1, {"pneumothorax"})
+        node.receive(dataset)
+        analyse_due(node.bench)
+        assert [deliver_due(node.bench, address) for address in addresses] == [1, 1, 1]
+        hl7, (report,), document = Message.parse(ris.received[0]), ehr.of("DiagnosticReport"), hook.requests[0].body
+    study, patient = str(dataset.StudyInstanceUID), str(dataset.PatientID)
+    pid, told = hl7.first("PID"), json.loads(document)
+    assert pid is not None
+    assert (pid.text(3), report["subject"]["identifier"]["value"], told["patient"]["id"]) == (patient,) * 3
+    assert hl7.all("OBX")[0].text(5) == told["study_instance_uid"] == study
+    assert report["imagingStudy"][0]["identifier"]["value"] == f"urn:oid:{study}"
+    positives = [f["code"]["value"] for f in told["findings"] if f["positive"]]
+    assert positives == [code["coding"][0]["code"] for code in report["conclusionCode"]]
+    assert positives == [o.text(3) for o in hl7.all("OBX") if o.text(5) == "121053"]
+    rows = [r for a in node.study(dataset).analyses for r in a.result_objects]
+    assert {r.kind for r in rows} == {"SC", "SR", "HL7", "FHIR", "WEBHOOK"}
+    assert {d.status for r in rows for d in r.deliveries} == {DeliveryStatus.SENT}
+    assert told["report_uid"] in [r.sop_instance_uid for r in rows if r.kind == "SR"]
+
+
+def test_a_bundle_is_kept_for_whoever_fetches_it(node: Node, phantom: Draw) -> None:
+    configure(node, serve_fhir=True)
+    dataset = phantom(2)
+    node.receive(dataset)
+    analyse_due(node.bench)
+    (row,) = [r for a in node.study(dataset).analyses for r in a.result_objects if r.kind == "FHIR"]
+    assert row.deliveries == []
+    content = (node.bench.settings.results / row.relative_path).read_bytes()
+    assert json.loads(content)["type"] == "transaction"
+
+
+def test_other_options_for_two_receivers_are_two_messages(tmp_path: Path) -> None:
+    plain, other = (
+        Destination.model_validate({"address": f"mllp://ris:{port}", "hl7": options})
+        for port, options in ((1, {}), (2, {"receiving_application": "RIS"}))
+    )
+    again = Destination.model_validate({"address": "mllp://ris:3"})
+    assert plain.wanted == again.wanted != other.wanted
+    settings = Settings(data=tmp_path, destinations=(plain, other, again))
+    assert [d.hl7.receiving_application for d in settings.destinations] == ["", "RIS", ""]
+    assert Settings.model_validate_json(settings.model_dump_json()).destinations == settings.destinations

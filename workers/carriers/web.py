@@ -1,0 +1,50 @@
+"""What the HTTP destinations have in common: who we are there, whom we trust, how long we wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from dicom_node.http_peer import Credentials, HttpAnswer, HttpPeer, Patience
+from triage.peers import Destination
+from triage.secret_files import read_secret
+from triage.settings import Settings
+
+PATIENCE: Final = Patience(silence=20.0, exchange=60.0)
+CHECKING: Final = Patience(connect=5.0, silence=5.0, exchange=5.0)
+
+
+def peer_of(settings: Settings, destination: Destination, patience: Patience) -> HttpPeer:
+    """The server at a destination's URL.
+
+    Raises
+    ------
+    SettingsError
+        A file with a token, a password or certificates cannot be used.
+    """
+    token = read_secret(destination.token_file) if destination.token_file else ""
+    password = read_secret(destination.password_file) if destination.password_file else ""
+    return HttpPeer(
+        destination.where.url,
+        credentials=Credentials(token=token, user=destination.user, password=password),
+        trusted=destination.trusted_file or settings.dicom_tls_trusted,
+        patience=patience,
+    )
+
+
+def base_path(destination: Destination) -> str:
+    """What to ask for to reach the URL itself: a server's root has a slash of its own."""
+    return "" if destination.where.url.count("/") > 2 else "/"
+
+
+def later(answer: HttpAnswer, now: datetime) -> timedelta | None:
+    """For how long a server asks to be left alone (Retry-After, RFC 9110 10.2.3); None where it does not say."""
+    text = answer.headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return timedelta(seconds=int(text[:9]))
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(at.replace(tzinfo=at.tzinfo or UTC) - now, timedelta(0))
