@@ -11,7 +11,8 @@ from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
-from triage.findings import NotAnalysedReason, ScoreKind, Urgency
+from triage.assessment import Opinion, OpinionReason
+from triage.findings import Laterality, NotAnalysedReason, ScoreKind, Urgency
 from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
 
 
@@ -62,6 +63,9 @@ class Base(DeclarativeBase):
         ReadingStatus: _text_enum(ReadingStatus),
         ScoreKind: _text_enum(ScoreKind),
         NotAnalysedReason: _text_enum(NotAnalysedReason),
+        Laterality: _text_enum(Laterality),
+        Opinion: _text_enum(Opinion),
+        OpinionReason: _text_enum(OpinionReason),
         dict[str, Any]: sa.JSON(),
         list[Any]: sa.JSON(),
         int: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),

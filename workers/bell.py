@@ -17,7 +17,7 @@ from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
 from triage.logging import get_logger
-from triage.repositories import analyses, commitments, completing, deliveries
+from triage.repositories import analyses, commitments, completing, deliveries, verdicts
 from workers.names import Queue, Task
 
 LOOK_SQLITE: Final = 0.002  # seconds; PRAGMA data_version costs microseconds
@@ -93,6 +93,8 @@ class Bell(threading.Thread):
         with self._database.read() as session:
             if Queue.ANALYSIS in self._queues and analyses.any_claimable(session, now):
                 self._ring(Task.ANALYSE)
+            if Queue.ANALYSIS in self._queues and verdicts.any_due(session, now):
+                self._ring(Task.ASSESS)
             if Queue.DELIVERY in self._queues:
                 for destination in deliveries.due_destinations(session, now):
                     self._ring(Task.DELIVER, destination)

@@ -15,6 +15,7 @@ class Queue(StrEnum):
 
 class Task(StrEnum):
     ANALYSE = "firstread.analyse"
+    ASSESS = "firstread.assess"
     DELIVER = "firstread.deliver"
     PROVE = "firstread.prove"
     COMPLETE = "firstread.complete"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers import analysis, delivery, housekeeping, proving, retention, scrubbing
+from workers import analysis, assessing, delivery, housekeeping, proving, retention, scrubbing
 from workers.names import Task
 from workers.workbench import Workbench
 
@@ -22,6 +22,9 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
 
     def analyse() -> None:
         analysis.analyse_due(bench())
+
+    def assess() -> None:
+        assessing.assess_due(bench())
 
     def deliver(destination: str) -> None:
         delivery.deliver_due(bench(), destination)
@@ -46,6 +49,7 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
 
     for name, body in (
         (Task.ANALYSE, analyse),
+        (Task.ASSESS, assess),
         (Task.DELIVER, deliver),
         (Task.PROVE, prove),
         (Task.COMPLETE, complete),

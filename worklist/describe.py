@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
 from triage.findings import ScoreKind
 from triage.repositories.worklist import ListedCase, TopFinding
 from triage.states import AnalysisStatus, StudyStatus, terminal
-from triage.tables import Analysis, AnalysisImage, Delivery, Finding, Instance, ResultObject, Study
+from triage.tables import Analysis, AnalysisImage, Delivery, Finding, FindingVerdict, Instance, ResultObject, Study
 from worklist.schemas import (
     AnalysisOut,
     ClassesOut,
     CommitmentOut,
     DeliveryOut,
     FindingOut,
+    GivenVerdict,
     InstanceOut,
     ResultObjectOut,
     RoutingOut,
     StudyDetail,
+    VerdictOut,
     WorklistItem,
 )
 from worklist.timeline import timeline
@@ -51,7 +54,11 @@ _COPIED: Final = (
 )
 
 
-def item(case: ListedCase) -> WorklistItem:
+Verdicts = Mapping[int, VerdictOut]
+"""Verdicts that stand, by the id of the finding."""
+
+
+def item(case: ListedCase, verdicts: Verdicts = MappingProxyType({})) -> WorklistItem:
     """A case of the list."""
     study = case.study
     return WorklistItem(
@@ -69,7 +76,7 @@ def item(case: ListedCase) -> WorklistItem:
         analysis_status=case.analysis_status,
         not_analysed=case.analysis_reason or "no reason given" if case.analysis_status in _UNSCORED else None,
         findings_revision=case.findings_revision,
-        findings=_by_weight(_finding(finding) for finding in case.findings),
+        findings=_by_weight(_finding(finding, verdicts) for finding in case.findings),
         deliveries=dict(case.deliveries),
     )
 
@@ -77,14 +84,55 @@ def item(case: ListedCase) -> WorklistItem:
 def detail(case: ListedCase) -> StudyDetail:
     """A case in full; its study comes from :func:`triage.repositories.worklist.case_by_uid`."""
     study = case.study
+    standing = _standing(study)
     return StudyDetail(
-        **dict(item(case)),
-        instances=[_instance(study, instance) for instance in study.instances if instance.is_current],
+        **dict(item(case, standing)),
+        instances=[_instance(study, instance, standing) for instance in study.instances if instance.is_current],
         timeline=timeline(study.events),
         analyses=[describe_analysis(analysis) for analysis in study.analyses],
         result_objects=[
             _result_object(analysis, result) for analysis in study.analyses for result in analysis.result_objects
         ],
+        verdicts=[_given(verdict) for verdict in _all_verdicts(study)],
+    )
+
+
+def describe_verdict(verdict: FindingVerdict) -> VerdictOut:
+    """What a person thinks of a finding."""
+    return VerdictOut(
+        verdict=verdict.opinion, reason=verdict.reason, comment=verdict.comment, who=verdict.who, at=verdict.at
+    )
+
+
+def _all_verdicts(study: Study) -> list[FindingVerdict]:
+    findings = (f for analysis in study.analyses for image in analysis.images for f in image.findings)
+    return sorted((verdict for finding in findings for verdict in finding.verdicts), key=lambda verdict: verdict.id)
+
+
+def _standing(study: Study) -> Verdicts:
+    """The same image under the same weights has the same findings, whichever look they are of."""
+    about: dict[tuple[int, str, str], list[int]] = {}
+    said: dict[int, tuple[int, str, str]] = {}
+    for analysis in study.analyses:
+        for image in analysis.images:
+            for finding in image.findings:
+                same = (image.instance_id, finding.key, analysis.weights_sha256)
+                about.setdefault(same, []).append(finding.id)
+                said[finding.id] = same
+    standing = {}
+    for verdict in _all_verdicts(study):
+        standing.update(dict.fromkeys(about[said[verdict.finding_id]], describe_verdict(verdict)))
+    return standing
+
+
+def _given(verdict: FindingVerdict) -> GivenVerdict:
+    image = verdict.finding.image
+    return GivenVerdict(
+        **dict(describe_verdict(verdict)),
+        finding_id=verdict.finding_id,
+        sop_instance_uid=image.instance.sop_instance_uid,
+        key=verdict.finding.key,
+        revision=image.analysis.revision,
     )
 
 
@@ -105,7 +153,7 @@ def not_analysed_reason(instance: Instance, images: Sequence[AnalysisImage]) -> 
     return f"not analysed: {instance.not_analysed.sentence}" if instance.not_analysed else None
 
 
-def _instance(study: Study, instance: Instance) -> InstanceOut:
+def _instance(study: Study, instance: Instance, verdicts: Verdicts) -> InstanceOut:
     images = [image for analysis in study.analyses for image in analysis.images if image.instance_id == instance.id]
     revisions = {analysis.id: analysis.revision for analysis in study.analyses}
     latest = max((revisions[image.analysis_id] for image in images if image.reason is None), default=None)
@@ -128,7 +176,7 @@ def _instance(study: Study, instance: Instance) -> InstanceOut:
         preview_url=url if any(image.preview_path for image in images) else None,
         overlay_url=f"{url}?overlay=true" if any(image.overlay_path for image in images) else None,
         removed_at=instance.removed_at,
-        findings=_by_weight(_finding(finding) for image in scored for finding in image.findings),
+        findings=_by_weight(_finding(finding, verdicts) for image in scored for finding in image.findings),
         routing=describe_routing(scored or images),
         place=next((image.detail for image in scored), ""),
     )
@@ -140,19 +188,22 @@ def describe_routing(images: Sequence[AnalysisImage]) -> list[RoutingOut]:
     return [RoutingOut(**answer, chosen=answer["refusal"] is None) for answer in (latest.routing if latest else ())]
 
 
-def _finding(finding: TopFinding | Finding) -> FindingOut:
+def _finding(finding: TopFinding | Finding, verdicts: Verdicts) -> FindingOut:
     return FindingOut(
+        id=finding.id,
         key=finding.key,
         code=finding.code_value,
         scheme=finding.code_scheme,
         meaning=finding.code_meaning,
         site=finding.site_meaning,
+        laterality=finding.laterality,
         probability=None if finding.kind is ScoreKind.OPERATING_POINT else finding.value,
         score=finding.value,
         score_kind=finding.kind,
         threshold=finding.threshold,
         positive=finding.positive,
         urgency=finding.urgency,
+        verdict=verdicts.get(finding.id),
     )
 
 

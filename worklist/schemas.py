@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from triage.findings import ScoreKind, Urgency
+from triage.assessment import Opinion, OpinionReason
+from triage.findings import Laterality, ScoreKind, Urgency
 from triage.retention import Mode
 from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
 
@@ -20,9 +21,21 @@ class _Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class VerdictOut(_Answer):
+    """What a person thinks of a finding."""
+
+    verdict: Opinion
+    reason: OpinionReason | None
+    comment: str
+    who: str
+    at: datetime
+
+
 class FindingOut(_Answer):
     """A finding with its score; in a worklist item the highest score over the study's images."""
 
+    id: int
+    """For a verdict on it."""
     key: str
     code: str
     """Code value, in the coding scheme `scheme`."""
@@ -30,6 +43,8 @@ class FindingOut(_Answer):
     meaning: str
     site: str
     """Anatomic location in words, empty where the finding names none."""
+    laterality: Laterality | None
+    """Side of the site, where the bundle knows it."""
     probability: float | None
     """Null when the score is no probability (`score_kind` OPERATING_POINT)."""
     score: float
@@ -39,6 +54,8 @@ class FindingOut(_Answer):
     positive: bool
     urgency: Urgency
     """Class that a positive score asks for."""
+    verdict: VerdictOut | None = None
+    """The one that stands, in a case in full: the latest on this finding of this image under the same weights."""
 
 
 class ClassesOut(_Answer):
@@ -195,11 +212,20 @@ class ResultObjectOut(_Answer):
     sop_class_uid: str
     series_instance_uid: str
     kind: str
-    """SR or SC."""
+    """SR (report), SC (heat map), ASSESSMENT (a person's verdicts on a report), …"""
     revision: int
     bundle: str
     created_at: datetime
     deliveries: list[DeliveryOut]
+
+
+class GivenVerdict(VerdictOut):
+    """A verdict of the history: a later one on the same finding supersedes it."""
+
+    finding_id: int
+    sop_instance_uid: str
+    key: str
+    revision: int
 
 
 class StudyDetail(WorklistItem):
@@ -209,6 +235,8 @@ class StudyDetail(WorklistItem):
     timeline: list[TimelineEntry]
     analyses: list[AnalysisOut]
     result_objects: list[ResultObjectOut]
+    verdicts: list[GivenVerdict]
+    """All that were given, oldest first."""
 
 
 class QueuedAnalysis(AnalysisOut):
@@ -333,6 +361,24 @@ class PriorityChange(_Request):
     """Null takes an earlier one back."""
     reason: Reason = Field(min_length=1)
     """Shown in the list and kept in the audit trail; no patient data."""
+
+
+class VerdictGiven(_Request):
+    """A person's verdict on a finding, positive or negative."""
+
+    verdict: Opinion
+    reason: OpinionReason | None = None
+    """Why not AGREE."""
+    comment: Annotated[
+        str, StringConstraints(strip_whitespace=True, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")
+    ] = ""
+    """In the assessment as far as it is ASCII; no patient data."""
+
+    @model_validator(mode="after")
+    def _a_reason_against_something(self) -> Self:
+        if self.verdict is Opinion.AGREE and self.reason is not None:
+            raise ValueError("reason: only for DISAGREE and CANNOT_TELL")
+        return self
 
 
 class Problem(_Answer):

@@ -11,6 +11,7 @@ from worklist.schemas import TimelineEntry
 
 Detail = Mapping[str, Any]
 
+_OPINIONS: Final = {"AGREE": "Agrees with", "DISAGREE": "Disagrees with", "CANNOT_TELL": "Cannot tell about"}
 _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "instance_stored": lambda d: f"{d.get('modality') or 'Instance'} received",
     "instance_resent": lambda _: "The same instance again, already here",
@@ -54,6 +55,9 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "instance_quarantined": lambda d: _because("Bytes that could not become an instance are kept aside", d),
     "quarantine_dismissed": lambda d: _because("An entry of the quarantine was dealt with", d),
     "quarantine_fetched": lambda _: "The bytes of an entry of the quarantine were fetched",
+    "verdict_given": lambda d: _because(f"{_OPINIONS.get(str(d.get('verdict')), 'Verdict on')} {d.get('finding')}", d),
+    "assessment_issued": lambda _: "The verdicts on the AI's report were made a document of their own",
+    "assessment_failed": lambda d: _because("The verdicts could not be made a document", d),
     "case_claimed": lambda _: "Claimed for reading",
     "case_released": lambda _: "Released to the list",
     "case_reopened": lambda _: "To be read again",

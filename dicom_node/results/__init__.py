@@ -7,6 +7,7 @@ Importing this package is cheap; highdicom, whose code tables weigh 100 MB, is l
 :func:`warm_up`.
 """
 
+from dicom_node.results.assessment import build_assessment
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.files import write
 from dicom_node.results.picture import compose_heat_map, draw_overlay
@@ -16,6 +17,7 @@ from dicom_node.results.structured_report import build_report, warm_up
 
 __all__ = [
     "NodeIdentity",
+    "build_assessment",
     "build_heat_map",
     "build_report",
     "compose_heat_map",

@@ -43,6 +43,16 @@ PRIORITIES = {
     Urgency.ROUTINE: Code(value="373113001", scheme="SCT", meaning="Routine procedure"),
 }
 """The values are of CID 3414 and CID 3671; that they answer "Priority" is ours: PS3.16 has no triage priority."""
+PERSON = Code(value="121006", scheme="DCM", meaning="Person")
+REVIEWER = Code(value="C54634", scheme="NCIt", meaning="Reviewer")
+"""CID 7453."""
+ASSESSMENT_CATEGORY = Code(value="111005", scheme="DCM", meaning="Assessment Category")
+AGREEMENT = Code(value="122775", scheme="DCM", meaning="Agreement with prior findings")
+DISAGREEMENT = Code(value="122776", scheme="DCM", meaning="Disagreement with prior findings")
+"""CID 3217."""
+INDETERMINATE = Code(value="82334004", scheme="SCT", meaning="Indeterminate")
+SOURCE_REPORT = Code(value="128225", scheme="DCM", meaning="Source report")
+"""CID 7013."""
 ACQUISITION_EQUIPMENT = Code(value="109101", scheme="DCM", meaning="Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code(value="109102", scheme="DCM", meaning="Processing Equipment")
 

@@ -16,7 +16,6 @@ docs/results.md shows the tree row by row, and a test holds it to that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import TypedDict
 
 import numpy as np
@@ -26,13 +25,23 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_node.results import codes
+from dicom_node.results.content_items import (
+    CONTAINS,
+    code_item,
+    concept,
+    container,
+    finding_site,
+    image_library,
+    presence,
+    set_class,
+    text_item,
+)
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import Observation
 from dicom_node.results.uids import ResultNames
 from dicom_node.results.wording import kind_in_words, numbers, plain
 from triage.findings import Algorithm, Code, Finding, Laterality, ScoreKind, Urgency
 
-_CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _KNOWN_CLASS = SecondaryCaptureImageStorage
 
 
@@ -62,14 +71,14 @@ def content_tree(
     algorithm = _algorithm_identification(names.algorithm)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(names.node)),
-        procedure_reported=_concept(codes.IMAGING_PROCEDURE),
+        procedure_reported=concept(codes.IMAGING_PROCEDURE),
         imaging_measurements=[_located_group(o, names, algorithm) for o in located]
         or [_image_group(o, names, algorithm) for o in observations],
-        title=_concept(codes.IMAGING_MEASUREMENT_REPORT),
+        title=concept(codes.IMAGING_MEASUREMENT_REPORT),
     )
     root: Dataset = report[0]
     images = {o.image.SOPInstanceUID: o.image for o in observations}
-    root.ContentSequence.insert(len(root.ContentSequence) - 1, _image_library(images.values(), silent))
+    root.ContentSequence.insert(len(root.ContentSequence) - 1, image_library(images.values(), silent))
     root.ContentSequence.append(_qualitative_evaluations(observations, urgency, sentences))
     return root
 
@@ -81,21 +90,21 @@ def _located_group(
     finding, image = observation.finding, observation.image
     source = sr.SourceImageForRegion(_KNOWN_CLASS, image.SOPInstanceUID)
     region = sr.ImageRegion(sr.GraphicTypeValues.POLYLINE, np.array(observation.outline, dtype=np.float64), source)
-    _set_class(source, image)
+    set_class(source, image)
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_region=region,
         measurements=_measurements(finding),
-        geometric_purpose=_concept(codes.OUTLINE),
+        geometric_purpose=concept(codes.OUTLINE),
         **_common(observation, names, algorithm),
     )
     group[0].ContentSequence.extend(_own_parameters(finding))
     if observation.explanation is not None:
         group[0].ContentSequence.append(
             sr.ImageContentItem(
-                name=_concept(codes.VISUAL_EXPLANATION),
+                name=concept(codes.VISUAL_EXPLANATION),
                 referenced_sop_class_uid=observation.explanation.SOPClassUID,
                 referenced_sop_instance_uid=observation.explanation.SOPInstanceUID,
-                relationship_type=_CONTAINS,
+                relationship_type=CONTAINS,
             )
         )
     return group
@@ -106,7 +115,7 @@ def _image_group(
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """TID 1501, without NUM."""
     source = sr.SourceImageForMeasurementGroup(_KNOWN_CLASS, observation.image.SOPInstanceUID)
-    _set_class(source, observation.image)
+    set_class(source, observation.image)
     group = sr.MeasurementsAndQualitativeEvaluations(
         source_images=[source],
         **_common(observation, names, algorithm),
@@ -127,29 +136,24 @@ class _Common(TypedDict):
 
 def _common(observation: Observation, names: ResultNames, algorithm: sr.AlgorithmIdentification) -> _Common:
     finding = observation.finding
-    code = _concept(finding.code)
+    code = concept(finding.code)
     return {
         "tracking_identifier": sr.TrackingIdentifier(
             uid=names.tracking(observation.image.SOPInstanceUID, finding.key),
             identifier=f"{plain(names.algorithm.name)}/{plain(finding.key)}",
         ),
         "finding_type": code,
-        "finding_sites": None if finding.site is None else [_site(finding.site, finding.laterality)],
+        "finding_sites": None if finding.site is None else [finding_site(finding.site, finding.laterality)],
         "algorithm_id": algorithm,
         "qualitative_evaluations": list(_evaluations(finding)),
     }
 
 
-def _site(site: Code, laterality: Laterality | None) -> sr.FindingSite:
-    side = None if laterality is None else _concept(codes.SIDES[laterality])
-    return sr.FindingSite(_concept(site), laterality=side)
-
-
 def _evaluations(finding: Finding) -> Iterator[sr.QualitativeEvaluation]:
     """Whether it is there, and the class that it asks for when it is."""
-    yield sr.QualitativeEvaluation(name=_concept(finding.code), value=_presence(finding.positive))
+    yield sr.QualitativeEvaluation(name=concept(finding.code), value=presence(finding.positive))
     if finding.positive:
-        yield sr.QualitativeEvaluation(name=_concept(codes.PRIORITY), value=_concept(codes.PRIORITIES[finding.urgency]))
+        yield sr.QualitativeEvaluation(name=concept(codes.PRIORITY), value=concept(codes.PRIORITIES[finding.urgency]))
 
 
 def _measurements(finding: Finding) -> list[sr.Measurement] | None:
@@ -157,7 +161,7 @@ def _measurements(finding: Finding) -> list[sr.Measurement] | None:
     if finding.score.kind is ScoreKind.OPERATING_POINT:
         return None
     value = float(numbers(finding.score)[0])
-    return [sr.Measurement(_concept(codes.PROBABILITY), value, _concept(codes.NO_UNITS))]
+    return [sr.Measurement(concept(codes.PROBABILITY), value, concept(codes.NO_UNITS))]
 
 
 def _algorithm_identification(algorithm: Algorithm) -> sr.AlgorithmIdentification:
@@ -166,7 +170,7 @@ def _algorithm_identification(algorithm: Algorithm) -> sr.AlgorithmIdentificatio
         name=plain(algorithm.name),
         version=plain(algorithm.version),
         manufacturer=plain(algorithm.manufacturer) or "unknown",
-        family=_concept(codes.ARTIFICIAL_INTELLIGENCE),
+        family=concept(codes.ARTIFICIAL_INTELLIGENCE),
         parameters=[plain(text) for text in (f"weights_sha256={algorithm.weights_sha256}", *algorithm.parameters)],
     )
 
@@ -175,11 +179,7 @@ def _own_parameters(finding: Finding) -> list[sr.TextContentItem]:
     """TID 4019 row 3 once more: the score, the operating point that it was compared with, and what the number means."""
     value, threshold = numbers(finding.score)
     return [
-        sr.TextContentItem(
-            name=_concept(codes.ALGORITHM_PARAMETERS),
-            value=text,
-            relationship_type=sr.RelationshipTypeValues.HAS_CONCEPT_MOD,
-        )
+        text_item(codes.ALGORITHM_PARAMETERS, text, sr.RelationshipTypeValues.HAS_CONCEPT_MOD)
         for text in (
             f"score={value}",
             f"threshold={threshold}",
@@ -191,7 +191,7 @@ def _own_parameters(finding: Finding) -> list[sr.TextContentItem]:
 def _observer(node: NodeIdentity) -> sr.ObserverContext:
     """TID 1002 and 1004: a device; a person only where a radiologist confirmed, which never happens here."""
     return sr.ObserverContext(
-        _concept(codes.DEVICE),
+        concept(codes.DEVICE),
         sr.DeviceObserverIdentifyingAttributes(
             uid=node.device_uid,
             name=plain(node.name, 64),
@@ -199,31 +199,6 @@ def _observer(node: NodeIdentity) -> sr.ObserverContext:
             model_name=plain(node.model_name, 64),
             serial_number=plain(node.name, 64),
         ),
-    )
-
-
-def _image_library(images: Iterable[Dataset], silent: Iterable[Dataset]) -> sr.ContainerContentItem:
-    """TID 1600 with the analysed images only; OHIF cannot open a report without one."""
-    group = _container(codes.IMAGE_LIBRARY_GROUP)
-    for image in images:
-        entry = _library_entry(image.SOPClassUID, image.SOPInstanceUID)
-        # A SOP class that highdicom does not know as an image is listed without description.
-        with suppress(KeyError, ValueError):
-            entry.ContentSequence = ContentSequence(sr.ImageLibraryEntryDescriptors(image))
-        group.ContentSequence.append(entry)
-    for item in silent:
-        group.ContentSequence.append(_library_entry(item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID))
-    library = _container(codes.IMAGE_LIBRARY)
-    library.ContentSequence.append(group)
-    return library
-
-
-def _library_entry(sop_class_uid: str, sop_instance_uid: str) -> sr.ImageContentItem:
-    return sr.ImageContentItem(
-        name=_concept(codes.SOURCE),
-        referenced_sop_class_uid=sop_class_uid,
-        referenced_sop_instance_uid=sop_instance_uid,
-        relationship_type=_CONTAINS,
     )
 
 
@@ -236,43 +211,16 @@ def _qualitative_evaluations(
         finding = observation.finding
         about = finding.code, finding.laterality
         verdicts[about] = verdicts.get(about, False) or finding.positive
-    container = _container(codes.QUALITATIVE_EVALUATIONS)
-    container.ContentSequence.extend(_verdict(code, side, positive) for (code, side), positive in verdicts.items())
-    container.ContentSequence.append(_code_item(codes.PRIORITY, codes.PRIORITIES[urgency]))
-    for sentence in sentences:
-        container.ContentSequence.append(
-            sr.TextContentItem(name=_concept(codes.COMMENT), value=sentence, relationship_type=_CONTAINS)
-        )
-    return container
+    items: list[Dataset] = [_verdict(code, side, positive) for (code, side), positive in verdicts.items()]
+    items.append(code_item(codes.PRIORITY, codes.PRIORITIES[urgency]))
+    items += [text_item(codes.COMMENT, sentence) for sentence in sentences]
+    return container(codes.QUALITATIVE_EVALUATIONS, items)
 
 
 def _verdict(code: Code, laterality: Laterality | None, positive: bool) -> sr.CodeContentItem:
-    item = _code_item(code, codes.PRESENT if positive else codes.ABSENT)
+    item = code_item(code, codes.PRESENT if positive else codes.ABSENT)
     if laterality is not None:
         item.ContentSequence = ContentSequence(
-            [_code_item(codes.LATERALITY, codes.SIDES[laterality], sr.RelationshipTypeValues.HAS_CONCEPT_MOD)]
+            [code_item(codes.LATERALITY, codes.SIDES[laterality], sr.RelationshipTypeValues.HAS_CONCEPT_MOD)]
         )
     return item
-
-
-def _code_item(name: Code, value: Code, relationship: sr.RelationshipTypeValues = _CONTAINS) -> sr.CodeContentItem:
-    return sr.CodeContentItem(name=_concept(name), value=_concept(value), relationship_type=relationship)
-
-
-def _set_class(item: sr.ImageContentItem, image: Dataset) -> None:
-    """Refer to the image by its own SOP class: highdicom's constructors take none that its tables do not list."""
-    item.ReferencedSOPSequence[0].ReferencedSOPClassUID = image.SOPClassUID
-
-
-def _container(name: Code) -> sr.ContainerContentItem:
-    container = sr.ContainerContentItem(name=_concept(name), relationship_type=_CONTAINS)
-    container.ContentSequence = ContentSequence()
-    return container
-
-
-def _presence(positive: bool) -> sr.CodedConcept:
-    return _concept(codes.PRESENT if positive else codes.ABSENT)
-
-
-def _concept(code: Code) -> sr.CodedConcept:
-    return sr.CodedConcept(plain(code.value), plain(code.scheme, 16), plain(code.meaning, 64))

@@ -104,6 +104,9 @@ def _issued(report: Dataset) -> IssuedReport:
     if header.text("Manufacturer") != PRODUCT or report.SOPClassUID != Comprehensive3DSRStorage:
         raise DicomError("The file is no report of ours (other equipment or class).")
     items = list(_items(report))
+    device = next((str(item.UID) for item in items if _is(item, _DEVICE_OBSERVER_UID)), "")
+    if not device:
+        raise DicomError("The file is no report of ours: a person observed, not the node.")
     maker = report.ContributingEquipmentSequence[0]
     referenced = [
         (str(reference.ReferencedSOPClassUID), str(reference.ReferencedSOPInstanceUID))
@@ -123,7 +126,7 @@ def _issued(report: Dataset) -> IssuedReport:
         series_instance_uid=str(report.SeriesInstanceUID),
         study_instance_uid=str(report.StudyInstanceUID),
         transfer_syntax_uid=str(report.file_meta.TransferSyntaxUID),
-        device_uid=next(str(item.UID) for item in items if _is(item, _DEVICE_OBSERVER_UID)),
+        device_uid=device,
         algorithm=str(maker.ManufacturerModelName),
         version=str(maker.SoftwareVersions),
         weights_sha256=next(

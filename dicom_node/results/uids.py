@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicom_node.results.equipment import NodeIdentity
+from triage.assessment import KIND
 from triage.findings import Algorithm
 from triage.identifiers import derive_uid
 from triage.profiles import DEFAULT, OF_AN_IMAGE, Profile, ResultKind
@@ -51,6 +52,18 @@ class ResultNames:
     def heat_map(self, sop_instance_uid: str, version: int = 1) -> str:
         """:meth:`of_image` for the Secondary Capture."""
         return self.of_image(ResultKind.HEAT_MAP, sop_instance_uid, version)
+
+    def assessment_series(self, person: str) -> str:
+        """The assessments of one person share a series, so that a viewer shows the newest."""
+        return derive_uid(*self._algorithm_run, KIND, "series", person, *self._variant(ResultKind.REPORT))
+
+    def assessment(self, person: str, number: int) -> str:
+        """SOP Instance UID of what one person says about this run's report; another one for every ``number``.
+
+        A destination that has the report in another form has the assessment of it in that form.
+        """
+        own = (str(self.revision), person, str(number), *self._variant(ResultKind.REPORT))
+        return derive_uid(*self._algorithm_run, KIND, *own)
 
     def tracking(self, sop_instance_uid: str, finding_key: str) -> str:
         """Tracking UID (112040, DCM) of a finding on an image: the same in every revision and version."""

@@ -162,7 +162,7 @@ def load_images(session: Session, analysis_id: int) -> tuple[tuple[ImageResult, 
     for image in session.scalars(query):
         uid = image.instance.sop_instance_uid
         if image.reason is None:
-            findings = tuple(map(_finding, image.findings))
+            findings = tuple(map(plain_finding, image.findings))
             scored.append(ImageResult(sop_instance_uid=uid, findings=findings, place=image.detail))
         else:
             excluded.append(NotAnalysed(sop_instance_uid=uid, reason=image.reason, detail=image.detail))
@@ -185,6 +185,7 @@ def _finding_row(finding: Finding) -> tables.Finding:
         key=finding.key, code_value=finding.code.value, code_scheme=finding.code.scheme,
         code_meaning=finding.code.meaning, site_value=site.value if site else "",
         site_scheme=site.scheme if site else "", site_meaning=site.meaning if site else "",
+        laterality=finding.laterality,
         value=finding.score.value, threshold=finding.score.threshold, kind=finding.score.kind,
         urgency=finding.urgency, positive=finding.positive,
         outline=[list(point) for point in finding.region.outline] if finding.region else [],
@@ -192,7 +193,8 @@ def _finding_row(finding: Finding) -> tables.Finding:
     )  # fmt: skip
 
 
-def _finding(row: tables.Finding) -> Finding:
+def plain_finding(row: tables.Finding) -> Finding:
+    """A recorded finding as plain data."""
     region = None
     if row.outline:
         outline = tuple((float(column), float(line)) for column, line in row.outline)
@@ -202,6 +204,7 @@ def _finding(row: tables.Finding) -> Finding:
         key=row.key,
         code=Code(value=row.code_value, scheme=row.code_scheme, meaning=row.code_meaning),
         site=site,
+        laterality=row.laterality,
         score=Score(value=row.value, threshold=row.threshold, kind=row.kind),
         urgency=row.urgency,
         region=region,
@@ -240,7 +243,7 @@ def copy_image(image: tables.AnalysisImage) -> tables.AnalysisImage:
         preview_path=image.preview_path,
         overlay_path=image.overlay_path,
         routing=image.routing,
-        findings=[_finding_row(_finding(finding)) for finding in image.findings],
+        findings=[_finding_row(plain_finding(finding)) for finding in image.findings],
     )
 
 

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from triage.errors import NotFoundError, StateError
-from triage.findings import ScoreKind, Urgency
-from triage.repositories import events
+from triage.findings import Laterality, ScoreKind, Urgency
+from triage.repositories import events, verdicts
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus, advance
 from triage.tables import Analysis, AnalysisImage, Delivery, Event, Finding, Instance, ResultObject, Study
 
@@ -52,11 +52,13 @@ class Place:
 class TopFinding:
     """A finding of a study: the highest score over its images. ``probability`` is left to the reader of ``kind``."""
 
+    id: int
     key: str
     code_value: str
     code_scheme: str
     code_meaning: str
     site_meaning: str
+    laterality: Laterality | None
     value: float
     threshold: float
     kind: ScoreKind
@@ -145,7 +147,7 @@ def study_by_uid(session: Session, study_uid: str, *, to_change: bool = False) -
 
 
 def case_by_uid(session: Session, study_uid: str) -> Study:
-    """The study with its instances, analyses, findings, result objects, deliveries and events: nine queries.
+    """The study with its instances, analyses, findings, verdicts, result objects, deliveries and events: ten queries.
 
     Raises
     ------
@@ -162,7 +164,7 @@ def case_by_uid(session: Session, study_uid: str) -> Study:
         .options(
             selectinload(Study.instances),
             selectinload(Study.events),
-            images.selectinload(AnalysisImage.findings),
+            images.selectinload(AnalysisImage.findings).selectinload(Finding.verdicts),
             images.selectinload(AnalysisImage.instance),
             deliveries.selectinload(Delivery.attempts),
             deliveries.joinedload(Delivery.commitment),
@@ -255,6 +257,7 @@ def mark_read(session: Session, study: Study, *, who: str, at: datetime) -> None
     study.reading_status = advance(study.reading_status, ReadingStatus.READ)
     study.reader, study.read_at = who, at
     events.record(session, "case_read", at=at, study=study, who=who)
+    verdicts.hasten(session, study, at=at)
 
 
 def _refuse_other_reader(study: Study, who: str) -> None:
@@ -332,11 +335,13 @@ def _top_findings(session: Session, analysis_ids: Sequence[int]) -> defaultdict[
     query = (
         sa.select(
             AnalysisImage.analysis_id,
+            Finding.id,
             Finding.key,
             Finding.code_value,
             Finding.code_scheme,
             Finding.code_meaning,
             Finding.site_meaning,
+            Finding.laterality,
             Finding.value,
             Finding.threshold,
             Finding.kind,

@@ -5,6 +5,7 @@ written together by :mod:`triage.repositories.placing`; nobody else touches them
 """
 
 from triage.tables.analysed import Analysis, AnalysisImage, Finding, ResultObject
+from triage.tables.assessed import Assessment, FindingVerdict
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
 from triage.tables.house import Event, Heartbeat, Installation
 from triage.tables.received import Association, Instance, Quarantined, Study
@@ -12,12 +13,14 @@ from triage.tables.received import Association, Instance, Quarantined, Study
 __all__ = [
     "Analysis",
     "AnalysisImage",
+    "Assessment",
     "Association",
     "Commitment",
     "Delivery",
     "DeliveryAttempt",
     "Event",
     "Finding",
+    "FindingVerdict",
     "Heartbeat",
     "Installation",
     "Instance",

@@ -10,10 +10,11 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from triage.columns import Base
-from triage.findings import NotAnalysedReason, ScoreKind, Urgency
+from triage.findings import Laterality, NotAnalysedReason, ScoreKind, Urgency
 from triage.states import AnalysisStatus
 
 if TYPE_CHECKING:
+    from triage.tables.assessed import FindingVerdict
     from triage.tables.delivered import Delivery
     from triage.tables.received import Instance, Study
 
@@ -108,6 +109,8 @@ class Finding(Base):
     site_value: Mapped[str] = mapped_column(default="")
     site_scheme: Mapped[str] = mapped_column(default="")
     site_meaning: Mapped[str] = mapped_column(default="")
+    laterality: Mapped[Laterality | None]
+    """Side of the site, where the bundle claims one."""
     value: Mapped[float]
     threshold: Mapped[float]
     kind: Mapped[ScoreKind]
@@ -118,6 +121,7 @@ class Finding(Base):
     peak: Mapped[list[Any]] = mapped_column(default=list)
 
     image: Mapped[AnalysisImage] = relationship(back_populates="findings")
+    verdicts: Mapped[list[FindingVerdict]] = relationship(back_populates="finding", order_by="FindingVerdict.id")
 
 
 class ResultObject(Base):
@@ -128,7 +132,7 @@ class ResultObject(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)
     kind: Mapped[str]
-    """A :class:`triage.profiles.ResultKind` or ``MessageKind``."""
+    """A :class:`triage.profiles.ResultKind` or ``MessageKind``, or :data:`triage.assessment.KIND`."""
     variant: Mapped[str] = mapped_column(default="")
     """What distinguishes it from the object that a destination without options gets: see :mod:`triage.profiles`."""
     source_instance_id: Mapped[int | None] = mapped_column(ForeignKey("instances.id"), index=True)

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
 from triage.crash_points import CrashPoint
 from triage.errors import NotFoundError
-from triage.repositories import analyses, placing, requests, worklist
+from triage.repositories import analyses, placing, requests, verdicts, worklist
 from triage.tables import AnalysisImage, Study
 from worklist import describe
 from worklist.changing import Changing, etag
 from worklist.context import Context, Here, SopUid, StudyUid
-from worklist.schemas import PriorityChange, StudyDetail, WorklistItem
+from worklist.schemas import PriorityChange, StudyDetail, VerdictGiven, VerdictOut, WorklistItem
 
 router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
 
+FindingId = Annotated[int, PathParameter(ge=1, le=2**63 - 1, description="`id` of a finding of the case.")]
 PICTURES: Final = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
@@ -85,6 +87,32 @@ def mark_read(changing: Changing) -> WorklistItem:
 def reanalyse(changing: Changing) -> WorklistItem:
     """A new revision, or another try of one that failed. 409 while an analysis is queued or running."""
     return changing.make(lambda session, study: analyses.request(session, study, at=changing.now, who=changing.who))
+
+
+@router.post("/findings/{finding_id}/verdict", summary="Agree, disagree, or cannot tell")
+def give_verdict(changing: Changing, finding_id: FindingId, given: VerdictGiven) -> VerdictOut:
+    """A reader's verdict on a finding.
+
+    It supersedes the one before, which the history keeps, and changes neither score nor order. A minute after the last
+    one, or when the case is read, an assessment that refers to the AI's report goes to the destinations. 409 while no
+    report says the finding, or when somebody else has claimed the case.
+    """
+
+    def apply(session: Session, study: Study) -> None:
+        verdicts.give(
+            session,
+            study,
+            finding_id,
+            given.verdict,
+            reason=given.reason,
+            comment=given.comment,
+            who=changing.who,
+            at=changing.now,
+        )
+
+    changing.make(apply)
+    with changing.here.database.read() as session:
+        return describe.describe_verdict(verdicts.standing(session, finding_id))
 
 
 @router.get("/instances/{sop_uid}/preview", summary="An image as displayed", response_class=FileResponse)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import highdicom as hd
 import pytest
+from content_trees import EVALUATIONS, MEASUREMENTS, children, evidence_of, groups, name, texts, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
@@ -46,27 +46,9 @@ from triage.findings import (
     Urgency,
 )
 
-PROBABILITY, VISUAL_EXPLANATION, COMMENT = "122157", "130401", "121106"
+PROBABILITY, VISUAL_EXPLANATION = "122157", "130401"
 PRIORITY, LATERALITY, SITE = "260870009", "272741003", "363698007"
-IMAGE_LIBRARY, MEASUREMENTS, GROUP, EVALUATIONS = "111028", "126010", "125007", "C0034375"
-
-
-def name(item: Dataset) -> str:
-    return str(item.ConceptNameCodeSequence[0].CodeValue)
-
-
-def children(item: Dataset, concept: str) -> list[Dataset]:
-    return [child for child in item.get("ContentSequence", []) if name(child) == concept]
-
-
-def walk(item: Dataset) -> Iterator[Dataset]:
-    for child in item.get("ContentSequence", []):
-        yield child
-        yield from walk(child)
-
-
-def groups(document: Dataset) -> list[Dataset]:
-    return children(children(document, MEASUREMENTS)[0], GROUP)
+IMAGE_LIBRARY = "111028"
 
 
 def verdicts(document: Dataset) -> dict[str, str]:
@@ -75,18 +57,6 @@ def verdicts(document: Dataset) -> dict[str, str]:
         name(item): item.ConceptCodeSequence[0].CodeMeaning
         for item in container.ContentSequence
         if item.ValueType == "CODE"
-    }
-
-
-def texts(document: Dataset) -> list[str]:
-    return [item.TextValue for item in children(children(document, EVALUATIONS)[0], COMMENT)]
-
-
-def evidence_of(document: Dataset) -> dict[str, list[str]]:
-    (study,) = document.CurrentRequestedProcedureEvidenceSequence
-    return {
-        series.SeriesInstanceUID: [item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence]
-        for series in study.ReferencedSeriesSequence
     }
 
 
