@@ -68,10 +68,11 @@ OBSERVATION_FACTS: Final[Mapping[str, str]] = {
     "finding": "the finding as a coded element",
     "finding_key": "the finding's name in the bundle",
     "image_uid": "SOP Instance UID of the image where the finding scores highest",
+    "laterality": "the side of the site as a coded element, where the bundle knows it",
     "method": "bundle and version as a coded element",
     "presence": "Present or Absent (DCM 121053, 121054)",
-    "range": "scores below the threshold: `<0.60`",
-    "score": "the score as in the DICOM report",
+    "range": "scores below the threshold: `<0.6000`",
+    "score": "the score, with four decimals or more",
     "score_code": "what the score is: DCM 122157 Probability, or a local code where it is none",
     "set_id": "OBX-1",
     "site": "anatomic site as a coded element",
@@ -80,8 +81,8 @@ OBSERVATION_FACTS: Final[Mapping[str, str]] = {
 }
 """Facts of one OBX; those of a finding are empty in the others."""
 
-OBSERVATIONS: Final = ("study", "summary", "urgency", "predecessor", "presence", "score", "image")
-"""What an OBX can be about. The last three stand together for each finding."""
+OBSERVATIONS: Final = ("study", "summary", "urgency", "predecessor", "presence", "laterality", "score", "image")
+"""What an OBX can be about. The last four stand together for each finding."""
 
 PLACES: Final = ("MSH", "PID", "PD1", "PV1", "PV2", "ORC", "OBR", "NTE", "TQ1", "OBX")
 """Segments of the message in their order (HL7 v2.5.1 chapter 7, ORU^R01); segments of a site (Z..) stand at the end."""

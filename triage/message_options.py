@@ -44,7 +44,7 @@ class Hl7Options(MessageOptions):
     """Which findings get an OBX."""
     observations: tuple[str, ...] = OBSERVATIONS
     """Which OBX segments there are, of `study`, `summary`, `urgency`, `predecessor` and, for each finding, `presence`,
-    `score` and `image`."""
+    `laterality`, `score` and `image`."""
     without: tuple[str, ...] = ()
     """Segments to leave out: `PV1`, `ORC`, `NTE`."""
     fields: Mapping[str, str] = Field(default_factory=dict)

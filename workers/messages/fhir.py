@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from dicom_node.results.codes import ABSENT, ARTIFICIAL_INTELLIGENCE, PRESENT
-from dicom_node.results.wording import kind_in_words, numbers, plain
+from dicom_node.results.codes import ABSENT, ARTIFICIAL_INTELLIGENCE, LATERALITY, PRESENT, SIDES
+from dicom_node.results.wording import kind_in_words, plain
 from triage.findings import Code, Finding, Urgency
 from triage.message_options import FhirOptions
 from workers.messages.oru import IMAGING_STUDY
-from workers.messages.statement import FHIR_SYSTEMS, Leading, Statement, StudyFacts, shared_uuid
+from workers.messages.statement import FHIR_SYSTEMS, Leading, Statement, StudyFacts, measured, shared_uuid
 
 KIND: Final = "FHIR"
 UIDS: Final = "urn:dicom:uid"
@@ -132,7 +132,7 @@ class _Transaction:
 
     def _observation(self, leading: Leading) -> Resource:
         finding = leading.finding
-        value, threshold = numbers(finding.score)
+        value, threshold = measured(finding.score)
         found: Resource = {
             "status": self._status,
             "category": [_coding_only(f"{_TABLES}/observation-category", "imaging", "Imaging")],
@@ -154,6 +154,9 @@ class _Transaction:
                 {"code": {"text": "SOP Instance UID of the image"}, "valueString": leading.sop_instance_uid},
             ],
         }
+        if finding.laterality:
+            side = {"code": _concept(LATERALITY), "valueCodeableConcept": _concept(SIDES[finding.laterality])}
+            found["component"].append(side)
         if finding.site:
             found["bodySite"] = _concept(finding.site)
         if started := self._started():

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from dicom_node.results.codes import ABSENT, PRESENT, PROBABILITY
-from dicom_node.results.wording import numbers, plain
+from dicom_node.results.codes import ABSENT, LATERALITY, PRESENT, PROBABILITY, SIDES
+from dicom_node.results.wording import plain
 from triage.findings import Code, ScoreKind, Urgency
 from triage.hl7_template import OBSERVATIONS, PLACES, Piece, Place, pieces, place
 from triage.message_options import Hl7Options
 from workers.messages.hl7 import CHARACTER_SETS, END, Encoded, escape, segment
-from workers.messages.statement import Leading, Statement, StudyFacts, hl7_scheme, short_id
+from workers.messages.statement import Leading, Statement, StudyFacts, hl7_scheme, measured, short_id
 
 KIND: Final = "HL7"
 LOCAL: Final = "99FIRSTREAD"
@@ -70,13 +70,15 @@ _OBSERVATION: Final[Mapping[str, Mapping[int, str]]] = {
         1: "{set_id}", 2: "NM", 3: "{score_code}", 4: "{sub_id}", 5: "{score}", 6: "1^no units^UCUM", 7: "{range}",
         8: "{abnormal_flag}", **_STANDING,
     },
+    "laterality": {1: "{set_id}", 2: "CE", 3: "", 4: "{sub_id}", 5: "{laterality}", **_STANDING},
     "image": {1: "{set_id}", 2: "ST", 3: "", 4: "{sub_id}", 5: "{image_uid}", **_STANDING},
 }  # fmt: skip
 _NAMED: Final = {
-    "study": STUDY, "summary": PROCEDURE_FINDINGS, "urgency": TRIAGE_CLASS, "predecessor": PREDECESSOR, "image": IMAGE,
+    "study": STUDY, "summary": PROCEDURE_FINDINGS, "urgency": TRIAGE_CLASS, "predecessor": PREDECESSOR,
+    "laterality": LATERALITY, "image": IMAGE,
 }  # fmt: skip
 """OBX-3 where it is the same in every message."""
-_OF_FINDING: Final = ("presence", "score", "image")
+_OF_FINDING: Final = ("presence", "laterality", "score", "image")
 
 Facts = Mapping[str, str]
 
@@ -153,7 +155,7 @@ class _Writer:
         for number, leading in enumerate(told, start=1):
             facts = {**common, **self._finding_facts(leading, number)}
             for kind in _OF_FINDING:
-                if kind in wanted:
+                if kind in wanted and (kind != "laterality" or facts["laterality"]):
                     yield kind, facts
 
     def _common_facts(self) -> Facts:
@@ -161,14 +163,15 @@ class _Writer:
         method = Code(value=plain(from_algorithm.name), scheme=LOCAL, meaning=self._statement.algorithm)
         equipment = "^".join(map(self._encoded, (self._statement.algorithm, "", self._statement.device_uid, "ISO")))
         of_finding = dict.fromkeys(
-            ("abnormal_flag", "finding", "finding_key", "image_uid", "presence", "range", "score", "score_code", "site",
-             "sub_id", "threshold"), Encoded("")
+            ("abnormal_flag", "finding", "finding_key", "image_uid", "laterality", "presence", "range", "score",
+             "score_code", "site", "sub_id", "threshold"), Encoded("")
         )  # fmt: skip
         return {**of_finding, "method": _coded(method, self._charset), "equipment": Encoded(equipment)}
 
     def _finding_facts(self, leading: Leading, number: int) -> Facts:
         finding = leading.finding
-        value, threshold = numbers(finding.score)
+        value, threshold = measured(finding.score)
+        side = finding.laterality
         is_probability = finding.score.kind is not ScoreKind.OPERATING_POINT
         flag = ("AA" if finding.urgency is not Urgency.ROUTINE else "A") if finding.positive else "N"
         return {
@@ -176,6 +179,7 @@ class _Writer:
             "finding": _coded(finding.code, self._charset),
             "finding_key": self._encoded(finding.key),
             "image_uid": self._encoded(leading.sop_instance_uid),
+            "laterality": _coded(SIDES[side], self._charset) if side else Encoded(""),
             "presence": _coded(PRESENT if finding.positive else ABSENT, self._charset),
             "range": self._encoded(f"<{threshold}"),
             "score": self._encoded(value),

@@ -13,7 +13,7 @@ from typing import Final
 from dicom_node.results.equipment import NodeIdentity, algorithm_device_uid
 from dicom_node.results.uids import ResultKind, ResultNames
 from dicom_node.results.wording import LABEL, plain, summary
-from triage.findings import AnalysisResult, Code, Finding, Urgency
+from triage.findings import AnalysisResult, Code, Finding, Score, Urgency
 from triage.identifiers import derive_uid
 
 NAMESPACE: Final = uuid.UUID("5b0f5b4e-6a5f-5d9a-9d0e-2f7b6a5c1e02")
@@ -174,6 +174,15 @@ class Statement:
             node=self.node,
             revision=self.revision,
         )
+
+
+def measured(score: Score) -> tuple[str, str]:
+    """Score and threshold for programs: four decimals, or as many more as tell on which side the score lies."""
+    for decimals in range(4, 17):
+        value, threshold = f"{score.value:.{decimals}f}", f"{score.threshold:.{decimals}f}"
+        if (float(value) >= float(threshold)) == score.positive:
+            return value, threshold
+    return repr(score.value), repr(score.threshold)
 
 
 def shared_uuid(kind: str, uid: str) -> str:

@@ -97,6 +97,7 @@ def _finding(leading: Leading) -> dict[str, Any]:
         "key": finding.key,
         "code": _code(finding.code),
         "site": _code(finding.site) if finding.site else None,
+        "laterality": finding.laterality.value if finding.laterality else None,
         "probability": None if score.kind is ScoreKind.OPERATING_POINT else score.value,
         "score": score.value,
         "score_kind": score.kind.value,

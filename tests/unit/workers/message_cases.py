@@ -13,6 +13,7 @@ from triage.findings import (
     Code,
     Finding,
     ImageResult,
+    Laterality,
     NotAnalysed,
     NotAnalysedReason,
     Score,
@@ -39,13 +40,20 @@ LUNG = Code(value="39607008", scheme="SCT", meaning="Lung")
 
 
 def finding(
-    key: str, code: str, value: float, *, urgency: Urgency = Urgency.STAT, kind: ScoreKind | None = None
+    key: str,
+    code: str,
+    value: float,
+    *,
+    urgency: Urgency = Urgency.STAT,
+    kind: ScoreKind | None = None,
+    laterality: Laterality | None = None,
 ) -> Finding:
     score = Score(value=value, threshold=0.6, kind=kind or ScoreKind.CALIBRATED_PROBABILITY)
     meaning = key.replace("_", " ").capitalize()
     return Finding(
-        key=key, code=Code(value=code, scheme="SCT", meaning=meaning), site=LUNG, score=score, urgency=urgency
-    )
+        key=key, code=Code(value=code, scheme="SCT", meaning=meaning), site=LUNG, score=score, urgency=urgency,
+        laterality=laterality,
+    )  # fmt: skip
 
 
 RESULT = AnalysisResult(

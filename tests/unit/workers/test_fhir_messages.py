@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from message_cases import saying, statement
 
-from triage.findings import ScoreKind
+from triage.findings import Laterality, ScoreKind
 from triage.message_options import FhirOptions
 from workers.messages.fhir import build_bundle, display_name
 from workers.messages.statement import Statement
@@ -130,6 +130,12 @@ def test_the_archives_imaging_study_is_never_replaced() -> None:
 def test_a_score_that_is_no_probability_says_so() -> None:
     (observation,) = resources(read(statement(result=saying(kind=ScoreKind.OPERATING_POINT))), "Observation")
     assert "not a probability" in observation["component"][1]["valueString"]
+
+
+def test_the_side_is_a_component() -> None:
+    (observation,) = resources(read(statement(result=saying(laterality=Laterality.RIGHT))), "Observation")
+    assert observation["component"][-1]["valueCodeableConcept"]["coding"][0]["code"] == "24028007"
+    assert problems(observation, "Observation") == []
 
 
 def test_the_checker_finds_what_is_wrong() -> None:

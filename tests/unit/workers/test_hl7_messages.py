@@ -9,12 +9,12 @@ from message_cases import RESULT, saying, statement
 from pydantic import ValidationError
 
 from triage import hl7_template
-from triage.findings import ScoreKind, Urgency
+from triage.findings import Laterality, Score, ScoreKind, Urgency
 from triage.message_options import Hl7Options
 from workers.messages import oru
 from workers.messages.hl7 import CHARACTER_SETS, Delimiters, Message, MessageError, escape, fitting, unescape
 from workers.messages.oru import build_oru, person
-from workers.messages.statement import Statement
+from workers.messages.statement import Statement, measured
 
 texts = st.text(max_size=60)
 character_sets = st.sampled_from(sorted(CHARACTER_SETS))
@@ -129,10 +129,10 @@ def test_findings_stand_positives_first_each_where_it_scores_highest() -> None:
     assert rows[2][:4] == ("CE", "TRIAGE", "", "S")
     assert rows[3:] == [
         ("CE", "36118008", "1", "121053", "", "AA", "P"),
-        ("NM", "122157", "1", "0.94", "<0.60", "AA", "P"),
+        ("NM", "122157", "1", "0.9400", "<0.6000", "AA", "P"),
         ("ST", "IMAGE", "1", "1.2.3.4.5", "", "", "P"),
         ("CE", "60046008", "2", "121054", "", "N", "P"),
-        ("NM", "122157", "2", "0.20", "<0.60", "N", "P"),
+        ("NM", "122157", "2", "0.2000", "<0.6000", "N", "P"),
         ("ST", "IMAGE", "2", "1.2.3.4.6", "", "", "P"),
     ]
     assert [o.text(1) for o in read(statement()).all("OBX")] == [str(n) for n in range(1, 10)]
@@ -152,6 +152,20 @@ def test_the_abnormal_flag_says_how_much_it_matters(urgency: Urgency, value: flo
 def test_a_score_that_is_no_probability_is_not_called_one() -> None:
     message = read(statement(result=saying(kind=ScoreKind.OPERATING_POINT)))
     assert [message.all("OBX")[-2].text(3, c) for c in (1, 3)] == ["SCORE", "99FIRSTREAD"]
+
+
+def test_the_side_is_told_where_the_bundle_knows_it() -> None:
+    told = read(statement(result=saying(laterality=Laterality.LEFT))).all("OBX")
+    (side,) = [o for o in told if o.text(3) == "272741003"]
+    assert (side.text(4), side.text(5), side.text(5, 2)) == ("1", "7771000", "Left")
+    assert "Pneumothorax (left)" in told[1].text(5)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_rounding_never_moves_a_score_over_its_threshold(value: float, threshold: float) -> None:
+    score = Score(value=value, threshold=threshold, kind=ScoreKind.CALIBRATED_PROBABILITY)
+    shown, limit = measured(score)
+    assert (float(shown) >= float(limit)) == score.positive
 
 
 def test_a_resend_is_the_same_and_a_later_revision_corrects_it() -> None:
@@ -248,7 +262,8 @@ def test_every_fact_that_is_promised_is_there_and_no_other() -> None:
     (told,) = message.all("ZFA")
     assert [name for n, name in enumerate(hl7_template.FACTS, start=1) if not told.field(n)] == []
     fields = {f"presence:OBX-{n}": f"{{{name}}}" for n, name in enumerate(hl7_template.OBSERVATION_FACTS, start=30)}
-    message = read(statement(), fields=fields, observations=["presence"])
+    sided = statement(result=saying(laterality=Laterality.LEFT))
+    message = read(sided, fields=fields, observations=["presence"])
     assert all(message.all("OBX")[0].field(n) for n in range(30, 30 + len(hl7_template.OBSERVATION_FACTS)))
 
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from message_cases import statement
+from message_cases import saying, statement
 
+from triage.findings import Laterality
 from triage.message_options import WebhookOptions
 from workers.messages.webhook import build_document, signed_headers
 
@@ -32,6 +33,11 @@ def test_the_document_says_what_the_result_says() -> None:
     assert document["images_not_analysed"] == [{"sop_instance_uid": "1.2.3.4.7", "reason": "no model for this view"}]
     assert document["patient"]["name"] == "Dr. Jörg Müller jr"
     assert build_document(statement(), WebhookOptions()) == build_document(statement(), WebhookOptions())
+
+
+def test_the_side_is_a_letter_or_null() -> None:
+    sided = json.loads(build_document(statement(result=saying(laterality=Laterality.LEFT)), WebhookOptions()))
+    assert [f["laterality"] for f in sided["findings"] + read()["findings"]] == ["L", None, None]
 
 
 def test_a_receiver_that_must_not_know_the_patient_is_not_told() -> None:
