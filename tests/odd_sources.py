@@ -181,6 +181,7 @@ def _add_wrong_forms(add: Callable[..., None]) -> None:
     add("orientation of one value", PatientOrientation=Raw("CS", b"L "))
     add("spacing of one value", ImagerPixelSpacing=Raw("DS", b"0.2 "))
     add("spacing that is none", ImagerPixelSpacing=Raw("DS", b"fine\\fine "))
+    add("a hand", Laterality="L", BodyPartExamined="HAND")
     add("laterality of no term", Laterality=Raw("CS", b"LEFT"), BodyPartExamined="HAND")
     add(
         "other VRs than the dictionary's",

@@ -45,6 +45,7 @@ class MessageKind(StrEnum):
 Kind: TypeAlias = ResultKind | MessageKind
 CharacterSet: TypeAlias = Literal["source", "utf-8", "latin-1", "ascii"]
 CHARACTER_SETS: Final[tuple[CharacterSet, ...]] = get_args(CharacterSet)
+Segmentation: TypeAlias = Literal["binary", "fractional"]
 Compression: TypeAlias = Literal["none", "jpeg", "jpeg-2000", "rle"]
 
 MARKING: Final = frozenset(
@@ -82,12 +83,11 @@ _COMMON: Final = ("series_number", "series_description", "character_set")
 """What shows in every object."""
 _ALSO: Final[Mapping[ResultKind, tuple[str, ...]]] = {
     ResultKind.HEAT_MAP: ("compression",),
-    ResultKind.SEGMENTATION: ("compression", "eight_bit"),
+    ResultKind.SEGMENTATION: ("segmentation", "compression", "eight_bit"),
     ResultKind.PDF: ("heat_map",),
 }
 _REFERS_TO: Final[Mapping[ResultKind, tuple[ResultKind, ...]]] = {
     ResultKind.REPORT: (ResultKind.HEAT_MAP,),
-    ResultKind.KEY_OBJECTS: (ResultKind.HEAT_MAP, ResultKind.REPORT),
 }
 """Objects that name other results: another variant of those, or none, is another content."""
 
@@ -113,6 +113,9 @@ class Profile(BaseModel):
     compression: Compression = "none"
     """Of pictures: `none` is read by everything; `jpeg` (baseline, lossy) takes a tenth of the room; `jpeg-2000` and
     `rle` are lossless. Segmentations are never compressed with loss."""
+    segmentation: Segmentation = "binary"
+    """Of SEG: `binary`, the region that the report outlines, which viewers show; `fractional`, where the network looked
+    in 256 steps, which few viewers show. A region is one bit per pixel, with `eight_bit` a byte of 0 or 255."""
     eight_bit: bool = False
     """For systems that show pictures of 8 bits per sample only."""
 

@@ -1,4 +1,4 @@
-"""From an analysis to the objects a PACS keeps: a TID 1500 report and heat maps as secondary captures.
+"""From an analysis to the objects a PACS keeps: a TID 1500 report, heat maps as secondary captures, and more by choice.
 
 No network and no database: data sets and an :class:`~triage.findings.AnalysisResult` go in, data sets come out.
 UIDs are derived and the time is given, so a retry rebuilds the same bytes under the same name.
@@ -10,18 +10,25 @@ Importing this package is cheap; highdicom, whose code tables weigh 100 MB, is l
 from dicom_node.results.assessment import build_assessment
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.files import write
+from dicom_node.results.key_objects import build_key_objects, flagged
+from dicom_node.results.parametric_map import build_parametric_map
 from dicom_node.results.picture import compose_heat_map, draw_overlay
 from dicom_node.results.recognition import is_own_result
 from dicom_node.results.secondary_capture import build_heat_map
+from dicom_node.results.segmentation import build_segmentation
 from dicom_node.results.structured_report import build_report, warm_up
 
 __all__ = [
     "NodeIdentity",
     "build_assessment",
     "build_heat_map",
+    "build_key_objects",
+    "build_parametric_map",
     "build_report",
+    "build_segmentation",
     "compose_heat_map",
     "draw_overlay",
+    "flagged",
     "is_own_result",
     "warm_up",
     "write",

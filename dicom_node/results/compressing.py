@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from dicom_node.results.identity import SourceHeader
 from triage.profiles import Compression
@@ -39,10 +39,9 @@ def put_picture(target: Dataset, picture: npt.NDArray[np.uint8], compression: Co
         target.PhotometricInterpretation = "RGB"
         target.add_new("PixelData", "OB", raw.tobytes())
         return str(ExplicitVRLittleEndian)
-    # Codecs are loaded here: only destinations that ask for compression need them.
-    import imagecodecs  # noqa: PLC0415
-
     if compression == "jpeg":
+        import imagecodecs  # noqa: PLC0415 - only destinations that ask for compression need codecs
+
         stream = imagecodecs.jpeg8_encode(raw, level=JPEG_QUALITY, subsampling="422")
         target.PhotometricInterpretation, syntax = "YBR_FULL_422", JPEGBaseline8Bit
         target.LossyImageCompressionRatio = [
@@ -51,20 +50,35 @@ def put_picture(target: Dataset, picture: npt.NDArray[np.uint8], compression: Co
         ]
         target.LossyImageCompressionMethod = [*_values(target, "LossyImageCompressionMethod"), JPEG_METHOD]
         target.LossyImageCompression = "01"
-    elif compression == "jpeg-2000":
-        stream = imagecodecs.jpeg2k_encode(raw, level=0, codecformat="j2k", reversible=True, mct=True)
-        target.PhotometricInterpretation, syntax = "YBR_RCT", JPEG2000Lossless
     else:
-        from rle.utils import encode_pixel_data  # noqa: PLC0415 - pydicom's own takes two seconds for a megapixel
-
-        stream = encode_pixel_data(
-            raw.tobytes(), rows=target.Rows, columns=target.Columns, samples_per_pixel=3, bits_allocated=8,
-            number_of_frames=1, planar_configuration=0, byteorder="<",
-        )  # fmt: skip
-        target.PhotometricInterpretation, syntax = "RGB", RLELossless
+        stream, syntax = lossless(raw, compression)
+        target.PhotometricInterpretation = "YBR_RCT" if syntax == JPEG2000Lossless else "RGB"
     target.add_new("PixelData", "OB", encapsulate([bytes(stream)]))
     target["PixelData"].is_undefined_length = True
     return str(syntax)
+
+
+def lossless(pixels: npt.NDArray[np.uint8], compression: Literal["jpeg-2000", "rle"]) -> tuple[bytes, UID]:
+    """One frame, encoded without loss, and the transfer syntax.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (rows, columns) grey or (rows, columns, 3) RGB
+    """
+    if compression == "jpeg-2000":
+        import imagecodecs  # noqa: PLC0415 - as above
+
+        coloured = pixels.ndim == 3
+        stream = imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="j2k", reversible=True, mct=coloured)
+        return bytes(stream), JPEG2000Lossless
+    from rle.utils import encode_pixel_data  # noqa: PLC0415 - pydicom's own takes two seconds for a megapixel
+
+    rows, columns, *samples = pixels.shape
+    stream = encode_pixel_data(
+        pixels.tobytes(), rows=rows, columns=columns, samples_per_pixel=samples[0] if samples else 1,
+        bits_allocated=8, number_of_frames=1, planar_configuration=0, byteorder="<",
+    )  # fmt: skip
+    return bytes(stream), RLELossless
 
 
 def _values(target: Dataset, keyword: str) -> list[str]:

@@ -68,6 +68,8 @@ def _value(element: DataElement | RawDataElement, vr: str) -> bytes:
     if vr in _NUMBERS:
         numbers = _many(value)
         return struct.pack(f"<{len(numbers)}{_NUMBERS[vr]}", *numbers)
+    if vr == "AT":
+        return b"".join(struct.pack("<HH", *divmod(tag, 0x10000)) for tag in _many(value))
     raise ValueError(f"{element.tag} has VR {vr}, which results do not use")
 
 
@@ -76,5 +78,5 @@ def _item(item: Dataset) -> bytes:
     return b"".join((_ITEM, struct.pack("<I", len(content)), content))
 
 
-def _many(value: object) -> list[object]:
+def _many(value: object) -> list[Any]:
     return list(value) if isinstance(value, Iterable) and not isinstance(value, str | PersonName) else [value]

@@ -12,6 +12,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from dicom_node.results.codes import SOURCE_IMAGE_FOR_PROCESSING, code_item
 from dicom_node.results.common import Making, failures_named
 from dicom_node.results.compressing import put_picture
+from dicom_node.results.derived_image import put_body_part, put_laterality, put_lossy_history, put_orientation
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import reference
 from dicom_node.results.files import seal
@@ -21,15 +22,6 @@ from dicom_node.results.wording import plain, verdict
 from triage.errors import ResultError
 from triage.findings import Algorithm, ImageResult
 from triage.profiles import DEFAULT, Profile
-
-_UNPAIRED = frozenset(
-    """ABDOMEN ABDOMENPELVIS AORTA BACK BLADDER BRAIN CEREBELLUM CERVIX CHEST CHESTABDOMEN CHESTABDPELVIS CIRCLEOFWILLIS
-    COCCYX COLON CORONARYARTERY CSPINE CTSPINE DUODENUM ESOPHAGUS FACE GALLBLADDER HEAD HEADNECK HEART ILEUM ILIUM JAW
-    JEJUNUM LARYNX LIVER LSPINE LSSPINE MAXILLA MEDIASTINUM MOUTH NECK NECKCHEST NOSE PANCREAS PELVIS PENIS PHARYNX
-    PROSTATE RECTUM SCALP SKULL SPINE SPLEEN SSPINE STERNUM STOMACH THYMUS THYROID TLSPINE TONGUE TRACHEA TSPINE URETER
-    URETHRA UTERUS VAGINA VULVA WHOLEBODY""".split()  # noqa: SIM905  sixty quoted words read worse
-)
-"""Body parts of PS3.16 Annex L without a side, as dciodvfy knows them."""
 
 
 def build_heat_map(
@@ -87,7 +79,8 @@ def build_heat_map(
 
 def _put_secondary_capture(target: Dataset, source: SourceHeader, image: ImageResult, algorithm: Algorithm) -> None:
     """General Series and Image, SC Equipment (PS3.3 C.7.3.1, C.7.6.1, C.8.6.1)."""
-    _put_body_part(target, source)
+    put_body_part(target, source)
+    put_laterality(target, source)
     target.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     target.ConversionType = "WSD"
     target.DateOfSecondaryCapture = target.ContentDate
@@ -96,7 +89,7 @@ def _put_secondary_capture(target: Dataset, source: SourceHeader, image: ImageRe
     # the picture shows the source's own pixels.
     target.BurnedInAnnotation = "YES" if source.text("BurnedInAnnotation").upper() == "YES" else "NO"
     target.RecognizableVisualFeatures = "NO"
-    target.PatientOrientation = _orientation(source)
+    put_orientation(target, source)
     item = reference(source.dataset)
     item.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE_FOR_PROCESSING)]
     target.SourceImageSequence = [item]
@@ -105,26 +98,4 @@ def _put_secondary_capture(target: Dataset, source: SourceHeader, image: ImageRe
     target.DerivationDescription = plain(
         f"Heat map of {algorithm.name} {algorithm.version}{place}: {verdicts}. {algorithm.disclaimer}", 1024
     )
-    if source.text("LossyImageCompression") == "01":
-        target.LossyImageCompression = "01"
-        source.copy("LossyImageCompressionRatio", target)
-        source.copy("LossyImageCompressionMethod", target)
-    else:
-        target.LossyImageCompression = "00"
-
-
-def _put_body_part(target: Dataset, source: SourceHeader) -> None:
-    """Body Part Examined, and Laterality unless the part is an unpaired one (PS3.3 C.7.3.1: 2C)."""
-    if source.text("BodyPartExamined"):
-        source.copy("BodyPartExamined", target)
-    if source.text("BodyPartExamined") in _UNPAIRED:
-        return
-    sides = (source.text("Laterality"), source.text("ImageLaterality"))
-    target.Laterality = next((side for side in sides if side in {"L", "R"}), "")
-
-
-def _orientation(source: SourceHeader) -> list[str] | str:
-    """Patient Orientation of the radiograph in the picture; empty (2C) when the source's is not a legal pair."""
-    values = source.texts("PatientOrientation")
-    legal = len(values) == 2 and all(value and set(value) <= set("ARLPHF") and len(value) <= 3 for value in values)
-    return list(values) if legal else ""
+    put_lossy_history(target, source)

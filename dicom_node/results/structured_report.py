@@ -14,6 +14,7 @@ from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import hierarchical_references, observations, reference, require_one_patient
 from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
+from dicom_node.results.orders import referenced_requests
 from dicom_node.results.uids import ResultKind, ResultNames
 from dicom_node.results.wording import image_line, kind_in_words, plain, silent_line, summary
 from triage.errors import ResultError
@@ -150,32 +151,11 @@ def _put_document_general(
     report.VerificationFlag = "UNVERIFIED"
     report.ReferencedPerformedProcedureStepSequence = []
     report.PerformedProcedureCodeSequence = []
-    requests = [_request_item(source, item) for item in source.items("RequestAttributesSequence")]
-    if requests:
+    if requests := referenced_requests(source):
         report.ReferencedRequestSequence = requests
     if predecessor is not None:
         study = SourceHeader(predecessor).text("StudyInstanceUID")
         report.PredecessorDocumentsSequence = hierarchical_references(study, [predecessor])
-
-
-def _request_item(source: SourceHeader, request: Dataset) -> Dataset:
-    """Which order the report answers to (PS3.3 Table C.17-2); empty where the modality was not told."""
-    item, asked = Dataset(), SourceHeader(request)
-    item.set_original_encoding(False, True)
-    for keyword in (
-        "AccessionNumber",
-        "PlacerOrderNumberImagingServiceRequest",
-        "FillerOrderNumberImagingServiceRequest",
-        "RequestedProcedureID",
-        "RequestedProcedureDescription",
-    ):
-        holder = asked if keyword in request else source
-        if not holder.copy(keyword, item):
-            setattr(item, keyword, "")
-    source.copy("StudyInstanceUID", item)
-    item.ReferencedStudySequence = []
-    item.RequestedProcedureCodeSequence = []
-    return item
 
 
 def _sentences(

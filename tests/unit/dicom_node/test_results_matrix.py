@@ -21,11 +21,18 @@ from pydicom.dataset import Dataset
 from result_cases import ALGORITHM, CREATED_AT, NODE, negative, positive, tool, validator_errors
 
 from dicom_node.part10 import PREAMBLE, read_head
-from dicom_node.results import build_heat_map, build_report
+from dicom_node.results import (
+    build_heat_map,
+    build_key_objects,
+    build_parametric_map,
+    build_report,
+    build_segmentation,
+)
 from dicom_node.results.files import write
 from triage.errors import IdentifierError, ResultError
 from triage.findings import AnalysisResult, ImageResult, NotAnalysed, NotAnalysedReason
 from triage.identifiers import dicom_uid
+from triage.profiles import Profile
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore::UserWarning:pydicom")]
 
@@ -59,6 +66,11 @@ class Study:
     digests: Mapping[str, tuple[str, int]]
     unavailable: Mapping[str, str]
 
+    @property
+    def key(self) -> Dataset:
+        """The image that has the findings."""
+        return self.headers[len(self.headers) // 2]
+
 
 def built(headers: Sequence[Dataset]) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Every kind of object about the middle image, and why there is none of the others."""
@@ -79,10 +91,26 @@ def built(headers: Sequence[Dataset]) -> tuple[dict[str, Dataset], dict[str, str
     picture = np.zeros((32, 40, 3), np.uint8)
     build("SC", lambda: build_heat_map(key, picture, image, ALGORITHM, number=1, **named))
     pictures = {image.sop_instance_uid: objects["SC"]} if "SC" in objects else {}
+    maps = {finding.key: activation(key) for finding in image.positives}
+    about = (key, maps, image, ALGORITHM)
+    build("SEG", lambda: build_segmentation(*about, number=1, **named))
+    build("SEG fractional", lambda: build_segmentation(*about, number=1, **named, profile=_FRACTIONAL))
+    build("PM", lambda: build_parametric_map(*about, number=1, **named))
+    build("KO", lambda: build_key_objects(headers, result, **named))
     build("SR", lambda: build_report(headers, result, heat_maps=pictures, predecessor=None, **named))
     if len(headers) > 1:
         build("SR negative", lambda: _negative(headers, key, silent))
     return objects, unavailable
+
+
+_FRACTIONAL = Profile(objects=("SEG",), segmentation="fractional", compression="rle")
+
+
+def activation(header: Dataset) -> np.ndarray:
+    """A spot a third from the left and from the top, over the whole image."""
+    rows, columns = np.ogrid[: int(header.Rows), : int(header.Columns)]
+    far = ((rows + 0.5) / header.Rows - 1 / 3) ** 2 + ((columns + 0.5) / header.Columns - 1 / 3) ** 2
+    return np.exp(-20 * far).astype(np.float32)
 
 
 def _negative(headers: Sequence[Dataset], key: Dataset, silent: Sequence[ImageResult]) -> Dataset:
@@ -156,7 +184,7 @@ def _unknown(lines: Sequence[str]) -> list[str]:
     return [] if any(line in _JUDGED for line in lines) else ["not judged"]
 
 
-_JUDGED = frozenset(("Comprehensive3DSR", "SCImage"))
+_JUDGED = frozenset(("Comprehensive3DSR", "SCImage", "Segmentation", "ParametricMap", "KeyObjectSelectionDocument"))
 
 
 def excused(name: str, line: str) -> bool:
@@ -207,7 +235,7 @@ def test_the_head_of_every_file(studies: dict[str, Study]) -> None:
 def test_the_patient_reads_as_in_the_source(studies: dict[str, Study]) -> None:
     """By pydicom, in its own character set, and by DCMTK, which converts to UTF-8."""
     for name, study, _, path in cells(studies):
-        source, result = study.headers[len(study.headers) // 2], dcmread(path, stop_before_pixels=True)
+        source, result = study.key, dcmread(path, stop_before_pixels=True)
         if name.split(":", 1)[0] in _RESPELLED:
             continue
         for keyword in ("PatientName", "PatientID", "ReferringPhysicianName", "StudyDescription"):
@@ -237,7 +265,9 @@ def test_dcmtk_reads_the_name_in(script: str, studies: dict[str, Study]) -> None
 
 def test_dcmtk_renders_every_report(studies: dict[str, Study]) -> None:
     """``+Ca``: where the source declares no character set, DCMTK wants to be told one."""
-    reports = {name: path for name, _, _, path in cells(studies, "SR", "SR negative") if name not in _UNKNOWN_CLASS}
+    reports = {
+        name: path for name, _, _, path in cells(studies, "SR", "SR negative", "KO") if name not in _UNKNOWN_CLASS
+    }
 
     def fails(path: Path) -> list[str]:
         run = subprocess.run([tool("dsr2html"), "+Ca", "latin-1", str(path)], capture_output=True, check=False)
@@ -247,24 +277,49 @@ def test_dcmtk_renders_every_report(studies: dict[str, Study]) -> None:
     assert not found, told(found)
     declared = [str(path) for name, path in reports.items() if not name.startswith("undeclared Latin 1")]
     dump = subprocess.run([tool("dsrdump"), *declared], capture_output=True, check=False)
-    assert dump.stdout.count(b"Completion Flag") == len(declared), dump.stderr[-2000:]
+    told_of = dump.stdout.count(b"Completion Flag") + dump.stdout.count(b"Key Object Selection Document\n")
+    assert told_of == len(declared), dump.stderr[-2000:]
 
 
-_UNKNOWN_CLASS = frozenset(("says it was made by nobody known: SR",))
+_UNKNOWN_CLASS = frozenset(("says it was made by nobody known: SR", "says it was made by nobody known: KO"))
 """DCMTK refuses a reference to a class that it does not know; the gate leaves such an image out."""
 
 
 def test_highdicom_reads_every_report(studies: dict[str, Study]) -> None:
-    from highdicom.sr import srread  # noqa: PLC0415  100 MB of code tables
+    from highdicom.ko import KeyObjectSelectionDocument  # noqa: PLC0415  100 MB of code tables
+    from highdicom.sr import srread  # noqa: PLC0415
 
-    for name, _, kind, path in cells(studies, "SR", "SR negative"):
-        report = srread(path)
-        groups = report.content.get_planar_roi_measurement_groups() if kind == "SR" else []
-        assert report.content[0].name.value == "126000", name
-        if kind == "SR" and groups:
-            (group,) = groups
-            assert [float(m.value) for m in group.get_measurements()] == [0.94], name
+    for name, study, _, path in cells(studies, "SR", "SR negative"):
+        report = srread(path).content
+        assert report[0].name.value == "126000", name
+        for group in report.get_planar_roi_measurement_groups():
+            assert [float(measurement.value) for measurement in group.get_measurements()] == [0.94], name
             assert group.finding_type.value == "36118008", name
+            (source,) = group.roi.ContentSequence
+            assert source.referenced_sop_instance_uid == study.key.SOPInstanceUID, name
+    for name, study, _, path in cells(studies, "KO"):
+        selection = KeyObjectSelectionDocument.from_dataset(dcmread(path)).content
+        assert [item.referenced_sop_instance_uid for item in selection.get_references()] == [
+            study.key.SOPInstanceUID
+        ], name
+
+
+def test_pixels_read_back_by_highdicom_are_those_that_were_put_in(studies: dict[str, Study]) -> None:
+    from highdicom.seg import segread  # noqa: PLC0415
+
+    for name, study, kind, path in cells(studies, "SEG", "SEG fractional"):
+        read = segread(path).get_pixels_by_source_instance(
+            [study.key.SOPInstanceUID], ignore_spatial_locations=True, rescale_fractional=False
+        )[0, ..., 0]
+        if kind == "SEG":
+            (outline,) = [finding.region.box for finding in positive(study.key).positives if finding.region]
+            left, top, right, bottom = map(round, outline)
+            assert read[top:bottom, left:right].all(), name
+            assert read.sum() == (bottom - top) * (right - left), name
+        else:
+            np.testing.assert_array_equal(read, np.rint(activation(study.key) * 255), name)
+    for name, study, _, path in cells(studies, "PM"):
+        np.testing.assert_array_equal(dcmread(path).pixel_array, activation(study.key), name)
 
 
 def test_every_reference_leads_to_an_object_of_its_class_series_and_study(studies: dict[str, Study]) -> None:
@@ -326,7 +381,10 @@ def test_what_cannot_be_named_is_refused_by_the_listener() -> None:
         assert bool(refused) == odd.refused, name
 
 
-def test_all_kinds_are_there(studies: dict[str, Study]) -> None:
-    """What there is not has a reason that is expected."""
-    missing = {(name, kind): why for name, study in studies.items() for kind, why in study.unavailable.items()}
-    assert missing == {}
+def test_what_is_not_there_has_a_reason(studies: dict[str, Study]) -> None:
+    for name, study in studies.items():
+        expected = set() if study.key.get("FrameOfReferenceUID") and study.key.Modality in ("CT", "MR") else {"PM"}
+        if name == "multi-frame":
+            expected |= {"SEG", "SEG fractional"}
+        assert study.unavailable.keys() == expected, name
+        assert all("not available" in reason for reason in study.unavailable.values()), name

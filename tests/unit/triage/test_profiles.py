@@ -44,7 +44,7 @@ def test_compression_varies_pictures_and_what_refers_to_them() -> None:
     profile = Profile(objects=tuple(ResultKind), compression="jpeg")
     varied = {kind for kind in ResultKind if profile.variant(kind)}
     assert varied == {
-        ResultKind.REPORT, ResultKind.HEAT_MAP, ResultKind.SEGMENTATION, ResultKind.KEY_OBJECTS,
+        ResultKind.REPORT, ResultKind.HEAT_MAP, ResultKind.SEGMENTATION,
     }  # fmt: skip
 
 
