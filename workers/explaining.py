@@ -96,7 +96,7 @@ def _objects(
         if wanted.kind not in OF_AN_IMAGE:
             continue
         try:
-            built.append(_object(bench, view, wanted, instance_id))
+            built += _object(bench, view, wanted, instance_id)
         except ResultError as error:
             if wanted.always:
                 raise
@@ -106,17 +106,18 @@ def _objects(
     return tuple(built), tuple(missing)
 
 
-def _object(bench: Workbench, view: ImageView, wanted: Wanted, instance_id: int) -> BuiltObject:
+def _object(bench: Workbench, view: ImageView, wanted: Wanted, instance_id: int) -> tuple[BuiltObject, ...]:
+    """The object on the disk; none where there is nothing to say."""
     builder = BUILDERS.get(wanted.kind)
     if builder is None:
         raise ResultError(f"This version builds no {wanted.kind}.", next_step="Take it out of the objects wanted.")
-    return store_object(
-        bench.settings.results,
-        builder(view, wanted.profile),
-        wanted.kind,
-        variant=wanted.variant,
-        source_instance_id=instance_id,
+    dataset = builder(view, wanted.profile)
+    if dataset is None:
+        return ()
+    stored = store_object(
+        bench.settings.results, dataset, wanted.kind, variant=wanted.variant, source_instance_id=instance_id
     )
+    return (stored,)
 
 
 def _maps(bench: Workbench, scored: Scored) -> Maps | None:

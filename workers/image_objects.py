@@ -72,6 +72,11 @@ class ImageView:
         return upscale(self.maps[self.marked.key], self.placement, rows, columns)
 
     @cached_property
+    def full_maps(self) -> Mapping[str, NDArray[np.float32]]:
+        """All maps over the whole image, float32 (Rows, Columns): 20 MB each for a radiograph, made when asked for."""
+        return {key: upscale(activation, self.placement) for key, activation in self.maps.items()}
+
+    @cached_property
     def picture(self) -> NDArray[np.uint8]:
         """The composed heat map, RGB, uint8 (rows, columns, 3)."""
         return results.compose_heat_map(self.display, self.activation, self.result, self.algorithm, marked=self.marked)
@@ -97,8 +102,46 @@ def _heat_map(view: ImageView, profile: Profile) -> Dataset:
     )
 
 
-ImageBuilder = Callable[[ImageView, Profile], Dataset]
+def _segmentation(view: ImageView, profile: Profile) -> Dataset | None:
+    if not any(finding.region is not None for finding in view.result.positives):
+        return None
+    maps = view.full_maps if profile.segmentation == "fractional" else {}
+    return results.build_segmentation(
+        view.dataset,
+        maps,
+        view.result,
+        view.algorithm,
+        node=view.node,
+        revision=view.revision,
+        created_at=view.created_at,
+        number=view.number,
+        version=view.version,
+        profile=profile,
+    )
+
+
+def _parametric_map(view: ImageView, profile: Profile) -> Dataset | None:
+    if not view.result.positives:
+        return None
+    return results.build_parametric_map(
+        view.dataset,
+        view.full_maps,
+        view.result,
+        view.algorithm,
+        node=view.node,
+        revision=view.revision,
+        created_at=view.created_at,
+        number=view.number,
+        version=view.version,
+        profile=profile,
+    )
+
+
+ImageBuilder = Callable[[ImageView, Profile], Dataset | None]
+"""None: there is nothing of that kind to say about the image."""
 
 BUILDERS: Final[Mapping[ResultKind, ImageBuilder]] = {
     ResultKind.HEAT_MAP: _heat_map,
+    ResultKind.SEGMENTATION: _segmentation,
+    ResultKind.PARAMETRIC_MAP: _parametric_map,
 }

@@ -85,7 +85,7 @@ def report(bench: Workbench, claim: Claim, sources: ReportSources) -> Told:
         if wanted.kind in OF_AN_IMAGE:
             continue
         try:
-            built.append(_object(bench, view, wanted))
+            built += _object(bench, view, wanted)
         except ResultError as error:
             if wanted.always:
                 raise
@@ -94,14 +94,17 @@ def report(bench: Workbench, claim: Claim, sources: ReportSources) -> Told:
     return Told(objects=(*built, *messages), not_built=(*missing, *untold))
 
 
-def _object(bench: Workbench, view: StudyView, wanted: Wanted) -> BuiltObject:
+def _object(bench: Workbench, view: StudyView, wanted: Wanted) -> tuple[BuiltObject, ...]:
+    """The object on the disk; none where there is nothing to say."""
     builder = BUILDERS.get(wanted.kind)
     if builder is None:
         raise ResultError(f"This version builds no {wanted.kind}.", next_step="Take it out of the objects wanted.")
     dataset = builder(view, wanted.profile)
+    if dataset is None:
+        return ()
     if wanted.kind is ResultKind.REPORT:
         view.reports[wanted.variant] = dataset
-    return store_object(bench.settings.results, dataset, wanted.kind, variant=wanted.variant)
+    return (store_object(bench.settings.results, dataset, wanted.kind, variant=wanted.variant),)
 
 
 def _messages(

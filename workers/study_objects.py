@@ -106,8 +106,23 @@ def _report(view: StudyView, profile: Profile) -> Dataset:
     )
 
 
-StudyBuilder = Callable[[StudyView, Profile], Dataset]
+def _key_objects(view: StudyView, profile: Profile) -> Dataset | None:
+    if not results.flagged(view.result):
+        return None
+    return results.build_key_objects(
+        view.evidence,
+        view.result,
+        node=view.node,
+        revision=view.revision,
+        created_at=view.created_at,
+        profile=profile,
+    )
+
+
+StudyBuilder = Callable[[StudyView, Profile], Dataset | None]
+"""None: there is nothing of that kind to say about the study."""
 
 BUILDERS: Final[Mapping[ResultKind, StudyBuilder]] = {
     ResultKind.REPORT: _report,
+    ResultKind.KEY_OBJECTS: _key_objects,
 }

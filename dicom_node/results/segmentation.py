@@ -238,7 +238,7 @@ def _frame(segment_number: int) -> Dataset:
     return frame
 
 
-def _put_pixels(target: Dataset, frames: list[npt.NDArray[np.uint8]], form: _Form, compression: str) -> str:
+def _put_pixels(target: Dataset, frames: list[npt.NDArray[np.uint8]], form: _Form, profile: Profile) -> str:
     """Image Pixel (PS3.3 C.7.6.3, C.8.20.2.1); returns the Transfer Syntax UID."""
     target.SamplesPerPixel = 1
     target.PhotometricInterpretation = "MONOCHROME2"
@@ -250,7 +250,7 @@ def _put_pixels(target: Dataset, frames: list[npt.NDArray[np.uint8]], form: _For
         # Frames follow each other bit by bit (PS3.5 8.1.1).
         target.add_new("PixelData", "OB", np.packbits(np.stack(frames) > 0, bitorder="little").tobytes())
         return str(ExplicitVRLittleEndian)
-    if profile.compression in {"none", "jpeg"}:  # jpeg is lossy
+    if profile.compression == "none" or profile.compression == "jpeg":  # noqa: PLR1714  mypy narrows this; jpeg is lossy
         target.add_new("PixelData", "OB", np.stack(frames).tobytes())
         return str(ExplicitVRLittleEndian)
     encoded = [lossless(frame, profile.compression) for frame in frames]

@@ -5,6 +5,7 @@ Whatever a source is like, each kind is either a valid object or a :class:`Resul
 
 from __future__ import annotations
 
+import math
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -313,7 +314,7 @@ def test_pixels_read_back_by_highdicom_are_those_that_were_put_in(studies: dict[
         )[0, ..., 0]
         if kind == "SEG":
             (outline,) = [finding.region.box for finding in positive(study.key).positives if finding.region]
-            left, top, right, bottom = map(round, outline)
+            left, top, right, bottom = (math.ceil(edge - 0.5) for edge in outline)  # by the pixels' centres
             assert read[top:bottom, left:right].all(), name
             assert read.sum() == (bottom - top) * (right - left), name
         else:

@@ -94,7 +94,10 @@ def test_the_map_comes_back_in_256_steps_without_loss(compression: str, syntax: 
     source = radiograph()
     image = two_findings(source)
     maps = {"pneumothorax": slope(source), "pleural_effusion": 1 - slope(source)}
-    write(segmentation(source, image, maps, profile=Profile(segmentation="fractional", compression=compression)), tmp_path / "seg.dcm")
+    write(
+        segmentation(source, image, maps, profile=Profile(segmentation="fractional", compression=compression)),
+        tmp_path / "seg.dcm",
+    )
     read = dcmread(tmp_path / "seg.dcm")
     assert read.file_meta.TransferSyntaxUID == syntax
     assert read.SegmentationFractionalType == "PROBABILITY"

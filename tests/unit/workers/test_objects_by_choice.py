@@ -1,0 +1,81 @@
+"""Segmentation, parametric map and key images where a destination asks for them, and only where there is any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from node_under_test import Node
+from pydicom.dataset import Dataset
+from test_series_analysis import read, series
+from test_wanted import analysed, send_to, sent_to
+
+from dicom_node.results import is_own_result
+from triage import tables
+
+Draw = Callable[..., Dataset]
+
+PACS = "PACS@h:1"
+EVERYTHING = {"address": PACS, "objects": ["SR", "SC", "SEG", "PM", "KO"]}
+
+
+def missing(study: tables.Study) -> dict[str, str]:
+    told = [event.detail for event in study.events if event.kind == "object_not_built"]
+    return {str(detail["kind_of_object"]): str(detail["reason"]) for detail in told}
+
+
+def test_a_radiograph_gets_region_and_key_image_and_no_invented_geometry(node: Node, phantom: Draw) -> None:
+    send_to(node, EVERYTHING)
+    dataset = phantom(1, {"pneumothorax"})
+    objects = sent_to(node, analysed(node, dataset), PACS)
+    assert objects.keys() == {"SR", "SC", "SEG", "KO"}
+    assert all(is_own_result(made) for made in objects.values())
+    segmentation = objects["SEG"]
+    assert (segmentation.Rows, segmentation.Columns) == (dataset.Rows, dataset.Columns)
+    share = segmentation.pixel_array.mean()
+    assert 0 < share < 0.5
+    tracked = {str(element.value) for element in objects["SR"].iterall() if element.keyword == "UID"}
+    assert {str(segment.TrackingUID) for segment in segmentation.SegmentSequence} <= tracked
+    (series_item,) = objects["KO"].CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    (key,) = series_item.ReferencedSOPSequence
+    assert key.ReferencedSOPInstanceUID == dataset.SOPInstanceUID
+    reasons = missing(node.study(dataset))
+    assert reasons.keys() == {"PM"}
+    assert "not available for this image" in reasons["PM"]
+
+
+def test_the_map_of_a_radiograph_in_256_steps(node: Node, phantom: Draw) -> None:
+    send_to(node, {"address": PACS, "objects": ["SR", "SEG"], "segmentation": "fractional", "compression": "rle"})
+    dataset = phantom(1, {"pneumothorax"})
+    segmentation = sent_to(node, analysed(node, dataset), PACS)["SEG"]
+    assert segmentation.SegmentationType == "FRACTIONAL"
+    assert segmentation.pixel_array.shape[-2:] == (dataset.Rows, dataset.Columns)
+    assert len(np.unique(segmentation.pixel_array)) > 50
+
+
+def test_where_nothing_is_found_nothing_is_flagged_and_nothing_is_missing(node: Node, phantom: Draw) -> None:
+    send_to(node, EVERYTHING)
+    dataset = phantom(1)
+    objects = sent_to(node, analysed(node, dataset), PACS)
+    assert objects.keys() == {"SR", "SC"}
+    assert missing(node.study(dataset)) == {}
+
+
+def test_a_key_slice_gets_its_map_where_it_lies(node: Node) -> None:
+    send_to(node, EVERYTHING)
+    slices = series(1, "epidural")
+    read(node, *slices)
+    (analysis,) = node.study(slices[0]).analyses
+    objects = sent_to(node, analysis, PACS)
+    assert objects.keys() == {"SR", "SC", "SEG", "PM", "KO"}
+    shown = objects["SC"].SourceImageSequence[0].ReferencedSOPInstanceUID
+    (key,) = [each for each in slices if each.SOPInstanceUID == shown]
+    for kind in ("SEG", "PM"):
+        (frame,) = objects[kind].PerFrameFunctionalGroupsSequence
+        (image,) = frame.DerivationImageSequence[0].SourceImageSequence
+        assert image.ReferencedSOPInstanceUID == key.SOPInstanceUID
+        assert frame.PlanePositionSequence[0].ImagePositionPatient == key.ImagePositionPatient
+        assert objects[kind].FrameOfReferenceUID == key.FrameOfReferenceUID
+    activation, region = objects["PM"].pixel_array, objects["SEG"].pixel_array
+    assert activation.shape == region.shape == (key.Rows, key.Columns)
+    assert activation[region > 0].mean() > activation[region == 0].mean()
