@@ -224,6 +224,41 @@ def worklist(
 
 
 @app.command(rich_help_panel="Daily use")
+def simulate(
+    scenario: Annotated[str, typer.Option("--scenario", help="A synthetic department: chest or head.")] = "chest",
+    history: Annotated[bool, typer.Option("--history", help="This site's own cases instead.")] = False,
+    days: Annotated[int, typer.Option("--days", min=1, max=1000, help="How many days.")] = 60,
+    readers: Annotated[int | None, typer.Option("--readers", min=1, max=100, help="How many people read.")] = None,
+    sensitivity: Annotated[float | None, typer.Option("--sensitivity", min=0, max=1, help="Of the model.")] = None,
+    specificity: Annotated[float | None, typer.Option("--specificity", min=0, max=1, help="Of the model.")] = None,
+    reading_minutes: Annotated[
+        float, typer.Option("--reading-minutes", min=0.1, max=600, help="With --history: where no claim says it.")
+    ] = 5.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same days.")] = 1,
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Compare waits: first-in-first-out, by class alone, and in the order of this product; gain and harm.
+
+    Example: `firstread simulate --scenario chest --sensitivity 0.9 --specificity 0.95`
+    """
+    from firstread import simulating  # noqa: PLC0415
+
+    settings = settings_of(data=data)
+    if history:
+        rows = simulating.own_history(settings, days=days, readers=readers or 1, reading_minutes=reading_minutes)
+    else:
+        rows = simulating.synthetic(
+            scenario, days=days, seed=seed, targets=settings.targets, sensitivity=sensitivity,
+            specificity=specificity, readers=readers,
+        )  # fmt: skip
+    if as_json:
+        Console().print_json(data=simulating.as_json(rows))
+    else:
+        Console().print(simulating.draw_table(rows))
+
+
+@app.command(rich_help_panel="Daily use")
 def fsck(
     data: Data = None,
     deep: Annotated[bool, typer.Option("--deep/--quick", help="Read every file again; else names and rows.")] = False,
