@@ -15,7 +15,8 @@ from pydicom.data import get_testdata_file
 from dicom_node.stand_in_pacs import StandInPacs
 
 COMMANDS = (
-    ["up"], ["listen"], ["work"], ["serve"], ["demo"], ["send"], ["echo"], ["doctor"], ["worklist"], ["simulate"], ["fsck"],
+    ["up"], ["listen"], ["work"], ["serve"], ["demo"], ["send"], ["echo"], ["doctor"], ["worklist"], ["fsck"],
+    ["simulate"],
     ["phantom"], ["backup"], ["restore"], ["results", "list"], ["results", "resend"],
     ["quarantine", "list"], ["quarantine", "retry"], ["quarantine", "dismiss"],
     ["conformance"], ["settings"], ["db", "upgrade"], ["db", "status"], ["models", "list"], ["models", "show"],
