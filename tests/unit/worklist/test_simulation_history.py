@@ -53,7 +53,7 @@ def test_a_day_of_a_few_cases_says_nothing(house: Any) -> None:
 
 def test_the_command_reads_the_sites_own_database(house: Any) -> None:
     fill(house, LEAST)
-    rows = simulating.own_history(house.settings, days=365 * 100, readers=1, reading_minutes=4.0)
+    rows = simulating.own_history(house.settings, days=365 * 100, readers=1, reading_minutes=8.0)
     stat = {row.policy: row.mean for row in rows if row.group == "STAT"}
     assert stat["firstread"] < stat["first in, first out"]
     assert set(simulating.as_json(rows)[0]) == {"policy", "group", "count", "mean", "p95", "maximum", "late"}
