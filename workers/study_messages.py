@@ -42,26 +42,23 @@ def statement_of(view: StudyView) -> Statement:
     )
 
 
-def _hl7(view: StudyView, destination: Destination) -> Message:
-    statement = statement_of(view)
-    identifier = statement.message_uid(MessageKind.HL7, destination.hl7.variant())
-    return Message(identifier=identifier, content=build_oru(statement, destination.hl7), suffix="hl7")
+def _builder(kind: MessageKind, encode: Callable[[Statement, Destination], bytes], suffix: str) -> MessageBuilder:
+    def build(view: StudyView, destination: Destination) -> Message:
+        ((_, variant),) = destination.wanted
+        try:
+            statement = statement_of(view)
+            return Message(
+                identifier=statement.message_uid(kind, variant), content=encode(statement, destination), suffix=suffix
+            )
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # The report must not wait for a message; the cause is dropped, because it may quote a header.
+            raise ResultError(f"The {kind} message could not be built: {type(error).__name__}.") from None
 
-
-def _fhir(view: StudyView, destination: Destination) -> Message:
-    statement = statement_of(view)
-    identifier = statement.message_uid(MessageKind.FHIR, destination.fhir.variant())
-    return Message(identifier=identifier, content=build_bundle(statement, destination.fhir), suffix="json")
-
-
-def _webhook(view: StudyView, destination: Destination) -> Message:
-    statement = statement_of(view)
-    identifier = statement.message_uid(MessageKind.WEBHOOK, destination.webhook.variant())
-    return Message(identifier=identifier, content=build_document(statement, destination.webhook), suffix="json")
+    return build
 
 
 MESSAGE_BUILDERS: Final[Mapping[MessageKind, MessageBuilder]] = {
-    MessageKind.HL7: _hl7,
-    MessageKind.FHIR: _fhir,
-    MessageKind.WEBHOOK: _webhook,
+    MessageKind.HL7: _builder(MessageKind.HL7, lambda about, to: build_oru(about, to.hl7), "hl7"),
+    MessageKind.FHIR: _builder(MessageKind.FHIR, lambda about, to: build_bundle(about, to.fhir), "json"),
+    MessageKind.WEBHOOK: _builder(MessageKind.WEBHOOK, lambda about, to: build_document(about, to.webhook), "json"),
 }

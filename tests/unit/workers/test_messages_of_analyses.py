@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from node_under_test import Node
 from peers.fhir_server import fhir_server
 from peers.mllp_server import mllp_server
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 from triage.peers import Destination
 from triage.settings import Settings
 from triage.states import DeliveryStatus
+from workers import study_messages
 from workers.analysis import analyse_due
 from workers.delivery import deliver_due
 from workers.messages.hl7 import Message
@@ -57,6 +59,23 @@ def test_an_analysis_is_told_in_every_language(node: Node, phantom: Draw, tmp_pa
     assert {r.kind for r in rows} == {"SC", "SR", "HL7", "FHIR", "WEBHOOK"}
     assert {d.status for r in rows for d in r.deliveries} == {DeliveryStatus.SENT}
     assert told["report_uid"] in [r.sop_instance_uid for r in rows if r.kind == "SR"]
+
+
+def test_a_message_that_cannot_be_built_holds_up_no_report(
+    node: Node, phantom: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise KeyError("PHANTOM^NAME")
+
+    monkeypatch.setattr(study_messages, "build_oru", broken)
+    configure(node, destinations=(Destination(address="mllp://ris:2575"),))
+    dataset = phantom(3)
+    node.receive(dataset)
+    analyse_due(node.bench)
+    study = node.study(dataset)
+    assert {r.kind for a in study.analyses for r in a.result_objects} == {"SC", "SR"}
+    (event,) = [event for event in study.events if event.kind == "object_not_built"]
+    assert event.detail["reason"].startswith("The HL7 message could not be built: KeyError.")
 
 
 def test_a_bundle_is_kept_for_whoever_fetches_it(node: Node, phantom: Draw) -> None:
