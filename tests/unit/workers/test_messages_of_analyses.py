@@ -61,6 +61,28 @@ def test_an_analysis_is_told_in_every_language(node: Node, phantom: Draw, tmp_pa
     assert told["report_uid"] in [r.sop_instance_uid for r in rows if r.kind == "SR"]
 
 
+def test_a_late_view_gives_a_correction_that_names_the_report_before(node: Node, phantom: Draw) -> None:
+    with mllp_server() as ris, fhir_server() as ehr:
+        configure(node, destinations=(Destination(address=ris.address), Destination(address=ehr.address)))
+        first = phantom(4, {"pneumothorax"})
+        node.receive(first)
+        analyse_due(node.bench)
+        assert [deliver_due(node.bench, address) for address in (ris.address, ehr.address)] == [1, 1]
+        late = phantom(4, {"pneumothorax"})
+        late.SOPInstanceUID = f"{first.SOPInstanceUID}8"
+        node.receive(late)
+        analyse_due(node.bench)
+        assert [deliver_due(node.bench, address) for address in (ris.address, ehr.address)] == [1, 1]
+    before, after = (Message.parse(content) for content in ris.received)
+    reports = [r for a in node.study(first).analyses for r in a.result_objects if r.kind == "SR"]
+    statuses = [obr.text(25) for message in (before, after) for obr in message.all("OBR")]
+    assert statuses == ["P", "C"]
+    replaced = [o.text(5) for o in after.all("OBX") if o.text(3) == "REPLACES"]
+    assert replaced == [reports[0].sop_instance_uid]
+    versions = [found for name, found in ehr.held.items() if name.startswith("DiagnosticReport ")]
+    assert [[each["status"] for each in found] for found in versions] == [["preliminary", "amended"]]
+
+
 def test_a_message_that_cannot_be_built_holds_up_no_report(
     node: Node, phantom: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
