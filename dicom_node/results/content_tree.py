@@ -39,7 +39,7 @@ from dicom_node.results.content_items import (
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import Observation
 from dicom_node.results.uids import ResultNames
-from dicom_node.results.wording import kind_in_words, numbers, plain
+from dicom_node.results.wording import CODED_DECIMALS, kind_in_words, numbers, plain
 from triage.findings import Algorithm, Code, Finding, Laterality, ScoreKind, Urgency
 
 _KNOWN_CLASS = SecondaryCaptureImageStorage
@@ -160,7 +160,7 @@ def _measurements(finding: Finding) -> list[sr.Measurement] | None:
     """The score as a Probability; a score that is none stands in the text and in Algorithm Parameters only."""
     if finding.score.kind is ScoreKind.OPERATING_POINT:
         return None
-    value = float(numbers(finding.score)[0])
+    value = float(numbers(finding.score, CODED_DECIMALS)[0])
     return [sr.Measurement(concept(codes.PROBABILITY), value, concept(codes.NO_UNITS))]
 
 
@@ -177,7 +177,7 @@ def _algorithm_identification(algorithm: Algorithm) -> sr.AlgorithmIdentificatio
 
 def _own_parameters(finding: Finding) -> list[sr.TextContentItem]:
     """TID 4019 row 3 once more: the score, the operating point that it was compared with, and what the number means."""
-    value, threshold = numbers(finding.score)
+    value, threshold = (float(number) for number in numbers(finding.score, CODED_DECIMALS))
     return [
         text_item(codes.ALGORITHM_PARAMETERS, text, sr.RelationshipTypeValues.HAS_CONCEPT_MOD)
         for text in (

@@ -12,6 +12,8 @@ LABEL = f"AI {PRODUCT}"
 """Starts every series description: people filter by it, hanging protocols match it, loop prevention knows it."""
 
 _FEWEST_DECIMALS, _MOST_DECIMALS = 2, 6
+CODED_DECIMALS = 4
+"""Of scores that programs read: 0.9998 is not 1."""
 
 _KINDS = {
     ScoreKind.CALIBRATED_PROBABILITY: "calibrated probability",
@@ -38,13 +40,18 @@ def kind_in_words(kind: ScoreKind) -> str:
     return _KINDS[kind]
 
 
-def numbers(score: Score) -> tuple[str, str]:
+def numbers(score: Score, fewest: int = _FEWEST_DECIMALS) -> tuple[str, str]:
     """Value and threshold with as few decimals, at least two, as still tell on which side the value lies.
 
     Rounding never makes 0.5996 look like it reached 0.60.
+
+    Parameters
+    ----------
+    fewest : int
+        Decimals to begin with: two for people, more for programs.
     """
     value, threshold = score.value, score.threshold
-    for decimals in range(_FEWEST_DECIMALS, _MOST_DECIMALS + 1):
+    for decimals in range(fewest, _MOST_DECIMALS + 1):
         shown = f"{value:.{decimals}f}", f"{threshold:.{decimals}f}"
         if (float(shown[0]) >= float(shown[1])) == score.positive:
             return shown

@@ -116,7 +116,7 @@ def test_a_positive_with_a_region_is_a_planar_roi_group() -> None:
     assert [item.TextValue for item in children(group, "111003")] == [ALGORITHM.version]
     assert {item.TextValue for item in children(group, "111002")} == {
         "score=0.94",
-        "threshold=0.60",
+        "threshold=0.6",
         "score_kind=calibrated probability",
         f"weights_sha256={ALGORITHM.weights_sha256}",
         *ALGORITHM.parameters,
@@ -156,6 +156,17 @@ def test_highdicom_reads_what_we_write(tmp_path: Path) -> None:
 
 
 PNEUMOTHORAX_CONCEPT = hd.sr.CodedConcept("36118008", "SCT", "Pneumothorax")
+
+
+def test_what_is_almost_certain_is_not_encoded_as_certain() -> None:
+    source = radiograph()
+    found = finding(PNEUMOTHORAX, 0.99977, threshold=0.99975, region=box(1.0, 1.0, 9.0, 9.0))
+    (group,) = groups(report(source, ImageResult(sop_instance_uid="1.2.3.4.5", findings=(found,))))
+    assert children(group, PROBABILITY)[0].MeasuredValueSequence[0].NumericValue == 0.9998
+    assert {"score=0.9998", "threshold=0.9998"} <= {item.TextValue for item in children(group, "111002")}
+    below = finding(PNEUMOTHORAX, 0.59996, region=None)
+    (group,) = groups(report(source, ImageResult(sop_instance_uid="1.2.3.4.5", findings=(below,))))
+    assert {"score=0.59996", "threshold=0.6"} <= {item.TextValue for item in children(group, "111002")}
 
 
 def test_a_score_that_is_no_probability_is_never_encoded_as_one() -> None:
