@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from firstread import evaluation_commands, explanation_commands, import_commands, site_commands
+from firstread import evaluation_commands, explanation_commands, gate_commands, import_commands, site_commands
 from firstread.site_commands import AsJson, Data, Name
 from firstread.training_commands import train
 from triage.errors import BundleError, SettingsError
@@ -113,6 +113,8 @@ def verify(
 
 
 app.command()(train)
+app.command(name="train-gate")(gate_commands.train_gate)
+app.command(name="train-guard")(gate_commands.train_guard)
 
 
 class PhantomKind(StrEnum):

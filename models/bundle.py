@@ -7,6 +7,7 @@
 ``evaluation.json``       measured figures
 ``MODEL_CARD.md``         for people
 ``selftest.json``         a computed input and the logits it must give
+``guard.safetensors``     optional: which features are usual (:mod:`models.guard`)
 ========================  ================================================================================
 """
 

@@ -95,7 +95,9 @@ def write_bundle(
     return Bundle.load(directory)
 
 
-def write_again(bundle: Bundle, directory: Path, evaluation: Mapping[str, Any]) -> Bundle:
+def write_again(
+    bundle: Bundle, directory: Path, evaluation: Mapping[str, Any], extra_files: Mapping[str, bytes] | None = None
+) -> Bundle:
     """Copy a bundle with other figures, and the card that follows from them. The weights stay, so does its identity.
 
     Parameters
@@ -104,6 +106,8 @@ def write_again(bundle: Bundle, directory: Path, evaluation: Mapping[str, Any]) 
         Where the copy will lie, as of :func:`write_bundle`.
     evaluation : mapping
         The whole of the new ``evaluation.json``.
+    extra_files : mapping of str to bytes, optional
+        Further files that are new or replace those of that name.
 
     Raises
     ------
@@ -118,6 +122,8 @@ def write_again(bundle: Bundle, directory: Path, evaluation: Mapping[str, Any]) 
     try:
         for name in bundle.metadata.files:
             shutil.copyfile(bundle.directory / name, work / name)
+        for name, content in (extra_files or {}).items():
+            (work / name).write_bytes(content)
         metadata = settled(bundle.metadata, evaluation)
         (work / EVALUATION).write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (work / CARD).write_text(card.render(metadata, evaluation), encoding="utf-8")

@@ -32,6 +32,7 @@ def render(metadata: BundleMetadata, evaluation: Figures) -> str:
         *statement.section(metadata, evaluation),
         "## Images it reads",
         _routing(metadata),
+        _guarded(evaluation),
         "## How it was made",
         _making(metadata, evaluation),
     ]
@@ -170,9 +171,24 @@ def _routing(metadata: BundleMetadata) -> str:
         f"from {r.min_age_years:g} years" if r.min_age_years is not None else "",
         f"to {r.max_age_years:g} years" if r.max_age_years is not None else "",
     ]
+    if r.asks_gate:
+        lines.append(
+            "- Only pictures that the gate takes for a frontal chest (card: models/gate/shipped/MODEL_CARD.md)"
+        )
     if any(ages):
         lines.append(f"- Patients {' '.join(a for a in ages if a)}; an unknown age passes and is recorded")
     return "\n".join(lines)
+
+
+def _guarded(evaluation: Figures) -> str:
+    guard = evaluation.get("guard")
+    if not guard:
+        return "It has no guard: an image unlike those it was trained on is read like any other."
+    return (
+        f"Its guard keeps back what is unlike the images it was trained on: a distance beyond {guard['limit']:.2f}, "
+        f"which is {guard['margin']:g} times what {guard['acceptance']:.0%} of {guard['validation_images']} validation "
+        f"images stay within. Of {guard['test_images']} test images {guard['test_kept_back']} are kept back."
+    )
 
 
 def _making(metadata: BundleMetadata, evaluation: Figures) -> str:

@@ -15,7 +15,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.guard import Guard
 from models.metadata import ONNX
+from models.routing import Refusal
 from triage.errors import BundleError, InferenceError
 from triage.findings import Finding, Region, Score
 
@@ -60,12 +62,15 @@ class Predictor:
         "cpu" (ONNX Runtime) or "cuda" (torch).
     class_weights : ndarray
         float32 (K, C), weight of the last layer, for :func:`models.explain.class_activation_map`.
+    guard : Guard or None
+        Tells from the features of a prediction which images are unlike those of training; None: the bundle has none.
     """
 
     bundle: Bundle
     device: Literal["cpu", "cuda"]
     class_weights: Float32
     _run: _Run
+    guard: Guard | None = None
 
     @classmethod
     def load(cls, bundle: Bundle, device: Device = "auto", *, threads: int = 0) -> Predictor:
@@ -82,19 +87,20 @@ class Predictor:
         Raises
         ------
         BundleError
-            The network file cannot be loaded.
+            The network file or the guard cannot be loaded.
         InferenceError
             "cuda" was asked for and torch finds no usable GPU.
         """
         class_weights, _ = bundle.head()
+        guard = Guard.of(bundle)
         has_network = bundle.metadata.architecture != ONNX
         if has_network and (device == "cuda" or (device == "auto" and _gpu_device_file())):
             run = _load_cuda(bundle)
             if run is not None:
-                return cls(bundle, "cuda", class_weights, run)
+                return cls(bundle, "cuda", class_weights, run, guard)
             if device == "cuda":
                 raise InferenceError("torch finds no usable GPU.", next_step="Set the device to cpu or auto.")
-        return cls(bundle, "cpu", class_weights, _load_cpu(bundle, threads))
+        return cls(bundle, "cpu", class_weights, _load_cpu(bundle, threads), guard)
 
     def predict(self, images: Float32) -> Prediction:
         """Run the network.
@@ -124,6 +130,12 @@ class Predictor:
         if not (np.isfinite(logits).all() and np.isfinite(features).all()):
             raise InferenceError("network output has values that are not numbers.")
         return Prediction(logits, self.calibrated(logits), features)
+
+    def refusals(self, prediction: Prediction) -> list[Refusal | None]:
+        """What the guard says to each of N predicted images: why it must not be told, or None. No second pass."""
+        if self.guard is None:
+            return [None] * len(prediction.logits)
+        return [self.guard.refusal(float(distance)) for distance in self.guard.distances(prediction.features)]
 
     def calibrated(self, logits: Float32) -> Float32:
         """Probabilities float32 (N, K) in [0, 1] of logits (N, K): sigmoid(logit / temperature + bias)."""

@@ -160,6 +160,17 @@ class RoutingConditions(Frozen):
     """Coarsest pixel spacing, mm."""
     calling_ae_titles: tuple[str, ...] = ()
     """Only images that these senders brought, by their calling AE title; empty: any."""
+    gate: Literal["frontal-chest", "none"] = "frontal-chest"
+    """The network that looks at an image's pixels before the bundle does (:mod:`models.gate`). It is asked only by
+    bundles of radiographs of the chest in frontal views; "none": by this one not either."""
+
+    @property
+    def asks_gate(self) -> bool:
+        """Whether the gate looks at an image before the bundle does."""
+        chests = (
+            self.body_parts == ("CHEST",) and set(self.modalities) <= {"CR", "DX"} and set(self.views) <= {"PA", "AP"}
+        )
+        return chests and self.gate != "none"
 
     @property
     def phantoms_only(self) -> bool:

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from models.codecs import Codec, decode_here
 from models.decoding import decode, has_pixel_data
+from models.gate import Gate
 from models.metadata import InputSpec
 from models.preprocessing import Float32, Placement, display_image, network_input, pixel_aspect, unlike_an_image
 from models.routing import Refusal
@@ -45,7 +46,9 @@ def refusal_of(error: PixelError) -> Refusal:
     return Refusal(_REASONS.get(type(error), NotAnalysedReason.DECODE_ERROR), str(error))
 
 
-def prepare(dataset: Dataset, spec: InputSpec, codec: Codec = decode_here) -> Prepared | Refusal:
+def prepare(
+    dataset: Dataset, spec: InputSpec, codec: Codec = decode_here, gate: Gate | None = None
+) -> Prepared | Refusal:
     """Decode, window and fit an image that :func:`models.routing.screen` let through.
 
     Parameters
@@ -54,11 +57,15 @@ def prepare(dataset: Dataset, spec: InputSpec, codec: Codec = decode_here) -> Pr
         Whole object, from :func:`models.decoding.read`.
     codec : callable
         For compressed pixels; the default decodes in this process.
+    gate : Gate, optional
+        Looks at the picture before it is fitted, where the bundle asks for it (``routing.asks_gate``).
 
     Raises
     ------
     DecoderUnavailableError
         The codec could not be reached, which says nothing about the image.
+    InferenceError
+        The gate's output is unusable.
     """
     if not has_pixel_data(dataset):
         return Refusal(NotAnalysedReason.NO_PIXELS)
@@ -69,5 +76,9 @@ def prepare(dataset: Dataset, spec: InputSpec, codec: Codec = decode_here) -> Pr
     problem = unlike_an_image(display)
     if problem is not None:
         return Refusal(NotAnalysedReason.OUT_OF_DISTRIBUTION, problem)
-    image, placement = network_input(display, spec, pixel_aspect=pixel_aspect(dataset))
+    aspect = pixel_aspect(dataset)
+    refused = gate.refusal(display, pixel_aspect=aspect) if gate is not None else None
+    if refused is not None:
+        return refused
+    image, placement = network_input(display, spec, pixel_aspect=aspect)
     return Prepared(display, image, placement)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from models.bundle import NETWORK, SELF_TEST, Bundle
+from models.guard import Guard
 from models.inference import Predictor
 from models.metadata import InputSpec
 from models.preprocessing import normalise
@@ -27,13 +28,15 @@ def verify(bundle: Bundle) -> None:
     Raises
     ------
     BundleError
-        A checksum differs, the weights do not fit the findings, or the self-test gives other logits.
+        A checksum differs, the weights do not fit the findings, the guard does not fit the features, or the self-test
+        gives other logits.
     """
     bundle.check_files()
     _check_numbers(bundle)
     head, _ = bundle.head()
     if head.shape[0] != len(bundle.metadata.findings):
         raise BundleError(f"{bundle.weights} has {head.shape[0]} outputs for {len(bundle.metadata.findings)} findings.")
+    Guard.of(bundle)
     _run(bundle)
 
 

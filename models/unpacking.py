@@ -19,6 +19,7 @@ from typing import IO, Final
 from pydantic import ValidationError
 
 from models.bundle import FILES, METADATA, METADATA_LIMIT
+from models.guard import GUARD
 from models.metadata import BundleMetadata
 from triage.errors import BundleError
 
@@ -64,7 +65,7 @@ def unpack(source: Path, target: Path, *, largest: int = LARGEST) -> None:
         for name in members:
             if name not in listed and name != METADATA:
                 raise BundleError(f"{source} has a file that its {METADATA} does not list: {name}.", next_step=_ADVICE)
-            if name not in (*FILES, METADATA) and PurePosixPath(name).suffix.lower() not in FURTHER_SUFFIXES:
+            if name not in (*FILES, GUARD, METADATA) and PurePosixPath(name).suffix.lower() not in FURTHER_SUFFIXES:
                 raise BundleError(f"{source} has a file of a kind that no bundle needs: {name}.", next_step=_ADVICE)
         if sum(member.size for member in members.values()) > largest:
             raise BundleError(f"{source} holds more than {largest} bytes.", next_step="Free disk space, or ask why.")

@@ -114,9 +114,9 @@ def look(bench: Workbench, claim: Claim, tenure: Tenure) -> Case:
     for candidate in ours:
         if candidate.instance_id not in case.carried and case.series is None:
             tenure.step()
-            ready = make_ready(candidate, bench.decoder.decode)
+            ready = make_ready(candidate, bench.decoder.decode, bench.gate(candidate.bundle))
             if isinstance(ready, NotAnalysed):
-                case.left_out.append(ready)
+                case.leave_out(ready)
             else:
                 case.ready.append(ready)
     return case
@@ -133,14 +133,19 @@ def _score_together(bench: Workbench, cases: Sequence[Case], tenure: Tenure) -> 
         images = [image for case in group for image in case.ready]
         with answered(bench, *(case.claim for case in group)):
             scored = _in_portions(bench.predictor(bundle), images, tenure) if bundle and images else []
-            by_image = {id(s.ready): s for s in scored}
-            scored_cases += [(case, [by_image[id(image)] for image in case.ready]) for case in group]
+            by_image = {id(image): one for image, one in zip(images, scored, strict=True)}
+            for case in group:
+                told = [by_image[id(image)] for image in case.ready]
+                for one in told:
+                    if isinstance(one, NotAnalysed):
+                        case.leave_out(one)
+                scored_cases.append((case, [one for one in told if isinstance(one, Scored)]))
     return scored_cases
 
 
-def _in_portions(predictor: Predictor, images: Sequence[Ready], tenure: Tenure) -> list[Scored]:
+def _in_portions(predictor: Predictor, images: Sequence[Ready], tenure: Tenure) -> list[Scored | NotAnalysed]:
     """A study of many images is scored a few at a time, so that a slow network is not taken for one that hangs."""
-    scored = []
+    scored: list[Scored | NotAnalysed] = []
     for first in range(0, len(images), PORTION):
         tenure.step()
         scored += score(predictor, images[first : first + PORTION])

@@ -44,3 +44,8 @@ class Case:
     considered: dict[str, tuple[Considered, ...]] = field(default_factory=dict)
     series: Looked | None = None
     paths: dict[int, str] = field(default_factory=dict)
+
+    def leave_out(self, image: NotAnalysed) -> None:
+        """An image whose header a bundle took: its reason also corrects what that bundle said."""
+        self.left_out.append(image)
+        self.considered[image.sop_instance_uid] = image.considered

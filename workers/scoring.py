@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.codecs import Codec
+from models.gate import Gate
 from models.inference import Predictor, findings
 from models.preparation import Prepared, prepare
 from models.routing import Refusal
 from triage.findings import ImageResult, NotAnalysed
-from workers.screening import Candidate
+from workers.screening import Candidate, overruled
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,22 +34,32 @@ class Scored:
     result: ImageResult
 
 
-def make_ready(candidate: Candidate, codec: Codec) -> Ready | NotAnalysed:
+def make_ready(candidate: Candidate, codec: Codec, gate: Gate | None) -> Ready | NotAnalysed:
     """Decode and prepare one image; pixels that are no picture, or that break a decoder, become a reason.
+
+    Parameters
+    ----------
+    gate : Gate or None
+        Has a say before the candidate's bundle has.
 
     Raises
     ------
     DecoderUnavailableError
         Compressed pixels cannot be decoded at the moment, whosever they are.
     """
-    prepared = prepare(candidate.dataset, candidate.bundle.metadata.input, codec)
+    prepared = prepare(candidate.dataset, candidate.bundle.metadata.input, codec, gate)
     if isinstance(prepared, Refusal):
-        return NotAnalysed(sop_instance_uid=candidate.sop_instance_uid, reason=prepared.reason, detail=prepared.detail)
+        return overruled(candidate, prepared)
     return Ready(candidate=candidate, prepared=prepared)
 
 
-def score(predictor: Predictor, batch: Sequence[Ready]) -> list[Scored]:
-    """Run the network on images of its own bundle.
+def score(predictor: Predictor, batch: Sequence[Ready]) -> list[Scored | NotAnalysed]:
+    """Run the network on images of its own bundle; the bundle's guard keeps those that are unlike its training back.
+
+    Returns
+    -------
+    list
+        One entry per image, in their order.
 
     Raises
     ------
@@ -58,14 +69,15 @@ def score(predictor: Predictor, batch: Sequence[Ready]) -> list[Scored]:
     if not batch:
         return []
     prediction = predictor.predict(np.stack([ready.prepared.image for ready in batch]))
-    return [
-        Scored(
-            ready=ready,
-            features=prediction.features[row],
-            result=ImageResult(
-                sop_instance_uid=ready.candidate.sop_instance_uid,
-                findings=findings(predictor.bundle, prediction.probabilities[row]),
-            ),
+    refusals = predictor.refusals(prediction)
+    scored: list[Scored | NotAnalysed] = []
+    for row, (ready, refusal) in enumerate(zip(batch, refusals, strict=True)):
+        if refusal is not None:
+            scored.append(overruled(ready.candidate, refusal))
+            continue
+        result = ImageResult(
+            sop_instance_uid=ready.candidate.sop_instance_uid,
+            findings=findings(predictor.bundle, prediction.probabilities[row]),
         )
-        for row, ready in enumerate(batch)
-    ]
+        scored.append(Scored(ready=ready, features=prediction.features[row], result=result))
+    return scored

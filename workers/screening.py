@@ -67,6 +67,18 @@ def screen(bench: Workbench, instance: Instance) -> Candidate | NotAnalysed:
     )  # fmt: skip
 
 
+def overruled(candidate: Candidate, refusal: Refusal) -> NotAnalysed:
+    """An image whose header a bundle takes and whose pixels it does not: the bundle's answer is corrected."""
+    name = candidate.bundle.metadata.name
+    considered = tuple(
+        replace(one, reason=refusal.reason, detail=refusal.detail) if one.bundle == name and one.reason is None else one
+        for one in candidate.considered
+    )
+    return NotAnalysed(
+        sop_instance_uid=candidate.sop_instance_uid, reason=refusal.reason, detail=refusal.detail, considered=considered
+    )
+
+
 def removed(instance: Instance) -> NotAnalysed:
     """What a report says of an image whose file retention has removed."""
     on = "" if instance.removed_at is None else f"on {instance.removed_at:%Y-%m-%d}"

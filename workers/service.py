@@ -94,6 +94,7 @@ def warm_up(bench: Workbench) -> None:
         try:
             blank = np.zeros((1, bundle.metadata.channels, spec.height, spec.width), np.float32)
             prediction = bench.predictor(bundle).predict(blank)
+            bench.gate(bundle)
         except FirstreadError as error:
             log.error("bundle_unavailable", bundle=bundle.metadata.name, advice=error.advice())
             continue

@@ -11,6 +11,7 @@ from dicom_node.results import NodeIdentity
 from models.bundle import WEIGHTS, Bundle
 from models.decoder import Decoder
 from models.explaining.methods import Explain, explainer
+from models.gate import Gate
 from models.inference import Predictor
 from models.registry import Registry
 from models.site import Stamp, kept_bundle, stamp
@@ -59,6 +60,7 @@ class Workbench:
     reached: Reached = nowhere
     _predictors: dict[tuple[str, str], Predictor] = field(default_factory=dict, repr=False)
     _explainers: dict[tuple[str, str], Explain | None] = field(default_factory=dict, repr=False)
+    _gate: Gate | None = field(default=None, repr=False)
     _seen: Stamp | None = field(default=None, repr=False)
     """Of the site's state, when :attr:`registry` was opened."""
 
@@ -127,6 +129,20 @@ class Workbench:
             known = replace(known, bundle=bundle)
         self._predictors[network] = known
         return known
+
+    def gate(self, bundle: Bundle) -> Gate | None:
+        """The network that looks at an image before the bundle's does, loaded once; None where it asks for none.
+
+        Raises
+        ------
+        BundleError
+            The gate cannot be loaded: what asks for it is not read without it.
+        """
+        if not bundle.metadata.routing.asks_gate:
+            return None
+        if self._gate is None:
+            self._gate = Gate.load()
+        return self._gate
 
     def explainer(self, bundle: Bundle) -> Explain | None:
         """How the bundle's scores are explained; None where it ships no heat maps."""

@@ -21,6 +21,7 @@ from models.bundle import METADATA, WEIGHTS, Bundle, file_digest
 from models.evaluating.errors import EvaluationError
 from models.evaluating.subgroups import NOBODY, Subject
 from models.evaluating.writing import writing
+from models.gate import SHIPPED_GATE
 from models.preprocessing import PREPROCESSING_VERSION
 from models.routing import Refusal
 
@@ -50,8 +51,9 @@ class Outcome:
 
 
 def identity(bundle: Bundle) -> str:
-    """Hex digest of everything that decides what a bundle answers: metadata (which binds the files), preprocessing."""
-    parts = (file_digest(bundle.directory / METADATA), bundle.metadata.files[WEIGHTS], str(PREPROCESSING_VERSION))
+    """Hex digest of what decides a bundle's answers: metadata (which binds the files), preprocessing, the gate."""
+    described = (file_digest(folder / METADATA) for folder in (bundle.directory, SHIPPED_GATE))
+    parts = (*described, bundle.metadata.files[WEIGHTS], str(PREPROCESSING_VERSION))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 

@@ -13,12 +13,14 @@ from torch import Tensor
 from models import calibration, card, evaluation, networks
 from models.bundle import Bundle
 from models.bundle_writer import write_bundle
+from models.guard import GUARD
 from models.metadata import BundleMetadata, Calibration, FindingSpec, TrainingSummary
 from models.training.checkpoint import Progress
+from models.training.guarding import fit_guard
 from models.training.plan import TrainingPlan
 from models.training.precision import choose_device
 from models.training.samples import MASK_STEP, Samples
-from models.training.scoring import logits
+from models.training.scoring import logits, pooled_features
 from triage.findings import ScoreKind
 
 TOLERANCE = 16
@@ -59,9 +61,17 @@ def finish(
         "confidence": "95 % intervals: DeLong for AUC, Wilson for rates",
         "pointing_tolerances": _tolerances(),
     }
+    guarded = fit_guard(lambda some: pooled_features(network, some, plan), train, validation, test)
+    if guarded is not None:
+        result["guard"] = guarded.figures
     metadata = _metadata(plan, findings, len(train), len(validation))
     return write_bundle(
-        directory / plan.describe.name, metadata, weights, evaluation=result, model_card=card.render(metadata, result)
+        directory / plan.describe.name,
+        metadata,
+        weights,
+        evaluation=result,
+        model_card=card.render(metadata, result),
+        extra_files={GUARD: guarded.guard.to_bytes()} if guarded is not None else None,
     )
 
 

@@ -32,6 +32,11 @@ def logits(network: nn.Module, samples: Samples, plan: TrainingPlan, *, features
     return np.concatenate(results), np.concatenate(maps) if features else None
 
 
+def pooled_features(network: nn.Module, samples: Samples, plan: TrainingPlan) -> Any:
+    """What the head sees of each sample: float32 (N, C), as numpy."""
+    return logits(network, samples, plan, features=True)[1].mean(axis=(2, 3), dtype=np.float32)
+
+
 def validate(network: nn.Module, plan: TrainingPlan, validation: Samples, ranks: Ranks = ALONE) -> dict[str, Any]:
     """Loss, AUC of each finding and their mean; several processes share the work and all get the figures."""
     ranks.share_buffers(network)

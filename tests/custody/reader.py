@@ -80,7 +80,7 @@ class Reader:
             )
         return ours, left_out, []
 
-    def make_ready(self, candidate: Candidate, _codec: object) -> Ready:
+    def make_ready(self, candidate: Candidate, _codec: object, _gate: object) -> Ready:
         prepared: Any = None
         return Ready(candidate=candidate, prepared=prepared)
 

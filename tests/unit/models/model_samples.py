@@ -48,7 +48,7 @@ def make_metadata(**changes: Any) -> BundleMetadata:
             FindingSpec(key="pleural_effusion", code=EFFUSION, threshold=0.4, bias=0.3),
         ),
         "calibration": Calibration(score_kind=ScoreKind.UNCALIBRATED_PROBABILITY, method="none"),
-        "routing": RoutingConditions(manufacturer_not=("firstread phantom",), min_age_years=18),
+        "routing": RoutingConditions(manufacturer_not=("firstread phantom",), min_age_years=18, gate="none"),
         "training": TrainingSummary(data="none", images=0, seed=0, date="2026-01-01"),
     }
     return BundleMetadata.model_validate({**fields, **changes})
