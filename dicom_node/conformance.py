@@ -1,22 +1,28 @@
-"""The conformance statement (PS3.2), printed from the lists that the listener negotiates with."""
+"""The conformance statement (PS3.2), with IHE's integration statement, printed from the lists that the code uses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pydicom.uid import UID
 
 from dicom_node import commitment, contexts, elements, store_scp, tls
 from dicom_node.admission import Rejection
 from dicom_node.conversation import MAXIMUM_ANSWER
+from dicom_node.integration_statement import integration_statement
 from dicom_node.listener import ListenerConfig
+from dicom_node.markdown import table
 from dicom_node.negotiation import MAXIMUM_CONTEXTS
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.proposal import MAXIMUM_ITEMS
 from dicom_node.requestor import LARGEST_PDU, Timeouts
+from dicom_node.results.classes import SOP_CLASS
 from dicom_node.scu import StatusClass, classify
 from dicom_node.upper_layer import MINIMUM_RATE
+from dicom_node.web_conformance import web_services
+from triage.profiles import DEFAULT, ResultKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +33,18 @@ class CreatedClass:
     purpose: str
 
 
-_CREATED = (
-    CreatedClass("1.2.840.10008.5.1.4.1.1.88.33", "report (TID 1500)"),
-    CreatedClass("1.2.840.10008.5.1.4.1.1.88.34", "report (TID 1500) with three-dimensional coordinates"),
-    CreatedClass("1.2.840.10008.5.1.4.1.1.7", "heat map"),
+_PURPOSE: Final[Mapping[ResultKind, str]] = {
+    ResultKind.REPORT: "report (TID 1500), and a reader's assessment of it",
+    ResultKind.HEAT_MAP: "heat map as a picture",
+    ResultKind.SEGMENTATION: "region of a finding",
+    ResultKind.PARAMETRIC_MAP: "heat map in the geometry of the image; not of projection radiographs",
+    ResultKind.PRESENTATION_STATE: "outline and text on the source image",
+    ResultKind.PDF: "report for people",
+    ResultKind.KEY_OBJECTS: "images that made the case urgent",
+}
+_CREATED: Final = tuple(
+    CreatedClass(SOP_CLASS[kind], purpose + ("" if kind in DEFAULT.objects else "; by choice of the destination"))
+    for kind, purpose in _PURPOSE.items()
 )
 
 
@@ -47,7 +61,7 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
     return "\n".join(
         (
             _HEAD,
-            _table(
+            table(
                 ("", "value"),
                 (
                     ("Implementation Class UID", IMPLEMENTATION_CLASS_UID),
@@ -64,7 +78,7 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
             ),
             "\n## Association acceptance\n",
             _ADMISSION,
-            _table(
+            table(
                 ("rejection", "result", "source", "reason"),
                 ((r.name.replace("_", " ").lower().replace(" ae ", " AE "), *map(str, r.value)) for r in Rejection),
             ),
@@ -74,23 +88,23 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
             "in this table are accepted too when they are private or lie below 1.2.840.10008.5.1.4.1.1: a refused "
             "class makes some senders give up a whole study. An instance needs Study, Series and SOP Instance UID and "
             "SOP Class UID.\n",
-            _table(("SOP class", "UID"), ((UID(uid).name, uid) for uid in contexts.STORAGE_SOP_CLASSES)),
+            table(("SOP class", "UID"), ((UID(uid).name, uid) for uid in contexts.STORAGE_SOP_CLASSES)),
             "\n### Transfer syntaxes, in order of choice\n",
             f"The first of these that a presentation context offers is accepted. Data sets are kept byte for byte as "
             f"received. Of a deflated data set at most {elements.INFLATE_LIMIT} bytes are inflated to read its "
             "header.\n",
-            _table(("transfer syntax", "UID"), ((UID(uid).name, uid) for uid in contexts.TRANSFER_SYNTAXES)),
+            table(("transfer syntax", "UID"), ((UID(uid).name, uid) for uid in contexts.TRANSFER_SYNTAXES)),
             "\n### Statuses of C-STORE\n",
             _statuses(),
             "\n## Services used (user)\n",
             _SENDING,
-            _table(
+            table(
                 ("SOP class", "UID", "purpose"),
                 ((UID(c.sop_class_uid).name, c.sop_class_uid, c.purpose) for c in created),
             ),
             "\nEach object is offered in its own transfer syntax, and in Explicit and Implicit VR Little Endian.\n",
             "### Reaction to statuses\n",
-            _table(
+            table(
                 ("status", "taken as"),
                 (
                     ("0x0000", classify(0x0000).value),
@@ -102,7 +116,7 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
             f"\nTime limits: {Timeouts().connect:g} s to connect, {Timeouts().association:g} s for the association, "
             f"{Timeouts().response:g} s for a response.\n",
             _PROOF,
-            _table(
+            table(
                 ("SOP class", "UID", "roles", "use"),
                 (
                     (
@@ -115,7 +129,7 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
                 ),
             ),
             "\n### Statuses of N-EVENT-REPORT\n",
-            _table(
+            table(
                 ("status", "when"),
                 (
                     ("0x0000", "recorded; also for a report that came before"),
@@ -127,8 +141,10 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
                 ),
             ),
             "",
+            web_services(),
             _SECURITY,
             _CHARACTER_SETS,
+            integration_statement(),
         )
     )
 
@@ -154,11 +170,6 @@ def _statuses() -> str:
     """The table in :mod:`dicom_node.store_scp`'s own words."""
     lines = (store_scp.__doc__ or "").splitlines()
     return "\n".join(line for line in lines if line.startswith("|"))
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 _HEAD = """# DICOM conformance statement

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
 from network_samples import RawPeer, RecordingNode
 
@@ -7,6 +9,8 @@ from dicom_node import contexts
 from dicom_node.conformance import CreatedClass, statement
 from dicom_node.listener import ListenerConfig
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID
+from dicom_node.results.classes import SOP_CLASS
+from triage.profiles import ResultKind
 
 CONFIG = ListenerConfig(ae_title="FIRSTREAD")
 
@@ -52,3 +56,27 @@ def test_a_listed_class_is_accepted_on_the_wire(node: RecordingNode, position):
     assert kind == 2
     assert IMPLEMENTATION_CLASS_UID.encode() in body
     assert b"\x01\x00\x00\x00\x40" in body
+
+
+def test_every_kind_of_result_is_listed_with_its_class():
+    listed = {row[1] for row in rows(statement(CONFIG), "## Services used (user)")}
+    assert listed == set(SOP_CLASS.values())
+    assert set(SOP_CLASS) == set(ResultKind)
+
+
+def test_every_http_status_has_one_reaction():
+    reactions = rows(statement(CONFIG), "### Reaction to HTTP statuses")
+    listed = [int(status) for row in reactions for status in row[0].split(", ")]
+    assert sorted(listed) == sorted(status for status in HTTPStatus if status >= 200)
+    retried = next(row[0] for row in reactions if row[1] == "sent again later")
+    assert "503" in retried
+    assert "401" not in retried
+
+
+def test_the_integration_statement_claims_no_conformance():
+    text = statement(CONFIG).split("# IHE integration statement\n")[1]
+    actors = [row[:2] for row in rows(f"\n{text}", "\n")]
+    assert ["AI Results (AIR)", "Evidence Creator"] in actors
+    assert "claims no conformance" in text
+    primitives = {row[0] for row in rows(text, "## Result primitives of AIR")}
+    assert "Qualitative findings" in primitives
