@@ -81,9 +81,7 @@ def _observer(person: str) -> sr.ObserverContext:
     name = plain(person, 64).replace("=", " ")
     return sr.ObserverContext(
         concept(codes.PERSON),
-        sr.PersonObserverIdentifyingAttributes(
-            name=name if "^" in name else f"{name}^", login_name=name, role_in_procedure=concept(codes.REVIEWER)
-        ),
+        sr.PersonObserverIdentifyingAttributes(name=name if "^" in name else f"{name}^", login_name=name),
     )
 
 

@@ -58,8 +58,6 @@ PRIORITIES = {
 }
 """The values are of CID 3414 and CID 3671; that they answer "Priority" is ours: PS3.16 has no triage priority."""
 PERSON = Code(value="121006", scheme="DCM", meaning="Person")
-REVIEWER = Code(value="C54634", scheme="NCIt", meaning="Reviewer")
-"""CID 7453."""
 ASSESSMENT_CATEGORY = Code(value="111005", scheme="DCM", meaning="Assessment Category")
 AGREEMENT = Code(value="122775", scheme="DCM", meaning="Agreement with prior findings")
 DISAGREEMENT = Code(value="122776", scheme="DCM", meaning="Disagreement with prior findings")

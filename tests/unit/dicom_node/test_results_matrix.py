@@ -23,6 +23,7 @@ from result_cases import ALGORITHM, CREATED_AT, NODE, negative, positive, tool, 
 
 from dicom_node.part10 import PREAMBLE, read_head
 from dicom_node.results import (
+    build_assessment,
     build_heat_map,
     build_key_objects,
     build_parametric_map,
@@ -30,6 +31,7 @@ from dicom_node.results import (
     build_segmentation,
 )
 from dicom_node.results.files import write
+from triage.assessment import Assessed, Opinion, OpinionReason
 from triage.errors import IdentifierError, ResultError
 from triage.findings import AnalysisResult, ImageResult, NotAnalysed, NotAnalysedReason
 from triage.identifiers import dicom_uid
@@ -99,6 +101,8 @@ def built(headers: Sequence[Dataset]) -> tuple[dict[str, Dataset], dict[str, str
     build("PM", lambda: build_parametric_map(*about, number=1, **named))
     build("KO", lambda: build_key_objects(headers, result, **named))
     build("SR", lambda: build_report(headers, result, heat_maps=pictures, predecessor=None, **named))
+    if "SR" in objects:
+        build("assessment", lambda: _assessment(objects["SR"], key, image))
     if len(headers) > 1:
         build("SR negative", lambda: _negative(headers, key, silent))
     return objects, unavailable
@@ -112,6 +116,18 @@ def activation(header: Dataset) -> np.ndarray:
     rows, columns = np.ogrid[: int(header.Rows), : int(header.Columns)]
     far = ((rows + 0.5) / header.Rows - 1 / 3) ** 2 + ((columns + 0.5) / header.Columns - 1 / 3) ** 2
     return np.exp(-20 * far).astype(np.float32)
+
+
+def _assessment(report: Dataset, key: Dataset, image: ImageResult) -> Dataset:
+    """A person who doubts the report's finding, with the report as it comes from its file."""
+    assessed = Assessed(
+        sop_instance_uid=image.sop_instance_uid, finding=image.positives[0], opinion=Opinion.DISAGREE,
+        reason=OpinionReason.ARTEFACT, comment="", at=CREATED_AT,
+    )  # fmt: skip
+    return build_assessment(
+        report, [assessed], images={image.sop_instance_uid: key}, algorithm=ALGORITHM, person="weber", node=NODE,
+        number=1, serial=1, predecessor=None,
+    )  # fmt: skip
 
 
 def _negative(headers: Sequence[Dataset], key: Dataset, silent: Sequence[ImageResult]) -> Dataset:
