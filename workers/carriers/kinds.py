@@ -7,11 +7,12 @@ from typing import Final
 
 from triage.addresses import DestinationKind
 from triage.errors import SettingsError
-from workers.carriers import c_store, fhir, mllp, webhook
+from workers.carriers import c_store, dicomweb, fhir, mllp, webhook
 from workers.carriers.protocol import CarrierKind
 
 KINDS: Final[Mapping[DestinationKind, CarrierKind]] = {
     DestinationKind.C_STORE: c_store.KIND,
+    DestinationKind.DICOMWEB: dicomweb.KIND,
     DestinationKind.MLLP: mllp.KIND,
     DestinationKind.FHIR: fhir.KIND,
     DestinationKind.WEBHOOK: webhook.KIND,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from dicom_node.http_peer import Credentials, HttpAnswer, HttpPeer, Patience
+from triage.addresses import DestinationAddress
 from triage.peers import Destination
 from triage.secret_files import read_secret
 from triage.settings import Settings
@@ -15,20 +17,39 @@ PATIENCE: Final = Patience(silence=20.0, exchange=60.0)
 CHECKING: Final = Patience(connect=5.0, silence=5.0, exchange=5.0)
 
 
-def peer_of(settings: Settings, destination: Destination, patience: Patience) -> HttpPeer:
-    """The server at a destination's URL.
+class WebAccount(Protocol):
+    """Where a server is and who we are there: a destination, a task manager."""
+
+    @property
+    def where(self) -> DestinationAddress: ...
+
+    @property
+    def user(self) -> str: ...
+
+    @property
+    def password_file(self) -> Path | None: ...
+
+    @property
+    def token_file(self) -> Path | None: ...
+
+    @property
+    def trusted_file(self) -> Path | None: ...
+
+
+def peer_of(settings: Settings, account: WebAccount, patience: Patience) -> HttpPeer:
+    """The server at a URL; secrets are read now, so that a renewed one counts at once.
 
     Raises
     ------
     SettingsError
         A file with a token, a password or certificates cannot be used.
     """
-    token = read_secret(destination.token_file) if destination.token_file else ""
-    password = read_secret(destination.password_file) if destination.password_file else ""
+    token = read_secret(account.token_file) if account.token_file else ""
+    password = read_secret(account.password_file) if account.password_file else ""
     return HttpPeer(
-        destination.where.url,
-        credentials=Credentials(token=token, user=destination.user, password=password),
-        trusted=destination.trusted_file or settings.dicom_tls_trusted,
+        account.where.url,
+        credentials=Credentials(token=token, user=account.user, password=password),
+        trusted=account.trusted_file or settings.dicom_tls_trusted,
         patience=patience,
     )
 
