@@ -69,6 +69,19 @@ class UpsPeer:
             raise self._refused(answer.status)
         return self._steps(data_sets(answer, where=self.where))
 
+    def check(self) -> None:
+        """Make sure that the manager answers searches, and us.
+
+        Raises
+        ------
+        DeliveryError
+            As for :meth:`scheduled`.
+        """
+        answer = self._get("/workitems?limit=1")
+        if answer.status not in (200, 204, 206):
+            raise self._refused(answer.status)
+        data_sets(answer, where=self.where)
+
     def _steps(self, found: Sequence[Dataset]) -> list[ScheduledStep]:
         """One that cannot be read is said, and does not hide the others."""
         steps = []

@@ -9,9 +9,10 @@ from dicom_node.dicom_json import DICOM_JSON
 from dicom_node.http_peer import MAXIMUM_ANSWER, Patience
 from dicom_node.markdown import table
 from dicom_node.ups import PAGE
-from dicom_node.workitems import DETECTION, INTERPRETATION, PRIORITY, StepState
+from dicom_node.workitems import DETECTION, INTERPRETATION, StepState
 from triage.findings import Code
 from triage.outbox import Verdict, judge_http
+from triage.priority import UPS_PRIORITY
 
 
 def web_services() -> str:
@@ -51,7 +52,8 @@ def web_services() -> str:
             f"results, or as {StepState.CANCELED} with the reason. For readers a workitem {_code(INTERPRETATION)} is "
             "created and kept up to date, with this priority:\n",
             table(
-                ("class of the case", "Scheduled Procedure Step Priority"), ((str(u), p) for u, p in PRIORITY.items())
+                ("class of the case", "Scheduled Procedure Step Priority"),
+                ((str(u), p) for u, p in UPS_PRIORITY.items()),
             ),
             "",
         )

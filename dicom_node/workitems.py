@@ -17,6 +17,7 @@ from dicom_node.results.codes import code_item
 from triage.errors import DicomError, IdentifierError
 from triage.findings import Code, Urgency
 from triage.identifiers import derive_uid, dicom_uid
+from triage.priority import UPS_PRIORITY
 
 UPS_PUSH: Final = "1.2.840.10008.5.1.4.34.6.1"
 """SOP Class UID of every workitem (PS3.4 CC.1)."""
@@ -26,8 +27,6 @@ INTERPRETATION: Final = Code(value="110005", scheme="DCM", meaning="Interpretati
 OBJECTS_NOT_SUPPORTED: Final = Code(value="110522", scheme="DCM", meaning="Object Types not supported")
 UNSPECIFIED: Final = Code(value="110513", scheme="DCM", meaning="Discontinued for unspecified reason")
 """CID 9300, why a step was discontinued."""
-PRIORITY: Final[Mapping[Urgency, str]] = {Urgency.STAT: "HIGH", Urgency.URGENT: "MEDIUM", Urgency.ROUTINE: "LOW"}
-"""Scheduled Procedure Step Priority (0074,1200) has three values, and so have our classes."""
 
 
 class StepState(StrEnum):
@@ -188,7 +187,7 @@ def reading_task(task: ReadingTask) -> Dataset:
     ds.StudyInstanceUID = task.study_instance_uid
     ds.ReferencedRequestSequence = [_request(task)]
     ds.ProcedureStepState = StepState.SCHEDULED
-    ds.ScheduledProcedureStepPriority = PRIORITY[task.urgency]
+    ds.ScheduledProcedureStepPriority = UPS_PRIORITY[task.urgency]
     ds.ProcedureStepLabel, ds.WorklistLabel = task.label[:64], task.worklist[:64]
     ds.CommentsOnTheScheduledProcedureStep = task.summary[:10240]
     ds.ScheduledProcedureStepStartDateTime = _dt(task.scheduled_at)
@@ -203,7 +202,7 @@ def reading_task(task: ReadingTask) -> Dataset:
 def priority_change(urgency: Urgency, summary: str = "") -> Dataset:
     """What is to be changed in a reading task whose study is in another class now."""
     ds = Dataset()
-    ds.ScheduledProcedureStepPriority = PRIORITY[urgency]
+    ds.ScheduledProcedureStepPriority = UPS_PRIORITY[urgency]
     if summary:
         ds.CommentsOnTheScheduledProcedureStep = summary[:10240]
     return ds

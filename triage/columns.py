@@ -13,7 +13,15 @@ from sqlalchemy.types import TypeDecorator
 
 from triage.assessment import Opinion, OpinionReason
 from triage.findings import Laterality, NotAnalysedReason, ScoreKind, Urgency
-from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
+from triage.states import (
+    AnalysisStatus,
+    CommitmentStatus,
+    DeliveryStatus,
+    Proof,
+    ReadingStatus,
+    StudyStatus,
+    WorkitemStatus,
+)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -61,6 +69,7 @@ class Base(DeclarativeBase):
         Proof: _text_enum(Proof),
         CommitmentStatus: _text_enum(CommitmentStatus),
         ReadingStatus: _text_enum(ReadingStatus),
+        WorkitemStatus: _text_enum(WorkitemStatus),
         ScoreKind: _text_enum(ScoreKind),
         NotAnalysedReason: _text_enum(NotAnalysedReason),
         Laterality: _text_enum(Laterality),

@@ -8,11 +8,15 @@ al., Eur Radiol 2021, found missing in class-only sorting). A person's class win
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from triage.findings import Urgency
+
+UPS_PRIORITY: Final[Mapping[Urgency, str]] = {Urgency.STAT: "HIGH", Urgency.URGENT: "MEDIUM", Urgency.ROUTINE: "LOW"}
+"""Scheduled Procedure Step Priority (0074,1200) has three values, as we have classes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

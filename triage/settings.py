@@ -32,6 +32,7 @@ from triage.retention import Mode, RetentionPolicy
 from triage.room import RoomPolicy
 from triage.setting_rules import check_destination, check_file, check_token, check_url
 from triage.states import Proof
+from triage.task_managers import TaskManager
 
 PREFIX: Final = "FIRSTREAD_"
 OUTSIDE_SETTINGS: Final = frozenset({"FIRSTREAD_CONFIG", "FIRSTREAD_TEST_DATA"})
@@ -75,6 +76,9 @@ class Settings(BaseSettings):
     serve_fhir: bool = False
     """Make a FHIR bundle of every report, also where no destination takes one: `GET /api/v1/studies/{study_uid}/fhir`
     answers with it (docs/messages.md)."""
+    task_managers: Annotated[tuple[TaskManager, ...], NoDecode] = ()
+    """Whose workitems are performed here (IHE AIW-I, docs/dicomweb.md): `ups+http(s)://host/base`, several with commas,
+    or tables in firstread.toml. Needs a destination that takes DICOM objects: the outputs are retrieved from there."""
     calling_ae_titles: Annotated[tuple[CallingPeer, ...], NoDecode] = ()
     """Who may send: `AET` or `AET@network`. Empty on loopback: everybody."""
     http_tokens: Annotated[tuple[str, ...], NoDecode] = ()
@@ -171,9 +175,9 @@ class Settings(BaseSettings):
         file = Path(os.environ.get("FIRSTREAD_CONFIG", "firstread.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
-    @field_validator("destinations", mode="before")
+    @field_validator("destinations", "task_managers", mode="before")
     @classmethod
-    def _destinations(cls, value: Any) -> Any:
+    def _addressed(cls, value: Any) -> Any:
         return tuple({"address": item} if isinstance(item, str) else item for item in _items(value))
 
     @field_validator("calling_ae_titles", mode="before")
@@ -220,6 +224,10 @@ class Settings(BaseSettings):
             check_destination(
                 destination.where, own_title=self.ae_title, own_ports=[port for port in ports if port], bind=self.bind
             )
+        for manager in self.task_managers:
+            check_destination(manager.where, own_title=self.ae_title, own_ports=[self.http_port], bind=self.bind)
+        if self.task_managers and all(d.kind.message is not None for d in self.destinations):
+            raise ValueError("task_managers needs a destination that takes DICOM objects (AET@host:port or dicomweb+…)")
         if bool(self.broker_url) and self.database_url.startswith("sqlite"):
             raise ValueError("broker_url is for several hosts and needs a PostgreSQL database_url")
         check_url("database_url", self.database_url, may_lack_password=True)  # ~/.pgpass, a certificate

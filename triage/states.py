@@ -71,6 +71,21 @@ class ReadingStatus(StrEnum):
     READ = "READ"
 
 
+class WorkitemStatus(StrEnum):
+    """A workitem (PS3.4 annex CC) that another system has scheduled for this node."""
+
+    FOUND = "FOUND"
+    """Scheduled; not claimed before its study is here."""
+    CLAIMED = "CLAIMED"
+    """In progress under our Transaction UID."""
+    COMPLETED = "COMPLETED"
+    """The manager was told what we did and where the results are."""
+    CANCELED = "CANCELED"
+    """The manager was told why there is no result."""
+    LEFT = "LEFT"
+    """Not ours: claimed by another performer, withdrawn, or never with a study of ours."""
+
+
 State = TypeVar("State", bound=StrEnum)
 Transitions = Mapping[StrEnum, frozenset[StrEnum]]
 
@@ -121,12 +136,20 @@ READING: Final[Transitions] = {
     ReadingStatus.CLAIMED: frozenset({ReadingStatus.UNREAD, ReadingStatus.READ}),
     ReadingStatus.READ: frozenset({ReadingStatus.UNREAD}),
 }
+WORKITEM: Final[Transitions] = {
+    WorkitemStatus.FOUND: frozenset({WorkitemStatus.CLAIMED, WorkitemStatus.LEFT}),
+    WorkitemStatus.CLAIMED: frozenset({WorkitemStatus.COMPLETED, WorkitemStatus.CANCELED, WorkitemStatus.LEFT}),
+    WorkitemStatus.COMPLETED: frozenset(),
+    WorkitemStatus.CANCELED: frozenset(),
+    WorkitemStatus.LEFT: frozenset(),
+}
 MACHINES: Final[Mapping[type[StrEnum], Transitions]] = {
     StudyStatus: STUDY,
     AnalysisStatus: ANALYSIS,
     DeliveryStatus: DELIVERY,
     CommitmentStatus: COMMITMENT,
     ReadingStatus: READING,
+    WorkitemStatus: WORKITEM,
 }
 
 

@@ -28,6 +28,7 @@ PROVE_EVERY: Final = 0.5  # seconds between two looks for proofs that are due
 SWEEP_EVERY: Final = 30.0  # seconds
 RETAIN_EVERY: Final = 60.0  # seconds
 SCRUB_EVERY: Final = 30.0  # seconds
+PERFORM_EVERY: Final = 1.0  # seconds between two looks at workitems; when a manager is asked is in its row
 STALE: Final = 10.0  # seconds after which an unheard ring is dropped
 
 log = get_logger(__name__)
@@ -44,6 +45,8 @@ class Bell(threading.Thread):
         Only these are rung: an embedded worker can ring nobody but itself.
     reached : callable
         Told of the crash point behind each ring.
+    workitems : bool
+        Task managers are to be asked.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class Bell(threading.Thread):
         queues: Collection[Queue],
         clock: Callable[[], datetime],
         reached: Reached = nowhere,
+        *,
+        workitems: bool = False,
     ) -> None:
         super().__init__(name="bell", daemon=True)
         self._app, self._database, self._queues, self._clock = app, database, queues, clock
-        self._reached = reached
+        self._reached, self._workitems = reached, workitems
         self._silenced = threading.Event()
         self._rung: dict[tuple[Task, str], float] = {}
         self._proofs_looked_at = float("-inf")
@@ -102,6 +107,8 @@ class Bell(threading.Thread):
                     self._proofs_looked_at = time.monotonic()
                     for destination in commitments.due_destinations(session, now):
                         self._ring(Task.PROVE, destination)
+                if self._workitems and self._last(Task.PERFORM) + PERFORM_EVERY <= time.monotonic():
+                    self._ring(Task.PERFORM)
             if Queue.HOUSEKEEPING in self._queues:
                 if completing.any_due(session, now):
                     self._ring(Task.COMPLETE)

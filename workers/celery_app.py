@@ -37,6 +37,7 @@ def create_celery(settings: Settings) -> Any:
             Task.SWEEP: {"queue": Queue.HOUSEKEEPING},
             Task.RETAIN: {"queue": Queue.HOUSEKEEPING},
             Task.SCRUB: {"queue": Queue.HOUSEKEEPING},
+            Task.PERFORM: {"queue": Queue.DELIVERY},
         },
         # No limit: an acknowledgement that a frozen Redis never got counts as an open message for ever, and a worker
         # with as many of them as its limit hears nothing again. Rings weigh nothing and grow stale in seconds.

@@ -22,3 +22,4 @@ class Task(StrEnum):
     SWEEP = "firstread.sweep"
     RETAIN = "firstread.retain"
     SCRUB = "firstread.scrub"
+    PERFORM = "firstread.perform"

@@ -18,7 +18,7 @@ from triage.errors import FirstreadError
 from triage.findings import ImageResult
 from triage.logging import configure, get_logger
 from triage.settings import Settings
-from workers import tasks
+from workers import tasks, workitems
 from workers.bell import Bell
 from workers.celery_app import create_celery
 from workers.clock import utc_now
@@ -104,7 +104,7 @@ def warm_up(bench: Workbench) -> None:
 
 def delivery_threads(settings: Settings) -> int:
     """Threads of a worker that delivers: no number of silent destinations takes the last one."""
-    return max(DELIVERY_THREADS, 2 * len(settings.destinations) + 4)
+    return max(DELIVERY_THREADS, 2 * len(settings.destinations) + len(settings.task_managers) + 4)
 
 
 def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
@@ -118,7 +118,14 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
     staff = Staff(settings, queues, concurrency)
     app = create_celery(settings)
     tasks.register(app, staff.bench)
-    bell = Bell(app, Workbench.open(settings).database, queues, utc_now, kill_at(settings.crash_at))
+    bell = Bell(
+        app,
+        Workbench.open(settings).database,
+        queues,
+        utc_now,
+        kill_at(settings.crash_at),
+        workitems=workitems.concerns(settings),
+    )
 
     def logging_of_this_process(**_: Any) -> None:
         configure(part="work", as_json=settings.log_json)

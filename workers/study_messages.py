@@ -12,6 +12,7 @@ from triage.profiles import MessageKind
 from workers.messages.facts import study_facts
 from workers.messages.fhir import build_bundle
 from workers.messages.oru import build_oru
+from workers.messages.reading_task import build_reading_task
 from workers.messages.statement import Statement
 from workers.messages.webhook import build_document
 from workers.study_objects import Message, StudyView
@@ -60,5 +61,6 @@ def _builder(kind: MessageKind, encode: Callable[[Statement, Destination], bytes
 MESSAGE_BUILDERS: Final[Mapping[MessageKind, MessageBuilder]] = {
     MessageKind.HL7: _builder(MessageKind.HL7, lambda about, to: build_oru(about, to.hl7), "hl7"),
     MessageKind.FHIR: _builder(MessageKind.FHIR, lambda about, to: build_bundle(about, to.fhir), "json"),
+    MessageKind.UPS: _builder(MessageKind.UPS, lambda about, _: build_reading_task(about), "json"),
     MessageKind.WEBHOOK: _builder(MessageKind.WEBHOOK, lambda about, to: build_document(about, to.webhook), "json"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers import analysis, assessing, delivery, housekeeping, proving, retention, scrubbing
+from workers import analysis, assessing, delivery, housekeeping, proving, retention, scrubbing, workitems
 from workers.names import Task
 from workers.workbench import Workbench
 
@@ -47,6 +47,9 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
     def scrub() -> None:
         scrubbing.scrub(bench())
 
+    def perform() -> None:
+        workitems.perform_due(bench())
+
     for name, body in (
         (Task.ANALYSE, analyse),
         (Task.ASSESS, assess),
@@ -56,5 +59,6 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         (Task.SWEEP, sweep),
         (Task.RETAIN, retain),
         (Task.SCRUB, scrub),
+        (Task.PERFORM, perform),
     ):
         app.task(body, name=name)

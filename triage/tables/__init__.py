@@ -9,6 +9,7 @@ from triage.tables.assessed import Assessment, FindingVerdict
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
 from triage.tables.house import Event, Heartbeat, Installation
 from triage.tables.received import Association, Instance, Quarantined, Study
+from triage.tables.requested import TaskManager, Workitem
 
 __all__ = [
     "Analysis",
@@ -27,4 +28,6 @@ __all__ = [
     "Quarantined",
     "ResultObject",
     "Study",
+    "TaskManager",
+    "Workitem",
 ]

@@ -7,7 +7,7 @@ from typing import Final
 
 from triage.addresses import DestinationKind
 from triage.errors import SettingsError
-from workers.carriers import c_store, dicomweb, fhir, mllp, webhook
+from workers.carriers import c_store, dicomweb, fhir, mllp, ups, webhook
 from workers.carriers.protocol import CarrierKind
 
 KINDS: Final[Mapping[DestinationKind, CarrierKind]] = {
@@ -15,6 +15,7 @@ KINDS: Final[Mapping[DestinationKind, CarrierKind]] = {
     DestinationKind.DICOMWEB: dicomweb.KIND,
     DestinationKind.MLLP: mllp.KIND,
     DestinationKind.FHIR: fhir.KIND,
+    DestinationKind.UPS: ups.KIND,
     DestinationKind.WEBHOOK: webhook.KIND,
 }
 
