@@ -55,8 +55,8 @@ class Patience:
     """Seconds: to connect, between two pieces in either direction, and for an exchange from connecting to its end."""
 
     connect: float = 10.0
-    silence: float = 30.0
-    exchange: float = 120.0
+    silence: float = 20.0
+    exchange: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

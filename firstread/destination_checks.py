@@ -11,6 +11,7 @@ from firstread.finding import Finding, Grade
 from triage.errors import SettingsError
 from triage.peers import Destination
 from triage.settings import Settings
+from workers.carriers import ups
 from workers.carriers.kinds import carrier_kind
 
 AT_ONCE: Final = 8
@@ -24,6 +25,18 @@ def destinations(settings: Settings, now: datetime) -> Iterator[Finding]:
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(lambda destination: _asked(settings, destination, now), settings.destinations)
+
+
+def task_managers(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Each system that is asked for workitems."""
+    for manager in settings.task_managers:
+        subject = f"task manager {manager.address}"
+        try:
+            found = ups.check(settings, manager, now)
+        except SettingsError as error:
+            yield Finding(subject, Grade.BAD, str(error), error.next_step)
+        else:
+            yield Finding(subject, Grade.GOOD if found.ok else Grade.BAD, found.message, found.next_step)
 
 
 def _asked(settings: Settings, destination: Destination, now: datetime) -> Finding:

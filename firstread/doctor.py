@@ -145,3 +145,4 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
 
 def _destinations(settings: Settings) -> Iterator[Finding]:
     yield from destination_checks.destinations(settings, utc_now())
+    yield from destination_checks.task_managers(settings, utc_now())

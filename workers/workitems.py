@@ -59,10 +59,14 @@ def concerns(settings: Settings) -> bool:
 
 def perform_due(bench: Workbench) -> None:
     """Move reading tasks whose study has changed its class; look at task managers, and at what we hold there."""
-    if any(destination.kind is DestinationKind.UPS for destination in bench.settings.destinations):
+    managers = {manager.address: manager for manager in bench.settings.task_managers}
+    with bench.database.read() as session:
+        due = workitems.managers_due(session, list(managers), bench.clock())
+        outdated = reading_tasks.any_changed(session)
+    if outdated:
         with bench.database.write() as session:
             reading_tasks.owe_changed(session, bench.clock())
-    for manager in bench.settings.task_managers:
+    for manager in (managers[address] for address in due):
         with bench.database.write() as session:
             row = workitems.claim_manager(session, manager.address, bench.clock())
         if row is not None:
@@ -83,7 +87,10 @@ def _look(bench: Workbench, manager: TaskManager, *, search: bool) -> None:
         log.warning("task_manager_failed", manager=manager.address, problem=problem)
     finally:
         with bench.database.write() as session:
-            workitems.answered(session, manager.address, at=bench.clock(), searched=search, problem=problem)
+            every = timedelta(seconds=manager.poll_seconds)
+            workitems.answered(
+                session, manager.address, at=bench.clock(), every=every, searched=search, problem=problem
+            )
 
 
 class _Performer:

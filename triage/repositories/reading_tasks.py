@@ -26,32 +26,19 @@ def remark(urgency: Urgency) -> str:
     return _SAYS + UPS_PRIORITY[urgency]
 
 
+def any_changed(session: Session) -> bool:
+    """True when :func:`owe_changed` would find something."""
+    return bool(session.scalar(sa.select(_outdated().exists())))
+
+
 def owe_changed(session: Session, now: datetime) -> int:
     """Owe reading tasks anew whose study is in another class than their manager was told last; returns how many.
 
     The newest delivery of each study to each destination speaks for all before it. A study that has been read, and a
     task that somebody had begun, are left alone.
     """
-    newest = (
-        sa.select(sa.func.max(Delivery.id))
-        .join(Delivery.result_object)
-        .join(ResultObject.analysis)
-        .join(Analysis.study)
-        .where(_UNREAD, ResultObject.kind == KIND)
-        .group_by(Analysis.study_id, Delivery.destination)
-    )
-    due = sa.case({urgency.value: remark(urgency) for urgency in Urgency}, value=sa.cast(Study.urgency, sa.String))
     query = (
-        sa.select(Delivery)
-        .join(Delivery.result_object)
-        .join(ResultObject.analysis)
-        .join(Analysis.study)
-        .where(
-            Delivery.id.in_(newest),
-            Delivery.status == DeliveryStatus.SENT,
-            Delivery.note.startswith(_SAYS),
-            Delivery.note != due,
-        )
+        _outdated()
         .options(selectinload(Delivery.result_object).selectinload(ResultObject.analysis).selectinload(Analysis.study))
         .with_for_update(skip_locked=True, of=Delivery)
     )
@@ -67,3 +54,27 @@ def owe_changed(session: Session, now: datetime) -> int:
             destination=delivery.destination, reason=delivery.reason,
         )  # fmt: skip
     return len(outdated)
+
+
+def _outdated() -> sa.Select[Delivery]:
+    newest = (
+        sa.select(sa.func.max(Delivery.id))
+        .join(Delivery.result_object)
+        .join(ResultObject.analysis)
+        .join(Analysis.study)
+        .where(_UNREAD, ResultObject.kind == KIND)
+        .group_by(Analysis.study_id, Delivery.destination)
+    )
+    due = sa.case({urgency.value: remark(urgency) for urgency in Urgency}, value=sa.cast(Study.urgency, sa.String))
+    return (
+        sa.select(Delivery)
+        .join(Delivery.result_object)
+        .join(ResultObject.analysis)
+        .join(Analysis.study)
+        .where(
+            Delivery.id.in_(newest),
+            Delivery.status == DeliveryStatus.SENT,
+            Delivery.note.startswith(_SAYS),
+            Delivery.note != due,
+        )
+    )

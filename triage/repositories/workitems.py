@@ -20,7 +20,8 @@ from triage.tables import Study, TaskManager, Workitem
 LEASE: Final = timedelta(seconds=180)
 """Longest time that a look at a manager, or at one of its workitems, may take; nobody else does it meanwhile."""
 LOOK_AGAIN: Final = timedelta(seconds=1)
-"""Pause between two looks at the study of a workitem: they cost a query, and no request while nothing has changed."""
+LOOK_AGAIN_AT_LEAST: Final = timedelta(seconds=30)
+"""Pause between two looks at the study of a workitem: a tenth of the time that it has waited, within these bounds."""
 GIVEN_UP_AFTER: Final = timedelta(hours=72)
 """A workitem whose study has not come by then is left to others."""
 LONGEST_SILENCE: Final = timedelta(minutes=5)
@@ -39,6 +40,12 @@ class Scheduled:
     study_instance_uids: Sequence[str]
 
 
+def managers_due(session: Session, addresses: Sequence[str], now: datetime) -> list[str]:
+    """Those of ``addresses`` that it is time to look at; nobody else may be at it."""
+    later = set(session.scalars(sa.select(TaskManager.address).where(TaskManager.look_at > now)))
+    return [address for address in addresses if address not in later]
+
+
 def claim_manager(session: Session, address: str, now: datetime) -> TaskManager | None:
     """A manager that it is time to look at, while nobody else does; the lease ends with :func:`answered`."""
     insert_or_ignore(session, TaskManager, address=address, look_at=now, problem="", failures=0)
@@ -50,8 +57,12 @@ def claim_manager(session: Session, address: str, now: datetime) -> TaskManager 
     return manager
 
 
-def answered(session: Session, address: str, *, at: datetime, searched: bool, problem: str = "") -> None:
-    """A manager was looked at: again in a moment, or after a growing pause when it could not be asked.
+def answered(
+    session: Session, address: str, *, at: datetime, every: timedelta, searched: bool, problem: str = ""
+) -> None:
+    """A manager was looked at: again after ``every``, or in a moment where something of it is open.
+
+    When it could not be asked, after a growing pause.
 
     Parameters
     ----------
@@ -65,9 +76,10 @@ def answered(session: Session, address: str, *, at: datetime, searched: bool, pr
         pause = pause_after(manager.failures, spread=spread_of(address, manager.failures))
         manager.look_at = at + min(pause, LONGEST_SILENCE)
         return
-    manager.failures, manager.look_at = 0, at + LOOK_AGAIN
     if searched:
         manager.answered_at = at
+    busy = session.scalar(sa.select(sa.exists().where(_OPEN, Workitem.manager == address)))
+    manager.failures, manager.look_at = 0, at + (min(every, LOOK_AGAIN) if busy else every)
 
 
 def record(session: Session, manager: str, scheduled: Sequence[Scheduled], *, at: datetime) -> int:
@@ -115,7 +127,7 @@ def next_due(session: Session, manager: str, now: datetime) -> Workitem | None:
         if now - item.found_at >= GIVEN_UP_AFTER:
             _finish(session, item, WorkitemStatus.LEFT, "its study has not come", now)
         else:
-            item.look_at, item.reason = now + LOOK_AGAIN, "waits for its study"
+            item.look_at, item.reason = now + _pause(now - item.found_at), "waits for its study"
     return None
 
 
@@ -131,7 +143,8 @@ def claimed(session: Session, workitem_id: int, *, at: datetime) -> None:
 def told(session: Session, workitem_id: int, percent: int, words: str, *, at: datetime) -> None:
     """The manager knows how far it is, or nothing new is to be told."""
     item = _locked(session, workitem_id)
-    item.progress, item.reason, item.failures, item.look_at = percent, words, 0, at + LOOK_AGAIN
+    item.progress, item.reason, item.failures = percent, words, 0
+    item.look_at = at + _pause(at - (item.claimed_at or at))
 
 
 def postpone(session: Session, workitem_id: int, reason: str, *, at: datetime) -> None:
@@ -164,6 +177,10 @@ def list_workitems(
 def managers(session: Session) -> Sequence[TaskManager]:
     """Every manager that was ever asked, by address."""
     return session.scalars(sa.select(TaskManager).order_by(TaskManager.address)).all()
+
+
+def _pause(waited: timedelta) -> timedelta:
+    return min(max(waited / 10, LOOK_AGAIN), LOOK_AGAIN_AT_LEAST)
 
 
 def _first_here(session: Session, study_instance_uids: Sequence[str]) -> Study | None:

@@ -23,7 +23,7 @@ from triage.settings import Settings
 from triage.tables import Delivery, Study
 from workers.carriers.message_carrier import MessageCarrier, Told
 from workers.carriers.protocol import CarrierKind, Checked
-from workers.carriers.web import CHECKING, PATIENCE, peer_of
+from workers.carriers.web import CHECKING, PATIENCE, WebAccount, peer_of
 
 if TYPE_CHECKING:
     from workers.workbench import Workbench
@@ -81,9 +81,9 @@ class UpsCarrier(MessageCarrier):
         return f"reading task is {step.state or 'in another state'} and was not changed"
 
 
-def check(settings: Settings, destination: Destination, now: datetime) -> Checked:  # noqa: ARG001 - as of all kinds
+def check(settings: Settings, account: WebAccount, now: datetime) -> Checked:  # noqa: ARG001 - as of all kinds
     """A search for one workitem, with our credentials."""
-    with peer_of(settings, destination, CHECKING) as http:
+    with peer_of(settings, account, CHECKING) as http:
         try:
             UpsPeer(http).check()
         except DeliveryError as error:

@@ -13,7 +13,7 @@ from triage.peers import Destination
 from triage.secret_files import read_secret
 from triage.settings import Settings
 
-PATIENCE: Final = Patience(silence=20.0, exchange=60.0)
+PATIENCE: Final = Patience()
 CHECKING: Final = Patience(connect=5.0, silence=5.0, exchange=5.0)
 
 

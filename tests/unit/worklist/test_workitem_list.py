@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from starlette.testclient import TestClient
@@ -29,7 +30,8 @@ def test_workitems_newest_first_with_their_managers(house: Any, client: TestClie
         item = workitems.next_due(session, ADDRESS, NOON)
         assert item is not None
         workitems.claimed(session, item.id, at=NOON)
-        workitems.answered(session, ADDRESS, at=NOON, searched=False, problem="10.0.0.5:80 answers HTTP 503.")
+        problem = "10.0.0.5:80 answers HTTP 503."
+        workitems.answered(session, ADDRESS, at=NOON, every=timedelta(seconds=5), searched=False, problem=problem)
     body = client.get(PATH).json()
     waiting, claimed = body["items"]
     assert (waiting["workitem_uid"], waiting["status"], waiting["study_instance_uid"]) == ("1.2.2", "FOUND", None)
