@@ -66,6 +66,8 @@ _WANTED: Final = frozenset(
         *_UNSIGNED,
     }
 )
+_GB_2312: Final = "\x1b$)A"
+"""The escape sequence of ISO 2022 IR 58, which pydicom 3.0 takes note of and leaves in the text."""
 _DELIMITERS: Final = set(b"\r\n\t\f\\^=")  # each switches back to the first character set (PS3.5 6.1.2.5.3)
 _DIRECTION: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Characters that turn the direction of what stands behind them: a name could rewrite the line it is shown in."""
@@ -163,7 +165,7 @@ def verbatim(value: bytes, encodings: list[str]) -> str:
     if b"\x1b" not in value:
         return _first_that_decodes(value, encodings[0])
     try:
-        return decode_bytes(value, encodings, _DELIMITERS)
+        return decode_bytes(value, encodings, _DELIMITERS).replace(_GB_2312, "")
     except (UnicodeError, LookupError, Warning):
         return value.decode("latin-1")
 

@@ -97,6 +97,7 @@ def test_real_files_read_as_pydicom_reads_them(test_data):
         ("ISO_IR 192", b"\xff\xfe", "ÿþ"),  # not UTF-8: read as Latin-1
         ("ISO_IR 144", b"\xbb\xee", "Лю"),
         ("GB18030", "王".encode("gb18030"), "王"),
+        ("\\ISO 2022 IR 58", b"Zhang=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1", "Zhang=张^小"),
         ("\\ISO 2022 IR 87", b"Yamada=\x1b$B;3ED\x1b(B", "Yamada=山田"),
         ("\\ISO 2022 IR 13\\ISO 2022 IR 149\\ISO 2022 IR 159\\ISO 2022 IR 87", b"\x1b$B;3ED\x1b(B", "山田"),
         ("\\ISO 2022 IR 87", b"\x1b$Zab", "\x1b$Zab".translate({0x1B: None})),  # an escape of no set
