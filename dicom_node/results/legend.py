@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from dicom_node.results.wording import LABEL, comparison, kind_in_words, plain
+from dicom_node.results.wording import LABEL, comparison, kind_in_words, name_of, plain
 from triage.findings import Algorithm, Finding, ImageResult
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -126,7 +126,7 @@ class Legend:
 
     def _colours(self) -> Iterator[_Line]:
         if self.palette is not None and self.marked is not None:
-            yield _Line(f"Where the network looked for {plain(self.marked.code.meaning)}", _SMALL, _GREY, gap=22)
+            yield _Line(f"Where the network looked for {name_of(self.marked)}", _SMALL, _GREY, gap=22)
             yield _Line("low", _SMALL, _GREY, right="high", gap=6, bar=True)
             yield _Line("Not a lesion outline", _SMALL, _DIM, gap=2)
 
@@ -145,7 +145,7 @@ def outlined(image: ImageResult) -> list[tuple[Finding, int]]:
 
 
 def _verdict(finding: Finding, size: int, colour: _Colour, *, gap: int) -> _Line:
-    return _Line(plain(finding.code.meaning), size, colour, right=comparison(finding.score), gap=gap)
+    return _Line(name_of(finding), size, colour, right=comparison(finding.score), gap=gap)
 
 
 class _Sheet:
