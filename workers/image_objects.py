@@ -137,6 +137,20 @@ def _parametric_map(view: ImageView, profile: Profile) -> Dataset | None:
     )
 
 
+def _presentation_state(view: ImageView, profile: Profile) -> Dataset:
+    return results.build_presentation_state(
+        view.dataset,
+        view.result,
+        view.algorithm,
+        node=view.node,
+        revision=view.revision,
+        created_at=view.created_at,
+        number=view.number,
+        version=view.version,
+        profile=profile,
+    )
+
+
 ImageBuilder = Callable[[ImageView, Profile], Dataset | None]
 """None: there is nothing of that kind to say about the image."""
 
@@ -144,4 +158,5 @@ BUILDERS: Final[Mapping[ResultKind, ImageBuilder]] = {
     ResultKind.HEAT_MAP: _heat_map,
     ResultKind.SEGMENTATION: _segmentation,
     ResultKind.PARAMETRIC_MAP: _parametric_map,
+    ResultKind.PRESENTATION_STATE: _presentation_state,
 }

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node import results
@@ -66,6 +68,16 @@ class StudyView:
         row = self.predecessors.get(variant, self.predecessors.get(""))
         return self.named(row) if row is not None else None
 
+    def pictures(self) -> Mapping[str, NDArray[np.uint8]]:
+        """Heat maps to be shown, RGB, by SOP Instance UID of the image; one that retention has removed is not."""
+        rows = self.heat_maps.get("", {})
+        paths = {
+            image.sop_instance_uid: self.results / row.relative_path
+            for image in results.pictured(self.result)
+            if (row := rows.get(image.sop_instance_uid)) is not None
+        }
+        return {uid: results.read_picture(path) for uid, path in paths.items() if path.is_file()}
+
     def named(self, row: ResultObject | BuiltObject) -> Dataset:
         """As much of a result object as a reference to it needs."""
         header = Dataset()
@@ -119,10 +131,23 @@ def _key_objects(view: StudyView, profile: Profile) -> Dataset | None:
     )
 
 
+def _pdf_report(view: StudyView, profile: Profile) -> Dataset:
+    return results.build_pdf_report(
+        view.evidence,
+        view.result,
+        pictures=view.pictures() if profile.heat_map else {},
+        node=view.node,
+        revision=view.revision,
+        created_at=view.created_at,
+        profile=profile,
+    )
+
+
 StudyBuilder = Callable[[StudyView, Profile], Dataset | None]
 """None: there is nothing of that kind to say about the study."""
 
 BUILDERS: Final[Mapping[ResultKind, StudyBuilder]] = {
     ResultKind.REPORT: _report,
+    ResultKind.PDF: _pdf_report,
     ResultKind.KEY_OBJECTS: _key_objects,
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
+from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node.results.codes import SOURCE_IMAGE_FOR_PROCESSING, code_item
 from dicom_node.results.common import Making, failures_named
@@ -75,6 +79,24 @@ def build_heat_map(
         _put_secondary_capture(target, header, image, algorithm)
         transfer_syntax_uid = put_picture(target, picture, profile.compression)
         return seal(target, transfer_syntax_uid, character_set=profile.character_set)
+
+
+def read_picture(path: Path) -> npt.NDArray[np.uint8]:
+    """The picture in the file of an uncompressed heat map, uint8 (rows, columns, 3), RGB.
+
+    Raises
+    ------
+    ResultError
+        There is no such file, or it is another object.
+    """
+    try:
+        capture = dcmread(path)
+        shape = int(capture.Rows), int(capture.Columns), 3
+        if capture.file_meta.TransferSyntaxUID != ExplicitVRLittleEndian:
+            raise ResultError("The picture of a report is compressed.")
+        return np.frombuffer(capture.PixelData, np.uint8, math.prod(shape)).reshape(shape)
+    except (OSError, AttributeError, ValueError, TypeError, EOFError, pydicom.errors.InvalidDicomError) as error:
+        raise ResultError(f"A heat map could not be read back ({type(error).__name__}).") from None
 
 
 def _put_secondary_capture(target: Dataset, source: SourceHeader, image: ImageResult, algorithm: Algorithm) -> None:

@@ -27,6 +27,8 @@ from dicom_node.results import (
     build_heat_map,
     build_key_objects,
     build_parametric_map,
+    build_pdf_report,
+    build_presentation_state,
     build_report,
     build_segmentation,
 )
@@ -100,6 +102,8 @@ def built(headers: Sequence[Dataset]) -> tuple[dict[str, Dataset], dict[str, str
     build("SEG fractional", lambda: build_segmentation(*about, number=1, **named, profile=_FRACTIONAL))
     build("PM", lambda: build_parametric_map(*about, number=1, **named))
     build("KO", lambda: build_key_objects(headers, result, **named))
+    build("PR", lambda: build_presentation_state(key, image, ALGORITHM, number=1, **named))
+    build("PDF", lambda: build_pdf_report(headers, result, pictures={image.sop_instance_uid: picture}, **named))
     build("SR", lambda: build_report(headers, result, heat_maps=pictures, predecessor=None, **named))
     if "SR" in objects:
         build("assessment", lambda: _assessment(objects["SR"], key, image))
@@ -201,7 +205,17 @@ def _unknown(lines: Sequence[str]) -> list[str]:
     return [] if any(line in _JUDGED for line in lines) else ["not judged"]
 
 
-_JUDGED = frozenset(("Comprehensive3DSR", "SCImage", "Segmentation", "ParametricMap", "KeyObjectSelectionDocument"))
+_JUDGED = frozenset(
+    (
+        "Comprehensive3DSR",
+        "EncapsulatedPDF",
+        "GrayscaleSoftcopyPresentationState",
+        "KeyObjectSelectionDocument",
+        "ParametricMap",
+        "SCImage",
+        "Segmentation",
+    )
+)
 
 
 def excused(name: str, line: str) -> bool:
