@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -130,8 +129,9 @@ def broken(words: str, size: float, width: float, *, bold: bool = False) -> Iter
         if line:
             yield line
         line = word
-        while text_width(line, size, bold=bold) > width and len(line) > 1:
-            fits = max(1, math.floor(len(line) * width / text_width(line, size, bold=bold)) - 1)
+        while len(line) > 1 and text_width(line, size, bold=bold) > width:
+            shorter = range(len(line) - 1, 0, -1)
+            fits = next((n for n in shorter if text_width(line[:n], size, bold=bold) <= width), 1)
             yield line[:fits]
             line = line[fits:]
     yield line

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odd_sources import ODD, SCRIPTS
 from pydicom.dataset import Dataset
@@ -194,6 +194,7 @@ def test_person_names(name: str, shown: str) -> None:
     assert person(name) == shown
 
 
+@example("MMMMiii", 30.0, False)
 @given(st.text("abcdefgh WMil-öß", max_size=300), st.floats(30, 500), st.booleans())
 def test_lines_fit_and_nothing_is_lost(text: str, width: float, bold: bool) -> None:
     lines = list(broken(text, 10, width, bold=bold))
