@@ -9,6 +9,7 @@ is another revision and names it as its predecessor.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from dicom_node.results.rereading import IssuedReport, read_report
 from dicom_node.results.uids import ResultNames
 from triage.findings import Algorithm, NotAnalysedReason, Urgency
 from triage.priority import Targets
-from triage.profiles import DEFAULT, Profile, ResultKind
+from triage.profiles import DEFAULT, OF_AN_IMAGE, Profile, ResultKind
 from triage.repositories import analyses, events, results
 from triage.repositories.placing import place_study
 from triage.repositories.results import BuiltObject
@@ -114,7 +115,11 @@ def _record_images(
     """What the report says of each image, and the page's pictures where they are still there."""
     session.flush()
     known = {image.instance_id: image for image in analysis.images}
-    pictures = {picture.source_instance_id: picture.sop_instance_uid for picture in built if not picture.variant}
+    pictures = {
+        made.source_instance_id: made.sop_instance_uid
+        for made in built
+        if made.kind == ResultKind.HEAT_MAP and not made.variant
+    }
     reasons: dict[str, NotAnalysedReason | None] = {**dict.fromkeys(issued.analysed), **issued.left_out}
     for instance in _instances(session, study, reasons.keys()):
         image = known.get(instance.id)
@@ -152,45 +157,72 @@ def _names(issued: IssuedReport, profile: Profile) -> ResultNames:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Role:
+    """What a file is, by its name alone; ``image`` is the SOP Instance UID of the image it is about, or ""."""
+
+    kind: ResultKind
+    variant: str = ""
+    image: str = ""
+
+
 def _objects(
     session: Session, study: Study, issued: IssuedReport, root: Path, profiles: Sequence[Profile]
 ) -> list[BuiltObject]:
-    """The report, its pictures and their variants that are on the disk and have no row."""
-    variants = {profile.variant(ResultKind.REPORT): _names(issued, profile) for profile in profiles}
-    reports = {
-        issued.sop_instance_uid: "",
-        **{names.instance(ResultKind.REPORT): variant for variant, names in variants.items() if variant},
-    }
-    pictures = dict.fromkeys(issued.heat_maps, "")
-    for uid, variant in reports.items():
-        if variant and (root / place(uid, "dcm")).is_file():
-            of_picture = next(p for p in profiles if p.variant(ResultKind.REPORT) == variant)
-            for shown in read_report(root / place(uid, "dcm")).heat_maps:
-                pictures.setdefault(shown, of_picture.variant(ResultKind.HEAT_MAP))
-    uids = [*pictures, *reports]
+    """The report, its pictures, their variants and what else destinations want, if on the disk and without a row."""
+    roles = _roles(issued, root, profiles)
     known = set(
-        session.scalars(sa.select(ResultObject.sop_instance_uid).where(ResultObject.sop_instance_uid.in_(uids)))
+        session.scalars(sa.select(ResultObject.sop_instance_uid).where(ResultObject.sop_instance_uid.in_(roles)))
     )
-    here = [uid for uid in uids if uid not in known and (root / place(uid, "dcm")).is_file()]
-    return [
-        _object(session, study, root, uid, reports.get(uid), pictures.get(uid, "")) for uid in here
-    ]  # pictures before the reports that show them
+    here = [uid for uid in roles if uid not in known and (root / place(uid, "dcm")).is_file()]
+    return [_object(session, study, root, uid, roles[uid]) for uid in here]
 
 
-def _object(
-    session: Session, study: Study, root: Path, uid: str, report_variant: str | None, picture_variant: str
-) -> BuiltObject:
-    """One file as it is recorded; ``report_variant`` is None for a picture."""
+def _roles(issued: IssuedReport, root: Path, profiles: Sequence[Profile]) -> dict[str, _Role]:
+    """SOP Instance UIDs that this analysis may have given: pictures before the reports that show them."""
+    variants = {profile.variant(ResultKind.REPORT): profile for profile in profiles}
+    reports = {issued.sop_instance_uid: _Role(kind=ResultKind.REPORT)}
+    pictures = {uid: _Role(kind=ResultKind.HEAT_MAP) for uid in issued.heat_maps}
+    for variant, profile in variants.items():
+        uid = _names(issued, profile).instance(ResultKind.REPORT)
+        if not variant:
+            continue
+        reports[uid] = _Role(kind=ResultKind.REPORT, variant=variant)
+        if (root / place(uid, "dcm")).is_file():
+            for shown in read_report(root / place(uid, "dcm")).heat_maps:
+                picture = _Role(kind=ResultKind.HEAT_MAP, variant=profile.variant(ResultKind.HEAT_MAP))
+                pictures.setdefault(shown, picture)
+    return {**pictures, **_by_choice(issued, profiles), **reports}
+
+
+def _by_choice(issued: IssuedReport, profiles: Sequence[Profile]) -> dict[str, _Role]:
+    """Objects that no report refers to; a second version of an image's is left behind, for nothing tells of it."""
+    roles: dict[str, _Role] = {}
+    for profile in profiles:
+        names = _names(issued, profile)
+        for kind in profile.kinds:
+            variant = profile.variant(kind)
+            if kind in DEFAULT.kinds:
+                continue
+            if kind in OF_AN_IMAGE:
+                for image in sorted(issued.analysed):
+                    roles[names.of_image(kind, image)] = _Role(kind=kind, variant=variant, image=image)
+            else:
+                roles[names.instance(kind)] = _Role(kind=kind, variant=variant)
+    return roles
+
+
+def _object(session: Session, study: Study, root: Path, uid: str, role: _Role) -> BuiltObject:
+    """One file as it is recorded."""
     relative = place(uid, "dcm")
     path = root / relative
     with path.open("rb") as file:
         head = read_head(file.read(4096))
-    series, source = _picture(path)
-    shown = _instances(session, study, [source]) if source else []
-    is_report = report_variant is not None
+    series, shown = _shown(path)
+    about = _instances(session, study, [role.image or shown]) if role.image or shown else []
     return BuiltObject(
-        kind=ResultKind.REPORT if is_report else ResultKind.HEAT_MAP,
-        variant=picture_variant if report_variant is None else report_variant,
+        kind=role.kind,
+        variant=role.variant,
         sop_instance_uid=uid,
         sop_class_uid=head.sop_class_uid,
         series_instance_uid=series,
@@ -198,12 +230,12 @@ def _object(
         relative_path=relative.as_posix(),
         sha256=files.digest(path),
         size=path.stat().st_size,
-        source_instance_id=shown[0].id if shown else None,
+        source_instance_id=about[0].id if about else None,
     )
 
 
-def _picture(path: Path) -> tuple[str, str]:
-    """(Series Instance UID, UID of the image that it shows) of an object of ours; "" for a report."""
+def _shown(path: Path) -> tuple[str, str]:
+    """(Series Instance UID, UID of the image that it shows) of an object of ours; "" for what is no picture."""
     import pydicom  # noqa: PLC0415 - only adoption reads pictures
 
     header = pydicom.dcmread(path, stop_before_pixels=True)

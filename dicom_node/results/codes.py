@@ -30,11 +30,6 @@ MORPHOLOGICALLY_ABNORMAL = Code(value="49755003", scheme="SCT", meaning="Morphol
 OF_INTEREST = Code(value="113000", scheme="DCM", meaning="Of Interest")
 """CID 7010, title of a key object selection."""
 KEY_OBJECT_DESCRIPTION = Code(value="113012", scheme="DCM", meaning="Key Object Description")
-OBSERVER_TYPE = Code(value="121005", scheme="DCM", meaning="Observer Type")
-DEVICE_OBSERVER_UID = Code(value="121012", scheme="DCM", meaning="Device Observer UID")
-DEVICE_OBSERVER_NAME = Code(value="121013", scheme="DCM", meaning="Device Observer Name")
-DEVICE_OBSERVER_MANUFACTURER = Code(value="121014", scheme="DCM", meaning="Device Observer Manufacturer")
-DEVICE_OBSERVER_MODEL_NAME = Code(value="121015", scheme="DCM", meaning="Device Observer Model Name")
 ARTIFICIAL_INTELLIGENCE = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
 """CID 7162, algorithm family."""
 ALGORITHM_PARAMETERS = Code(value="111002", scheme="DCM", meaning="Algorithm Parameters")

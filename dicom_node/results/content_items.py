@@ -11,10 +11,25 @@ from highdicom.sr.value_types import ContentSequence
 from pydicom.dataset import Dataset
 
 from dicom_node.results import codes
+from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.wording import plain
 from triage.findings import Code, Laterality
 
 CONTAINS: Final = sr.RelationshipTypeValues.CONTAINS
+
+
+def device_observer(node: NodeIdentity) -> sr.ObserverContext:
+    """TID 1002 and 1004: the node. A person observes only in an assessment."""
+    return sr.ObserverContext(
+        concept(codes.DEVICE),
+        sr.DeviceObserverIdentifyingAttributes(
+            uid=node.device_uid,
+            name=plain(node.name, 64),
+            manufacturer_name=plain(node.manufacturer, 64),
+            model_name=plain(node.model_name, 64),
+            serial_number=plain(node.name, 64),
+        ),
+    )
 
 
 def finding_site(site: Code, laterality: Laterality | None) -> sr.FindingSite:

@@ -30,13 +30,13 @@ from dicom_node.results.content_items import (
     code_item,
     concept,
     container,
+    device_observer,
     finding_site,
     image_library,
     presence,
     set_class,
     text_item,
 )
-from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import Observation
 from dicom_node.results.uids import ResultNames
 from dicom_node.results.wording import CODED_DECIMALS, kind_in_words, numbers, plain
@@ -70,7 +70,7 @@ def content_tree(
     located = [o for o in observations if o.outline]
     algorithm = _algorithm_identification(names.algorithm)
     report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=_observer(names.node)),
+        observation_context=sr.ObservationContext(observer_device_context=device_observer(names.node)),
         procedure_reported=concept(codes.IMAGING_PROCEDURE),
         imaging_measurements=[_located_group(o, names, algorithm) for o in located]
         or [_image_group(o, names, algorithm) for o in observations],
@@ -186,20 +186,6 @@ def _own_parameters(finding: Finding) -> list[sr.TextContentItem]:
             f"score_kind={kind_in_words(finding.score.kind)}",
         )
     ]
-
-
-def _observer(node: NodeIdentity) -> sr.ObserverContext:
-    """TID 1002 and 1004: a device; a person only where a radiologist confirmed, which never happens here."""
-    return sr.ObserverContext(
-        concept(codes.DEVICE),
-        sr.DeviceObserverIdentifyingAttributes(
-            uid=node.device_uid,
-            name=plain(node.name, 64),
-            manufacturer_name=plain(node.manufacturer, 64),
-            model_name=plain(node.model_name, 64),
-            serial_number=plain(node.name, 64),
-        ),
-    )
 
 
 def _qualitative_evaluations(

@@ -19,7 +19,7 @@ from dicom_node.results.orders import referenced_requests
 from dicom_node.results.uids import ResultKind, ResultNames
 from dicom_node.results.wording import plain, summary, verdict
 from triage.errors import ResultError
-from triage.findings import AnalysisResult, Code, ImageResult, Urgency
+from triage.findings import AnalysisResult, ImageResult, Urgency
 from triage.profiles import DEFAULT, Profile
 
 
@@ -101,16 +101,13 @@ def _put_content(
     template = Dataset()
     template.MappingResource, template.TemplateIdentifier = "DCMR", "2010"
     target.ContentTemplateSequence = [template]
-    content = [
-        _code("HAS OBS CONTEXT", codes.OBSERVER_TYPE, codes.DEVICE),
-        _item("HAS OBS CONTEXT", codes.DEVICE_OBSERVER_UID, "UIDREF", UID=node.device_uid),
-        _text("HAS OBS CONTEXT", codes.DEVICE_OBSERVER_NAME, plain(node.name, 64)),
-        _text("HAS OBS CONTEXT", codes.DEVICE_OBSERVER_MANUFACTURER, plain(node.manufacturer, 64)),
-        _text("HAS OBS CONTEXT", codes.DEVICE_OBSERVER_MODEL_NAME, plain(node.model_name, 64)),
-        _text("CONTAINS", codes.KEY_OBJECT_DESCRIPTION, _reason(result, images)),
-    ]
+    # Loaded here, as by the report: highdicom brings code tables of 100 MB.
+    from dicom_node.results.content_items import device_observer, text_item  # noqa: PLC0415
+
+    content = [*device_observer(node), text_item(codes.KEY_OBJECT_DESCRIPTION, _reason(result, images))]
     for header in headers:
-        item = _item("CONTAINS", None, "IMAGE")
+        item = Dataset()
+        item.RelationshipType, item.ValueType = "CONTAINS", "IMAGE"  # without a name in this template
         item.ReferencedSOPSequence = [reference(header)]
         content.append(item)
     target.ContentSequence = content
@@ -125,22 +122,3 @@ def _reason(result: AnalysisResult, images: Sequence[ImageResult]) -> str:
     if result.algorithm.disclaimer:
         lines.append(plain(result.algorithm.disclaimer))
     return " ".join(lines)
-
-
-def _code(relationship: str, name: Code, value: Code) -> Dataset:
-    return _item(relationship, name, "CODE", ConceptCodeSequence=[code_item(value)])
-
-
-def _text(relationship: str, name: Code, value: str) -> Dataset:
-    return _item(relationship, name, "TEXT", TextValue=value)
-
-
-def _item(relationship: str, name: Code | None, value_type: str, **value: object) -> Dataset:
-    """A content item (PS3.3 C.17.3.2); images have no name in this template."""
-    item = Dataset()
-    item.RelationshipType, item.ValueType = relationship, value_type
-    if name is not None:
-        item.ConceptNameCodeSequence = [code_item(name)]
-    for keyword, content in value.items():
-        setattr(item, keyword, content)
-    return item

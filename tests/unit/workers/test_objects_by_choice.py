@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-from node_under_test import Node
+from node_under_test import Node, opened
 from pydicom.dataset import Dataset
+from test_reindexing import stopped
 from test_series_analysis import read, series
 from test_wanted import analysed, send_to, sent_to
 
 from dicom_node.results import is_own_result
 from triage import tables
+from workers.reindexing import rebuild
 
 Draw = Callable[..., Dataset]
 
@@ -79,3 +83,26 @@ def test_a_key_slice_gets_its_map_where_it_lies(node: Node) -> None:
     activation, region = objects["PM"].pixel_array, objects["SEG"].pixel_array
     assert activation.shape == region.shape == (key.Rows, key.Columns)
     assert activation[region > 0].mean() > activation[region == 0].mean()
+
+
+def test_they_come_back_when_the_database_is_lost(node: Node, phantom: Draw, tmp_path: Path) -> None:
+    send_to(node, EVERYTHING)
+    dataset = phantom(1, {"pneumothorax"})
+    analysed(node, dataset)
+    data = tmp_path / "again"
+    for name in ("archive", "results"):
+        shutil.copytree(node.bench.settings.data / name, data / name)
+    with opened(data) as fresh:
+        send_to(fresh, EVERYTHING)
+        rebuild(stopped(fresh), owe=True)
+        before, after = told(node, dataset), told(fresh, dataset)
+        assert after == before
+        assert {kind for kind, *_ in after} == {"SR", "SC", "SEG", "KO"}
+
+
+def told(node: Node, dataset: Dataset) -> set[tuple[str, str, str, str, int | None, int]]:
+    return {
+        (row.kind, row.variant, row.sop_instance_uid, row.sha256, row.source_instance_id, len(row.deliveries))
+        for analysis in node.study(dataset).analyses
+        for row in analysis.result_objects
+    }
