@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy.orm import Session
+import sqlalchemy as sa
 
 from dicom_node.admission import AllowedPeer
 from dicom_node.alerts import Alert, SecurityAlerts
@@ -101,8 +101,8 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
 
     recorder = Recorder(rules)
 
-    def write(session: Session, received: Sequence[Received]) -> list[IntakeOutcome]:
-        outcomes = recorder(session, received)
+    def write(connection: sa.Connection, received: Sequence[Received]) -> list[IntakeOutcome]:
+        outcomes = recorder(connection, received)
         archive.reached(CrashPoint.RECORDED)
         return outcomes
 

@@ -83,6 +83,20 @@ class Database:
                 _begin_immediate(session.connection())
             yield session
 
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """:meth:`write` without the session, which costs more than the statements of a short transaction.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            As there.
+        """
+        with _translated(), self.engine.begin() as connection:
+            if self.is_sqlite:
+                _begin_immediate(connection)
+            yield connection
+
     def watch(self) -> ChangeWatch:
         """A watch for commits by anybody, for the bell and for live pages."""
         return ChangeWatch(self)

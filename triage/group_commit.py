@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
-from sqlalchemy.orm import Session
+import sqlalchemy as sa
 
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
@@ -35,11 +35,11 @@ class GroupCommit(Generic[Item, Outcome]):
     Parameters
     ----------
     write : callable
-        Writes items in one session, in order, and returns an outcome for each. May be called again for the same
+        Writes items in one transaction, in order, and returns an outcome for each. May be called again for the same
         items after a roll-back.
     """
 
-    def __init__(self, database: Database, write: Callable[[Session, Sequence[Item]], Sequence[Outcome]]) -> None:
+    def __init__(self, database: Database, write: Callable[[sa.Connection, Sequence[Item]], Sequence[Outcome]]) -> None:
         self._database, self._write = database, write
         self._lock = threading.Lock()
         self._waiting: list[_Ticket[Item, Outcome]] = []
@@ -109,8 +109,8 @@ class GroupCommit(Generic[Item, Outcome]):
             _fail(batch, error)
 
     def _commit(self, batch: list[_Ticket[Item, Outcome]]) -> None:
-        with self._database.write() as session:
-            outcomes = self._write(session, [ticket.item for ticket in batch])
+        with self._database.transaction() as connection:
+            outcomes = self._write(connection, [ticket.item for ticket in batch])
         for ticket, outcome in zip(batch, outcomes, strict=True):
             ticket.result.append(outcome)
 

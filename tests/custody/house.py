@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
+import sqlalchemy as sa
 from pydicom import dcmread
-from sqlalchemy.orm import Session
 
 from custody.disk import Disk
 from custody.grounds import Ground
@@ -200,8 +200,8 @@ class House:
         """What a listener does with one C-STORE, put together as :func:`firstread.listening.receive` does."""
         archive = Archive(self.settings.archive, reached=reached)
 
-        def write(session: Session, received: Sequence[Received]) -> list[IntakeOutcome]:
-            outcomes = self.recorder(session, received)
+        def write(connection: sa.Connection, received: Sequence[Received]) -> list[IntakeOutcome]:
+            outcomes = self.recorder(connection, received)
             archive.reached(CrashPoint.RECORDED)
             return outcomes
 

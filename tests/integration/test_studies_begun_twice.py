@@ -59,8 +59,8 @@ def counted(database: Database, study: str) -> tuple[int, int]:
 
 
 def test_a_new_study_counts_its_first_instance_once(server: Database) -> None:
-    with server.write() as session:
-        assert Recorder(RULES)(session, [received("1.2.1", 1)]) == [IntakeOutcome.STORED]
+    with server.transaction() as connection:
+        assert Recorder(RULES)(connection, [received("1.2.1", 1)]) == [IntakeOutcome.STORED]
     assert counted(server, "1.2.1") == (1, 1)
 
 
@@ -70,13 +70,13 @@ def test_who_comes_second_begins_anew_and_finds_it(server: Database) -> None:
 
     def record_second() -> None:
         try:
-            with server.write() as session:
-                second(session, [received("1.2.2", 2), received("1.2.3", 3)])
+            with server.transaction() as connection:
+                second(connection, [received("1.2.2", 2), received("1.2.3", 3)])
         except DatabaseUnavailableError as error:
             problems.append(error)
 
-    with server.write() as session:
-        first(session, [received("1.2.2", 1)])
+    with server.transaction() as connection:
+        first(connection, [received("1.2.2", 1)])
         thread = threading.Thread(target=record_second)
         thread.start()
         thread.join(timeout=0.5)
@@ -84,7 +84,7 @@ def test_who_comes_second_begins_anew_and_finds_it(server: Database) -> None:
     thread.join()
     assert len(problems) == 1
     assert counted(server, "1.2.2") == (1, 1)
-    with server.write() as session:
-        assert second(session, [received("1.2.2", 2), received("1.2.3", 3)]) == [IntakeOutcome.STORED] * 2
+    with server.transaction() as connection:
+        assert second(connection, [received("1.2.2", 2), received("1.2.3", 3)]) == [IntakeOutcome.STORED] * 2
     assert counted(server, "1.2.2") == (2, 2)
     assert counted(server, "1.2.3") == (1, 1)

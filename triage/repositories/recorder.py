@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, cast
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,6 +20,7 @@ from triage.completion import RADIOGRAPHY, StudyFacts, judge
 from triage.errors import DatabaseUnavailableError
 from triage.identifiers import DERIVED_ROOT, OWN_MANUFACTURER, names_nobody
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received
+from triage.prepared import Prepared, insert_rows, one, select_in
 from triage.priority import Claims, place
 from triage.repositories.intake import INSTANCE, NOT_AN_IMAGE, STUDY, IntakeRules, record_instances
 from triage.repositories.upsert import insert_or_ignore_all
@@ -28,48 +30,79 @@ from triage.tables import Analysis, Association, Event, Instance, Study
 REMEMBERED: Final = 4096
 """Series and associations of which the owner or the row is remembered."""
 
-_uids: Final[sa.BindParameter[Any]] = sa.bindparam("uids", expanding=True)
-_ids: Final[sa.BindParameter[Any]] = sa.bindparam("ids", expanding=True)
 _at: Final = sa.bindparam("at", type_=UtcDateTime())
+_study: Final = sa.bindparam("study", type_=sa.Integer())
+_arrived: Final = sa.bindparam("arrived", type_=sa.Integer())
 _studies: Final = cast(sa.Table, Study.__table__)
 _instances: Final = cast(sa.Table, Instance.__table__)
 _analyses: Final = cast(sa.Table, Analysis.__table__)
+_associations: Final = cast(sa.Table, Association.__table__)
 
-_FACTS: Final = ("id", "study_instance_uid", *STUDY, "modality", "status", "status_reason", "expected_instances")
+_FACTS: Final = ("id", "study_instance_uid", "modality", "status", "status_reason", "expected_instances", *STUDY)
+_PATIENT_ID: Final = _FACTS.index("patient_id")
 _SELECT_STUDIES: Final = (
     sa.select(*(_studies.c[name] for name in _FACTS))
-    .where(_studies.c.study_instance_uid.in_(_uids))
     .order_by(_studies.c.study_instance_uid)
     .with_for_update(key_share=True)
 )
-_SELECT_STUDY_IDS: Final = sa.select(_studies.c.study_instance_uid, _studies.c.id).where(
-    _studies.c.study_instance_uid.in_(_uids)
+_SELECT_OWNERS: Final = sa.select(_instances.c.series_instance_uid, sa.func.min(_instances.c.study_id)).group_by(
+    _instances.c.series_instance_uid
 )
-_SELECT_KNOWN: Final = sa.select(_instances.c.sop_instance_uid).where(_instances.c.sop_instance_uid.in_(_uids))
-_SELECT_OWNERS: Final = (
-    sa.select(_instances.c.series_instance_uid, sa.func.min(_instances.c.study_id))
-    .where(_instances.c.series_instance_uid.in_(_uids))
-    .group_by(_instances.c.series_instance_uid)
+_SELECT_ASSOCIATIONS: Final = sa.select(
+    _associations.c.association_uid, _associations.c.id, _associations.c.closed_at.is_not(None)
 )
-_SELECT_ASSOCIATIONS: Final = sa.select(Association.association_uid, Association.id, Association.closed_at).where(
-    Association.association_uid.in_(_uids)
-)
-_INSERT_ASSOCIATIONS: Final = sa.insert(cast(sa.Table, Association.__table__))
 _CLOSED: Final = 0
 _SELECT_OPEN_ANALYSES: Final = sa.select(_analyses.c.study_id, _analyses.c.due).where(
-    _analyses.c.study_id.in_(_ids), _analyses.c.status.in_((AnalysisStatus.QUEUED, AnalysisStatus.RUNNING))
+    _analyses.c.status.in_(
+        [sa.literal(s, _analyses.c.status.type) for s in (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)]
+    )
 )
-_INSERT_INSTANCES: Final = sa.insert(_instances)
-_INSERT_EVENTS: Final = sa.insert(cast(sa.Table, Event.__table__))
-_INSERT_ANALYSES: Final = sa.insert(_analyses)
-_GROW_STUDIES: Final = (
+_GROW_STUDY: Final = (
     sa.update(_studies)
-    .where(_studies.c.id == sa.bindparam("study"))
+    .where(_studies.c.id == _study)
     .values(
-        instance_count=_studies.c.instance_count + sa.bindparam("arrived"),
+        instance_count=_studies.c.instance_count + _arrived,
         last_received_at=sa.case((_studies.c.last_received_at < _at, _at), else_=_studies.c.last_received_at),
     )
 )
+_HEADER: Final = attrgetter(*INSTANCE)
+_INSTANCE_ROW: Final = (
+    *INSTANCE,
+    "study_id",
+    "association_id",
+    "transfer_syntax_uid",
+    "relative_path",
+    "digest",
+    "size",
+    "calling_ae_title",
+    "received_at",
+)
+_EVENT_ROW: Final = ("study_id", "at", "kind", "who", "detail")
+_ASSOCIATION_ROW: Final = (
+    "association_uid",
+    "listener",
+    "calling_ae_title",
+    "called_ae_title",
+    "peer_address",
+    "opened_at",
+)
+_ANALYSIS_ROW: Final = ("study_id", "revision", "queued_at", "due")
+_MOST_ROWS: Final = 32
+"""Rows of one statement; PostgreSQL takes 65,535 parameters, SQLite 32,766."""
+
+
+class _Facts(NamedTuple):
+    """What the row of a known study says, as the database has it."""
+
+    id: int
+    study_instance_uid: str
+    modality: str
+    status: str
+    status_reason: str
+    expected_instances: int | None
+    patient_id: str
+    lacking: list[str]
+    """Attributes of :data:`STUDY` that no instance has filled in yet."""
 
 
 class Recorder:
@@ -83,36 +116,54 @@ class Recorder:
         self._rules = rules
         self._owners: OrderedDict[str, int] = OrderedDict()
         self._associations: OrderedDict[str, int] = OrderedDict()
+        self._select_known = select_in(sa.select(_instances.c.sop_instance_uid), _instances.c.sop_instance_uid)
+        self._select_studies = select_in(_SELECT_STUDIES, _studies.c.study_instance_uid)
+        self._select_owners = select_in(_SELECT_OWNERS, _instances.c.series_instance_uid)
+        self._select_associations = select_in(_SELECT_ASSOCIATIONS, _associations.c.association_uid)
+        self._select_open_analyses = select_in(_SELECT_OPEN_ANALYSES, _analyses.c.study_id)
+        self._insert_associations = insert_rows(Association, _ASSOCIATION_ROW)
+        self._insert_analyses = insert_rows(Analysis, _ANALYSIS_ROW)
+        self._insert_instances = insert_rows(Instance, _INSTANCE_ROW)
+        self._insert_events = insert_rows(Event, _EVENT_ROW)
+        self._grow_study = one(_GROW_STUDY, (_study, _arrived, _at))
 
-    def __call__(self, session: Session, received: Sequence[Received]) -> list[IntakeOutcome]:
-        """Record instances in order; their senders may be answered once the session is committed."""
-        plain = self._plain(session.connection(), received)
+    def __call__(self, connection: sa.Connection, received: Sequence[Received]) -> list[IntakeOutcome]:
+        """Record instances in order; their senders may be answered once the transaction is committed."""
+        plain = self._plain(connection, received)
         others = [item for item in received if id(item) not in plain]
-        recorded = record_instances(session, others, self._rules) if others else []
+        if not others:
+            return [IntakeOutcome.STORED] * len(received)
+        with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
+            recorded = record_instances(session, others, self._rules)
+            session.flush()
         outcomes = {id(item): outcome for item, outcome in zip(others, recorded, strict=True)}
         return [outcomes.get(id(item), IntakeOutcome.STORED) for item in received]
 
     def _plain(self, connection: sa.Connection, received: Sequence[Received]) -> set[int]:
         """Record the plain ones; returns which these are."""
         groups = _by_study(received)
-        known = set(connection.scalars(_SELECT_KNOWN, {"uids": [item.header.sop_instance_uid for item in received]}))
-        studies = {row.study_instance_uid: row for row in connection.execute(_SELECT_STUDIES, {"uids": sorted(groups)})}
+        known = {
+            uid for (uid,) in _found(self._select_known, connection, (i.header.sop_instance_uid for i in received))
+        }
+        studies = self._facts_of(groups, connection)
         owners = self._owners_of({item.header.series_instance_uid for item in received}, connection)
         associations = self._rows_of({item.arrival.association_uid for item in received}, connection)
-        known |= _ambiguous(received)
+        if len(received) > 1:
+            known |= _ambiguous(received)
         fresh, growing = {}, {}
         for uid, items in groups.items():
             study = studies.get(uid)
+            study_id = None if study is None else study.id
             if not _is_plain(items, known, associations):
                 continue
-            if any(owners.get(item.header.series_instance_uid, _id(study)) != _id(study) for item in items):
+            if any(owners.get(item.header.series_instance_uid, study_id) != study_id for item in items):
                 continue
             if study is None:
                 fresh[uid] = items
             elif _grows_plainly(study, items):
                 growing[study.id] = items
         if growing:
-            growing = _with_open_analysis(connection, growing)
+            growing = self._with_open_analysis(connection, growing)
         ids = self._create(connection, fresh) if fresh else {}
         groups_by_id = {ids[uid]: items for uid, items in fresh.items() if uid in ids} | growing
         if groups_by_id:
@@ -125,9 +176,30 @@ class Recorder:
             if missing:
                 associations |= self._open(connection, missing)
             self._append(connection, groups_by_id, associations)
-        if growing:
-            connection.execute(_GROW_STUDIES, [_growth(study_id, items) for study_id, items in growing.items()])
+        for study_id, items in growing.items():
+            latest = max(item.arrival.received_at for item in items)
+            self._grow_study.run(connection, 1, (study_id, len(items), latest))
         return {id(item) for items in groups_by_id.values() for item in items}
+
+    def _facts_of(self, uids: Iterable[str], connection: sa.Connection) -> dict[str, _Facts]:
+        """The studies that have rows, locked until the commit (PostgreSQL) in the order of their UIDs."""
+        facts = {}
+        for row in _found(self._select_studies, connection, sorted(uids)):
+            plain, study = row[: -len(STUDY)], row[-len(STUDY) :]
+            lacking = [name for name, value in zip(STUDY, study, strict=True) if not value]
+            facts[row[1]] = _Facts._make((*plain, row[_PATIENT_ID], lacking))
+        return facts
+
+    def _with_open_analysis(
+        self, connection: sa.Connection, growing: dict[int, list[Received]]
+    ) -> dict[int, list[Received]]:
+        """Those whose analysis is open, and due where it has to be."""
+        due = dict(_found(self._select_open_analyses, connection, sorted(growing)))
+        return {
+            study_id: items
+            for study_id, items in growing.items()
+            if study_id in due and (due[study_id] or not any(item.header.modality in RADIOGRAPHY for item in items))
+        }
 
     # --- what is remembered
 
@@ -136,7 +208,7 @@ class Recorder:
         found = _recall(self._owners, series)
         unknown = sorted(series - found.keys())
         if unknown:
-            for uid, study_id in _pairs(connection, _SELECT_OWNERS, {"uids": unknown}).items():
+            for uid, study_id in _found(self._select_owners, connection, unknown):
                 found[uid] = study_id
                 _remember(self._owners, uid, study_id)
         return found
@@ -146,31 +218,29 @@ class Recorder:
         found = _recall(self._associations, associations)
         unknown = sorted(associations - found.keys())
         if unknown:
-            for row in connection.execute(_SELECT_ASSOCIATIONS, {"uids": unknown}):
-                if row.closed_at is not None:
-                    found[row.association_uid] = _CLOSED
+            for uid, row_id, closed in _found(self._select_associations, connection, unknown):
+                if closed:
+                    found[uid] = _CLOSED
                     continue
-                found[row.association_uid] = row.id
-                _remember(self._associations, row.association_uid, row.id)
+                found[uid] = row_id
+                _remember(self._associations, uid, row_id)
         return found
 
     def _open(self, connection: sa.Connection, missing: dict[str, Arrival]) -> dict[str, int]:
         """Rows of new associations. Not remembered yet: this transaction may still be rolled back."""
         rows = [
-            {
-                "association_uid": uid,
-                "listener": self._rules.listener,
-                "calling_ae_title": arrival.calling_ae_title,
-                "called_ae_title": arrival.called_ae_title,
-                "peer_address": arrival.peer_address,
-                "opened_at": arrival.received_at,
-            }
+            (
+                uid,
+                self._rules.listener,
+                arrival.calling_ae_title,
+                arrival.called_ae_title,
+                arrival.peer_address,
+                arrival.received_at,
+            )
             for uid, arrival in sorted(missing.items())
         ]
-        connection.execute(_INSERT_ASSOCIATIONS, rows)
-        return {
-            row.association_uid: row.id for row in connection.execute(_SELECT_ASSOCIATIONS, {"uids": sorted(missing)})
-        }
+        _insert(self._insert_associations, connection, rows)
+        return {uid: row_id for uid, row_id, _ in _found(self._select_associations, connection, sorted(missing))}
 
     # --- what is written
 
@@ -186,19 +256,12 @@ class Recorder:
         rows = [self._new_study(uid, items) for uid, items in sorted(fresh.items())]
         if insert_or_ignore_all(connection, Study, rows) != len(rows):
             raise DatabaseUnavailableError("Another listener began the same study at this moment.")
-        ids = _pairs(connection, _SELECT_STUDY_IDS, {"uids": sorted(fresh)})
-        connection.execute(
-            _INSERT_ANALYSES,
-            [
-                {
-                    "study_id": ids[uid],
-                    "revision": 1,
-                    "queued_at": items[0].arrival.received_at,
-                    "due": any(item.header.modality in RADIOGRAPHY for item in items),
-                }
-                for uid, items in fresh.items()
-            ],
-        )
+        ids = {uid: facts.id for uid, facts in self._facts_of(fresh, connection).items()}
+        analyses = [
+            (ids[uid], 1, items[0].arrival.received_at, any(item.header.modality in RADIOGRAPHY for item in items))
+            for uid, items in fresh.items()
+        ]
+        _insert(self._insert_analyses, connection, analyses)
         return ids
 
     def _new_study(self, uid: str, items: list[Received]) -> dict[str, Any]:
@@ -249,29 +312,14 @@ class Recorder:
         for study_id, items in groups.items():
             for item in items:
                 header, stored, arrival = item.header, item.stored, item.arrival
-                row = {name: getattr(header, name) for name in INSTANCE}
-                row |= {
-                    "study_id": study_id,
-                    "association_id": associations[arrival.association_uid],
-                    "transfer_syntax_uid": stored.transfer_syntax_uid,
-                    "relative_path": stored.relative_path.as_posix(),
-                    "digest": stored.digest,
-                    "size": stored.size,
-                    "calling_ae_title": arrival.calling_ae_title,
-                    "received_at": arrival.received_at,
-                }
-                rows.append(row)
-                events.append(
-                    {
-                        "study_id": study_id,
-                        "at": arrival.received_at,
-                        "kind": "instance_stored",
-                        "who": arrival.calling_ae_title,
-                        "detail": {"sop_instance_uid": header.sop_instance_uid, "modality": header.modality},
-                    }
-                )
-        connection.execute(_INSERT_INSTANCES, rows)
-        connection.execute(_INSERT_EVENTS, events)
+                who, at = arrival.calling_ae_title, arrival.received_at
+                place = (study_id, associations[arrival.association_uid])
+                file = (stored.transfer_syntax_uid, stored.relative_path.as_posix(), stored.digest, stored.size)
+                rows.append((*_HEADER(header), *place, *file, who, at))
+                detail = {"sop_instance_uid": header.sop_instance_uid, "modality": header.modality}
+                events.append((study_id, at, "instance_stored", who, detail))
+        _insert(self._insert_instances, connection, rows)
+        _insert(self._insert_events, connection, events)
 
 
 def _by_study(received: Iterable[Received]) -> dict[str, list[Received]]:
@@ -312,42 +360,29 @@ def _may_be_ours(header: InstanceHeader) -> bool:
     return header.manufacturer == OWN_MANUFACTURER or header.sop_instance_uid.startswith(DERIVED_ROOT)
 
 
-def _grows_plainly(study: sa.Row[Any], items: list[Received]) -> bool:
+def _grows_plainly(study: _Facts, items: list[Received]) -> bool:
     """True when nothing of the study's row changes but the number of its instances."""
-    return (
-        study.status is StudyStatus.RECEIVING
-        and study.expected_instances is None
-        and all(
-            item.header.modality in ("", *study.modality.split("\\"))
-            and item.header.patient_id in ("", study.patient_id)
-            and study.status_reason == f"{item.arrival.calling_ae_title} is still sending"
-            and all(getattr(study, name) or not getattr(item.header, name) for name in STUDY)
-            for item in items
-        )
+    if study.status != StudyStatus.RECEIVING or study.expected_instances is not None:
+        return False
+    modalities = ("", *study.modality.split("\\"))
+    return all(
+        item.header.modality in modalities
+        and item.header.patient_id in ("", study.patient_id)
+        and study.status_reason == f"{item.arrival.calling_ae_title} is still sending"
+        and not any(getattr(item.header, name) for name in study.lacking)
+        for item in items
     )
 
 
-def _with_open_analysis(connection: sa.Connection, growing: dict[int, list[Received]]) -> dict[int, list[Received]]:
-    """Those whose analysis is open, and due where it has to be."""
-    due = _pairs(connection, _SELECT_OPEN_ANALYSES, {"ids": sorted(growing)})
-    return {
-        study_id: items
-        for study_id, items in growing.items()
-        if study_id in due and (due[study_id] or not any(item.header.modality in RADIOGRAPHY for item in items))
-    }
+def _found(query: Prepared, connection: sa.Connection, values: Iterable[Any]) -> list[Any]:
+    wanted = list(values)
+    return query.run(connection, len(wanted), wanted)
 
 
-def _growth(study_id: int, items: list[Received]) -> dict[str, Any]:
-    return {"study": study_id, "arrived": len(items), "at": max(item.arrival.received_at for item in items)}
-
-
-def _id(study: sa.Row[Any] | None) -> int | None:
-    return None if study is None else int(study.id)
-
-
-def _pairs(connection: sa.Connection, query: sa.Select[Any, Any], values: dict[str, Any]) -> dict[Any, Any]:
-    """The first column of each row to its second."""
-    return {row[0]: row[1] for row in connection.execute(query, values)}
+def _insert(statement: Prepared, connection: sa.Connection, rows: Sequence[Sequence[Any]]) -> None:
+    for begin in range(0, len(rows), _MOST_ROWS):
+        part = rows[begin : begin + _MOST_ROWS]
+        statement.run(connection, len(part), [value for row in part for value in row])
 
 
 def _recall(memory: OrderedDict[str, int], names: Iterable[str]) -> dict[str, int]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError, StateError
@@ -37,14 +36,14 @@ class Writer:
         self.batches: list[list[int]] = []
         self.begun, self.go_on = threading.Event(), threading.Event()
 
-    def __call__(self, session: Session, items: Sequence[int]) -> list[int]:
+    def __call__(self, connection: sa.Connection, items: Sequence[int]) -> list[int]:
         self.batches.append(list(items))
         self.begun.set()
         assert self.go_on.wait(20)
         if any(item < 0 for item in items):
             raise StateError("a negative item")
         for item in items:
-            session.execute(sa.text("INSERT INTO items VALUES (:item)"), {"item": item})
+            connection.execute(sa.text("INSERT INTO items VALUES (:item)"), {"item": item})
         return [item * 10 for item in items]
 
 
@@ -104,7 +103,7 @@ def test_a_lost_connection_is_tried_once_more_and_then_told_to_all(database: Dat
         DatabaseUnavailableError("lost"),
     ]
 
-    def write(session: Session, items: Sequence[int]) -> list[int]:
+    def write(connection: sa.Connection, items: Sequence[int]) -> list[int]:
         if failure := failures.pop(0):
             raise failure
         return list(items)

@@ -144,7 +144,8 @@ def play(here: Database, steps: Sequence[Any], record: Callable[[Session, Sequen
 @given(st.lists(STEP, max_size=8))
 def test_both_ways_write_the_same(steps: list[Any]) -> None:
     with database() as short, database() as long:
-        by_recorder = play(short, steps, Recorder(RULES))
+        recorder = Recorder(RULES)
+        by_recorder = play(short, steps, lambda session, items: recorder(session.connection(), items))
         by_rules = play(long, steps, lambda session, items: record_instances(session, items, RULES))
         assert by_recorder == by_rules
         one, other = rows(short), rows(long)
@@ -162,8 +163,8 @@ def test_a_growing_study_takes_the_short_way(here: Database, monkeypatch: pytest
     recorder = Recorder(RULES)
     monkeypatch.setattr("triage.repositories.recorder.record_instances", None)
     for batch in ([received(0), received(1)], [received(2, at=1), received(3, study=1, modality="DX")]):
-        with here.write() as session:
-            assert recorder(session, batch) == [IntakeOutcome.STORED] * len(batch)
+        with here.transaction() as connection:
+            assert recorder(connection, batch) == [IntakeOutcome.STORED] * len(batch)
     found = rows(here)
     assert [study["instance_count"] for study in found["Study"]] == [3, 1]
     assert sorted(analysis["due"] for analysis in found["Analysis"]) == [False, True]
@@ -171,22 +172,22 @@ def test_a_growing_study_takes_the_short_way(here: Database, monkeypatch: pytest
 
 def test_what_was_rolled_back_is_not_remembered(here: Database) -> None:
     recorder = Recorder(RULES)
-    with pytest.raises(ZeroDivisionError), here.write() as session:
-        recorder(session, [received(0, study=5)])
+    with pytest.raises(ZeroDivisionError), here.transaction() as connection:
+        recorder(connection, [received(0, study=5)])
         raise ZeroDivisionError
-    with here.write() as session:  # another study and another association take the row numbers
-        recorder(session, [received(1, study=6, association=1)])
-    with here.write() as session:
-        assert recorder(session, [received(0, study=7, series=5)]) == [IntakeOutcome.STORED]
+    with here.transaction() as connection:  # another study and another association take the row numbers
+        recorder(connection, [received(1, study=6, association=1)])
+    with here.transaction() as connection:
+        assert recorder(connection, [received(0, study=7, series=5)]) == [IntakeOutcome.STORED]
     instances = rows(here)["Instance"]
     assert {(row["study_id"], row["association_id"]) for row in instances} == {("1.2.6", "2.25.1"), ("1.2.7", "2.25.0")}
 
 
 def test_a_new_instance_in_another_studys_series_is_not_recorded(here: Database) -> None:
     recorder = Recorder(RULES)
-    with here.write() as session:
-        assert recorder(session, [received(0)]) == [IntakeOutcome.STORED]
+    with here.transaction() as connection:
+        assert recorder(connection, [received(0)]) == [IntakeOutcome.STORED]
     for _ in range(2):  # asked first, remembered then
-        with here.write() as session:
-            assert recorder(session, [received(1, study=1, series=0)]) == [IntakeOutcome.MISPLACED]
+        with here.transaction() as connection:
+            assert recorder(connection, [received(1, study=1, series=0)]) == [IntakeOutcome.MISPLACED]
     assert [study["study_instance_uid"] for study in rows(here)["Study"]] == ["1.2.0"]
