@@ -55,6 +55,7 @@ class TlsConnection(Connection):
             do_handshake_on_connect=False,
         )
         super().__init__(self._tls, stall_seconds=stall_seconds, maximum_length=maximum_length, wake=wake)
+        self._tls.setblocking(False)
 
     def handshake(self, seconds: float) -> None:
         """Agree on keys and verify the peer's certificate, all within ``seconds``.
@@ -97,7 +98,7 @@ class TlsConnection(Connection):
         self._low = self._high = 0
         self._read(time.monotonic() + timeout, "nothing received", interruptible)
 
-    def _fill(self) -> None:
+    def _fill(self, wanted: int) -> None:  # noqa: ARG002 - records come whole
         self._deadline += self._read(self._deadline, "PDU incomplete") / MINIMUM_RATE
 
     def _read(self, deadline: float, problem: str, interruptible: bool = False) -> int:

@@ -27,6 +27,9 @@ SMALL_BUFFER_SIZE: Final = 16 * 1024
 MINIMUM_RATE: Final = 16 * 1024
 """Bytes per second that keep a PDU alive beyond the stall time: a modem passes, a drip feed does not."""
 
+_SLICE: Final = 0.25
+"""Seconds after which a wait for bytes looks at its deadline."""
+
 MAXIMUM_CONTROL_PDU: Final = 256 * 1024
 """Longest association PDU; 128 contexts with 60 transfer syntaxes each need about 210 KiB."""
 
@@ -129,7 +132,8 @@ class Connection:
     ) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(_SLICE * 1e6)))
+        sock.setblocking(True)
         self._sock = sock
         self._stall_seconds = stall_seconds
         self._maximum_length = maximum_length
@@ -138,6 +142,7 @@ class Connection:
         self._view = memoryview(self._buffer)
         self._low = self._high = 0
         self._deadline = 0.0
+        self._wanted = 1
         self.bytes_received = 0
 
     def next_pdu(self, timeout: float, *, interruptible: bool = True) -> Pdu:
@@ -203,7 +208,8 @@ class Connection:
             if not left:
                 yield Fragment(context_id, is_command, is_last, self._view[:0])
             while left:
-                piece = self._piece(left)
+                # Behind a fragment that is not the last one comes at least the header of the next.
+                piece = self._piece(left, left if is_last else left + _PDU_HEADER.size + _PDV_HEADER.size)
                 left -= len(piece)
                 yield Fragment(context_id, is_command, is_last and not left, piece)
 
@@ -222,7 +228,7 @@ class Connection:
             sent = 0
             while sent < len(whole):
                 try:
-                    sent += self._sock.send(whole[sent:])
+                    sent += self._sock.send(whole[sent:], socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     if not self._wait(select.POLLOUT, deadline - time.monotonic()):
                         raise PeerStalled("the peer does not read") from None
@@ -270,11 +276,12 @@ class Connection:
         if self._high > self._low:
             return
         if interruptible:
+            self._want(1)
             if not self._wait(select.POLLIN, timeout, interruptible=True):
                 raise PeerStalled("nothing received")
         else:  # in the middle of a message there mostly is something
             self._low = self._high = 0
-            self._receive(time.monotonic() + timeout, "nothing received")
+            self._receive(time.monotonic() + timeout, "nothing received", 1)
 
     def _wait(self, events: int, seconds: float, *, interruptible: bool = False) -> bool:
         """True when one of the events came in time."""
@@ -297,25 +304,34 @@ class Connection:
             self._view[:rest] = bytes(self._view[self._low : self._high])
             self._low, self._high = 0, rest
             while self._high < count:
-                self._fill()
+                self._fill(count - self._high)
         start = self._low
         self._low += count
         return self._view[start : self._low]
 
-    def _piece(self, at_most: int) -> memoryview:
-        """At least one and at most ``at_most`` bytes, whatever is there."""
+    def _piece(self, at_most: int, to_come: int = 1) -> memoryview:
+        """At least one and at most ``at_most`` bytes, whatever is there; ``to_come`` are known to be on their way."""
         if self._low == self._high:
             self._low = self._high = 0
-            self._fill()
+            self._fill(to_come)
         start = self._low
         self._low = min(self._high, start + at_most)
         return self._view[start : self._low]
 
-    def _fill(self) -> None:
-        self._deadline += self._receive(self._deadline, "PDU incomplete") / MINIMUM_RATE
+    def _fill(self, wanted: int) -> None:
+        self._deadline += self._receive(self._deadline, "PDU incomplete", wanted) / MINIMUM_RATE
 
-    def _receive(self, deadline: float, problem: str) -> int:
-        """Take what is there, or wait for it."""
+    def _want(self, count: int) -> None:
+        """Let the kernel wake this thread for so many bytes, or for the end; a stream in crumbs costs a switch each."""
+        count = max(1, min(count, len(self._buffer) - self._high))
+        if count != self._wanted:
+            with contextlib.suppress(OSError):  # the connection is gone, which the next call says
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._wanted = count
+
+    def _receive(self, deadline: float, problem: str, wanted: int) -> int:
+        """Wait for ``wanted`` bytes and take what is there; fewer when they do not come within a moment."""
+        self._want(wanted)
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -324,7 +340,7 @@ class Connection:
                 count = self._sock.recv_into(self._view[self._high :])
                 break
             except BlockingIOError:
-                self._wait(select.POLLIN, left)
+                continue
             except OSError as error:
                 raise ConnectionLost(type(error).__name__) from None
         if not count:
