@@ -59,7 +59,8 @@ def main() -> None:
             for kind in arguments.kinds.split(",")
         }
         runs = list(_measure(chosen, files, folder, arguments))
-        held = [_associations(receiver, files["ct"][:100], folder) for receiver in chosen] if "ct" in files else []
+        asked = chosen if "ct" in files and not arguments.no_held else []
+        held = [_associations(receiver, files["ct"][:100], folder) for receiver in asked]
     text = _report(runs, held, chosen, arguments)
     sys.stdout.write(text)
     if arguments.write:
@@ -73,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--receivers", default=",".join(receiver.name for receiver in RECEIVERS))
     parser.add_argument("--kinds", default="ct,cr")
     parser.add_argument("--associations", default="1,4,8")
+    parser.add_argument("--no-held", action="store_true", help="leave out the associations that are held")
     parser.add_argument("--seed", type=int, default=4711)
     parser.add_argument("--folder", default=None, help="a folder on the disk to measure; default: the temporary one")
     parser.add_argument("--write", action="store_true", help="write docs/measurements/ingest-DATE.md")
@@ -95,8 +97,9 @@ def _once(receiver: Receiver, kind: str, paths: Sequence[Path], count: int, fold
         before = here.cpu_seconds()
         done = _send("store", here.port, count, *map(str, paths))
         cpu, memory = here.cpu_seconds() - before, here.memory()
-    if done["stored"] != len(paths):
-        raise RuntimeError(f"{receiver.name} stored {done['stored']} of {len(paths)}")
+        if done["stored"] != len(paths):
+            problem = f"{receiver.name} stored {done['stored']} of {len(paths)}; answers: {done['answers']}"
+            raise RuntimeError(f"{problem}\n{here.last_words()}")
     run = Run(
         receiver.name, kind, count, len(paths) / done["seconds"], 1000 * cpu / len(paths), memory / 1e6,
         1000 * done["p50"], 1000 * done["p99"],

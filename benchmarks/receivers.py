@@ -106,8 +106,13 @@ RECEIVERS: Final = (
 class Running:
     """A receiver that runs, with all its processes."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.process, self.port = process, port
+        self._log = log
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-40:])
 
     def cpu_seconds(self) -> float:
         """Of all its processes, children that ended included."""
@@ -149,16 +154,19 @@ def running(receiver: Receiver, folder: Path, port: int, listens: Callable[[int]
     environment = {k: v for k, v in os.environ.items() if k != "TCP_NODELAY"} | dict(receiver.environment)
     if receiver.name.startswith("firstread"):
         environment["FIRSTREAD_CONFIG"] = f"{folder}/firstread.toml"
-    with (folder.parent / "receiver.log").open("ab") as log:
+    path = folder.parent / "receiver.log"
+    with path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    here = Running(process, port)
+    here = Running(process, port, path)
     try:
         end = time.monotonic() + 60
         while not listens(port):
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{receiver.name} does not listen; see {folder.parent / 'receiver.log'}")
+                raise RuntimeError(f"{receiver.name} does not listen\n{here.last_words()}")
             time.sleep(0.05)
         time.sleep(0.3)
+        if process.poll() is not None:  # somebody else listens on the port
+            raise RuntimeError(f"{receiver.name} ended with {process.returncode}\n{here.last_words()}")
         yield here
     finally:
         for pid in here._tree()[:1]:

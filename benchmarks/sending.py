@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -25,6 +26,7 @@ def store(port: int, count: int, files: list[str]) -> dict[str, object]:
     return {
         "seconds": run.seconds,
         "stored": len(run.receipts),
+        "answers": Counter("none" if answer.status is None else f"{answer.status:#06x}" for answer in run.answers),
         "bytes": sum(len(instance.data_set) for instance in instances),
         "p50": run.latency(0.5),
         "p99": run.latency(0.99),
