@@ -35,7 +35,8 @@ from triage.repositories import analyses, associations, heartbeats
 from triage.repositories import intake as rows
 from triage.repositories.recorder import Recorder
 from triage.settings import Settings
-from workers import bell, delivery, housekeeping, result_files
+from workers import bell, housekeeping, result_files
+from workers.carriers import c_store
 from workers.claims import Claim, take
 from workers.delivery import deliver_due
 from workers.names import Queue, Task
@@ -67,11 +68,8 @@ class Pacs:
     def __call__(self, *_: object, **__: object) -> Pacs:
         return self
 
-    def __enter__(self) -> Pacs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    def close(self) -> None:
+        """The association ends."""
 
     def serves(self, _sop_class_uid: str) -> bool:
         return False
@@ -128,7 +126,7 @@ class House:
         self.disk.watch(patch)
         self.reader, self.broker, self.pacs = Reader(), Broker(), Pacs()
         self.reader.take_seat(patch)
-        patch.setattr(delivery, "StoreSession", self.pacs)
+        patch.setattr(c_store, "StoreSession", self.pacs)
         patch.setattr(bell, "RING_AGAIN", 0.0)
         patch.setattr(bell, "SWEEP_EVERY", 0.0)
         self.acks: set[tuple[str, str]] = set()
