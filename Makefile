@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 MIN ?= 20
 T ?= tests
+JOBS ?= auto
 PACKAGES := triage models dicom_node worklist workers firstread
 
 .DEFAULT_GOAL := help
@@ -22,7 +23,15 @@ up: $(VENV)/ready ## The product for real use (ARGS="--destination PACS@host:por
 	@$(BIN)/firstread up $(ARGS)
 
 test: $(VENV)/ready ## All tests (T=tests/unit for a part); neighbours that are not installed are skipped with a reason
+ifeq ($(T),tests)
+# Unit tests side by side; then those that start whole products, kill them and wait for them, one after the other.
+	@failed=0; \
+	$(BIN)/python -m pytest tests/unit --numprocesses $(JOBS) --dist loadfile $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest tests --ignore tests/unit $(ARGS) || failed=1; \
+	exit $$failed
+else
 	@$(BIN)/python -m pytest $(T) $(ARGS)
+endif
 
 ohif: $(VENV)/ready ## The OHIF viewer, by npm, for the test that looks through it (48 MB into .ohif/)
 	@PYTHONPATH=tests $(BIN)/python -m peers.ohif
