@@ -55,6 +55,8 @@ class OrthancPeer:
         Root of the REST API, ``http://host:8042`` or with a path; no user or password in it.
     timeout : float
         Seconds to connect, and between two pieces of an answer.
+    trusted : Path, optional
+        PEM file with the authorities that its certificate must come from; those of this system where it is not given.
 
     Raises
     ------
@@ -62,13 +64,15 @@ class OrthancPeer:
         Not an HTTP URL, or one with credentials.
     """
 
-    def __init__(self, url: str, *, user: str = "", password: str = "", timeout: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, user: str = "", password: str = "", timeout: float = 10.0, trusted: Path | None = None
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise SettingsError("The Orthanc URL is not of the form http://host:port without user and password.")
         self._where = f"Orthanc at {parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         # urljoin drops the last part of a root that does not end in a slash
-        self._client = _BoundedClient(url.rstrip("/") + "/", user or None, password or None, timeout)
+        self._client = _BoundedClient(url.rstrip("/") + "/", user or None, password or None, timeout, trusted)
 
     def close(self) -> None:
         """Close pooled connections."""
@@ -207,8 +211,32 @@ class OrthancPeer:
         DeliveryError
             No answer.
         """
-        path = f"studies/{quote(orthanc_study_id, safe='')}/labels/{quote(label, safe='')}"
-        self._ask(lambda: self._client.put(path))
+        self._ask(lambda: self._client.put(_label_path(orthanc_study_id, label)))
+
+    def labels(self, orthanc_study_id: str) -> frozenset[str]:
+        """The labels of a study.
+
+        Raises
+        ------
+        NotFoundError
+            No such study, or an Orthanc too old to know labels.
+        DeliveryError
+            No answer.
+        """
+        path = f"studies/{quote(orthanc_study_id, safe='')}/labels"
+        return self._ask(lambda: frozenset(str(label) for label in self._client.get_json(path)))
+
+    def remove_label(self, orthanc_study_id: str, label: str) -> None:
+        """Take a label from a study; one that is not there is no error.
+
+        Raises
+        ------
+        NotFoundError
+            No such study.
+        DeliveryError
+            No answer.
+        """
+        self._ask(lambda: self._client.delete(_label_path(orthanc_study_id, label)))
 
     def _sop_class(self, orthanc_id: str) -> str:
         content = self._client.get_binary(f"instances/{orthanc_id}/metadata/SopClassUid")
@@ -236,9 +264,17 @@ class OrthancPeer:
             raise DeliveryError(f"{self._where} answers something that is not Orthanc's.", retryable=False) from None
 
 
+def _label_path(orthanc_study_id: str, label: str) -> str:
+    return f"studies/{quote(orthanc_study_id, safe='')}/labels/{quote(label, safe='')}"
+
+
 class _BoundedClient(OrthancApiClient):  # type: ignore[misc]
-    def __init__(self, root_url: str, user: str | None, password: str | None, timeout: float) -> None:
+    def __init__(
+        self, root_url: str, user: str | None, password: str | None, timeout: float, trusted: Path | None
+    ) -> None:
         super().__init__(root_url, user=user, pwd=password)
+        if trusted is not None:
+            self._http_session.verify = str(trusted)
         self._timeout = timeout
         self._http_session.trust_env = False  # no proxy from the environment, no password from ~/.netrc
         # The client repeats any request three times when no answer came, also one that sends a whole study.

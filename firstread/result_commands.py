@@ -13,7 +13,10 @@ from rich.text import Text
 from triage.errors import NotFoundError, SettingsError
 from triage.states import DeliveryStatus, Proof
 
-app = typer.Typer(help="Results on their way: list deliveries with their proof, send again.", no_args_is_help=True)
+app = typer.Typer(
+    help="Results on their way: list deliveries with their proof, send again, see what a destination gets.",
+    no_args_is_help=True,
+)
 WHO = "command line"
 
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of archive, results and database.")]
@@ -34,7 +37,7 @@ def list_(
     status: Annotated[
         str | None, typer.Option("--status", help="PENDING, SENDING, SENT, COMMITTED or DEAD; all by default.")
     ] = None,
-    destination: Annotated[str, typer.Option("--destination", help="AET@HOST:PORT")] = "",
+    destination: Annotated[str, typer.Option("--destination", help="Address of a destination.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many, newest first.")] = 50,
     data: Data = None,
     as_json: AsJson = False,
@@ -68,7 +71,7 @@ def list_(
 def resend(
     ids: Annotated[list[int] | None, typer.Argument(help="Ids as `firstread results list` shows them.")] = None,
     destination: Annotated[
-        str, typer.Option("--destination", help="Everything that was given up for this AET@HOST:PORT.")
+        str, typer.Option("--destination", help="Everything that was given up for this address.")
     ] = "",
     confirm_identity: Annotated[
         bool,
@@ -102,6 +105,47 @@ def resend(
         Console().print_json(data={"resent": count})
     else:
         Console().print(f"{count} to be sent again.", highlight=False)
+
+
+@app.command()
+def preview(
+    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    to: Annotated[str, typer.Option("--to", help="Address of a destination, as in the settings.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the files, those that would have to be built too. They name a patient."),
+    ] = None,
+    data: Data = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For programs: GET /api/v1/admin/destinations/preview.")
+    ] = False,
+) -> None:
+    """Show exactly what a destination gets of a study. Nothing is stored or sent.
+
+    Example: `firstread results preview 1.2.3 --to PACS@10.0.0.5:104 --out /tmp/preview`
+    """
+    from firstread import previewing  # noqa: PLC0415
+
+    previewing.show(data, study, to, out, as_json=as_json, console=Console())
+
+
+@app.command()
+def send(
+    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    to: Annotated[str, typer.Option("--to", help="Address of a destination, as in the settings.")],
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Owe a study's results to a destination that was added, or changed its profile, after the analysis.
+
+    What is missing in its form is built first, with the time, findings and weights of the analysis. What it was owed
+    before is left alone: `firstread results resend` sends that again.
+
+    Example: `firstread results send 1.2.3 --to fhir+https://fhir.hospital.example/R4`
+    """
+    from firstread import previewing  # noqa: PLC0415
+
+    previewing.send(data, study, to, who=WHO, as_json=as_json, console=Console())
 
 
 def _status(text: str | None) -> DeliveryStatus | None:

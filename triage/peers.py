@@ -25,7 +25,7 @@ OPTIONS: Final[Mapping[str, frozenset[DestinationKind]]] = {
     "trusted_file": _HTTP | {DestinationKind.MLLP},
     "user": _HTTP,
     "password_file": _HTTP,
-    "token_file": _HTTP,
+    "token_file": _HTTP - {DestinationKind.ORTHANC},
     "secret_file": frozenset({DestinationKind.WEBHOOK}),
     "hl7": frozenset({DestinationKind.MLLP}),
     "fhir": frozenset({DestinationKind.FHIR}),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from dicom_node import results
 from models.explaining.regions import region
@@ -64,12 +65,23 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
         The heat map that every analysis has could not be built or written.
     """
     candidate = scored.ready.candidate
-    maps = _maps(bench, scored)
-    if maps is None:
+    view = image_view(bench, claim, scored, number)
+    if view is None:
         name = f"{claim.analysis_id}.{candidate.instance_id}.{candidate.version}"
         previews = _previews(bench, name, scored, scored.result, None)
         return Explained(result=scored.result, objects=(), not_built=(), previews=previews)
-    view = ImageView(
+    objects, not_built = _objects(bench, view, candidate.instance_id)
+    previews = _previews(bench, objects[0].sop_instance_uid, scored, view.result, view.activation)
+    return Explained(result=view.result, objects=objects, not_built=not_built, previews=previews)
+
+
+def image_view(bench: Workbench, claim: Claim, scored: Scored, number: int) -> ImageView | None:
+    """A scored image with its maps, as its objects are built from it; None where there are no maps."""
+    maps = _maps(bench, scored)
+    if maps is None:
+        return None
+    candidate = scored.ready.candidate
+    return ImageView(
         dataset=candidate.dataset,
         result=_with_regions(scored, maps),
         algorithm=candidate.bundle.algorithm(),
@@ -82,9 +94,6 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
         number=number,
         version=candidate.version,
     )
-    objects, not_built = _objects(bench, view, candidate.instance_id)
-    previews = _previews(bench, objects[0].sop_instance_uid, scored, view.result, view.activation)
-    return Explained(result=view.result, objects=objects, not_built=not_built, previews=previews)
 
 
 def _objects(
@@ -96,7 +105,14 @@ def _objects(
         if wanted.kind not in OF_AN_IMAGE:
             continue
         try:
-            built += _object(bench, view, wanted, instance_id)
+            dataset = build_object(view, wanted)
+            if dataset is not None:
+                built.append(
+                    store_object(
+                        bench.settings.results, dataset, wanted.kind, variant=wanted.variant,
+                        source_instance_id=instance_id,
+                    )
+                )  # fmt: skip
         except ResultError as error:
             if wanted.always:
                 raise
@@ -106,18 +122,18 @@ def _objects(
     return tuple(built), tuple(missing)
 
 
-def _object(bench: Workbench, view: ImageView, wanted: Wanted, instance_id: int) -> tuple[BuiltObject, ...]:
-    """The object on the disk; none where there is nothing to say."""
+def build_object(view: ImageView, wanted: Wanted) -> Dataset | None:
+    """One object about an image; None where there is nothing to say.
+
+    Raises
+    ------
+    ResultError
+        It could not be built, or this version builds none of this kind.
+    """
     builder = BUILDERS.get(wanted.kind)
     if builder is None:
         raise ResultError(f"This version builds no {wanted.kind}.", next_step="Take it out of the objects wanted.")
-    dataset = builder(view, wanted.profile)
-    if dataset is None:
-        return ()
-    stored = store_object(
-        bench.settings.results, dataset, wanted.kind, variant=wanted.variant, source_instance_id=instance_id
-    )
-    return (stored,)
+    return builder(view, wanted.profile)
 
 
 def _maps(bench: Workbench, scored: Scored) -> Maps | None:

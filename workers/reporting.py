@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 from triage.errors import DicomError, NotFoundError, ResultError
 from triage.findings import AnalysisResult, NotAnalysedReason, Urgency
 from triage.logging import get_logger
-from triage.profiles import OF_AN_IMAGE, ResultKind
+from triage.peers import Destination
+from triage.profiles import OF_AN_IMAGE, MessageKind, ResultKind
 from triage.repositories.results import BuiltObject, NotBuilt
 from triage.tables import Instance, ResultObject
 from workers import stored_image
@@ -18,7 +19,7 @@ from workers.claims import Claim
 from workers.frozen import identity_of
 from workers.result_files import store_message, store_object
 from workers.study_messages import MESSAGE_BUILDERS
-from workers.study_objects import BUILDERS, StudyView
+from workers.study_objects import BUILDERS, Message, StudyView
 from workers.wanted import Wanted, wanted_messages, wanted_objects
 from workers.workbench import Workbench
 
@@ -67,7 +68,28 @@ def report(bench: Workbench, claim: Claim, sources: ReportSources) -> Told:
     MixedPatientsError
         They name two patients.
     """
-    view = StudyView(
+    view = study_view(bench, claim, sources)
+    built: list[BuiltObject] = []
+    missing: list[NotBuilt] = []
+    for wanted in wanted_objects(bench.settings):
+        if wanted.kind in OF_AN_IMAGE:
+            continue
+        try:
+            dataset = build_object(view, wanted)
+        except ResultError as error:
+            if wanted.always:
+                raise
+            missing.append(_missing(wanted.kind, wanted.variant, error))
+            continue
+        if dataset is not None:
+            built.append(store_object(bench.settings.results, dataset, wanted.kind, variant=wanted.variant))
+    messages, untold = _messages(bench, view, sources.instances)
+    return Told(objects=(*built, *messages), not_built=(*missing, *untold))
+
+
+def study_view(bench: Workbench, claim: Claim, sources: ReportSources) -> StudyView:
+    """A finished analysis, as its objects and messages are built from it."""
+    return StudyView(
         study_instance_uid=claim.study_instance_uid,
         evidence=_evidence(bench, sources.instances),
         result=sources.result,
@@ -79,32 +101,23 @@ def report(bench: Workbench, claim: Claim, sources: ReportSources) -> Told:
         created_at=claim.started_at.astimezone(),
         results=bench.settings.results,
     )
-    built: list[BuiltObject] = []
-    missing: list[NotBuilt] = []
-    for wanted in wanted_objects(bench.settings):
-        if wanted.kind in OF_AN_IMAGE:
-            continue
-        try:
-            built += _object(bench, view, wanted)
-        except ResultError as error:
-            if wanted.always:
-                raise
-            missing.append(_missing(wanted.kind, wanted.variant, error))
-    messages, untold = _messages(bench, view, sources.instances)
-    return Told(objects=(*built, *messages), not_built=(*missing, *untold))
 
 
-def _object(bench: Workbench, view: StudyView, wanted: Wanted) -> tuple[BuiltObject, ...]:
-    """The object on the disk; none where there is nothing to say."""
+def build_object(view: StudyView, wanted: Wanted) -> Dataset | None:
+    """One object about a study, None where there is nothing to say; a report becomes one of the view's.
+
+    Raises
+    ------
+    ResultError
+        It could not be built, or this version builds none of this kind.
+    """
     builder = BUILDERS.get(wanted.kind)
     if builder is None:
         raise ResultError(f"This version builds no {wanted.kind}.", next_step="Take it out of the objects wanted.")
     dataset = builder(view, wanted.profile)
-    if dataset is None:
-        return ()
-    if wanted.kind is ResultKind.REPORT:
+    if dataset is not None and wanted.kind is ResultKind.REPORT:
         view.reports[wanted.variant] = dataset
-    return (store_object(bench.settings.results, dataset, wanted.kind, variant=wanted.variant),)
+    return dataset
 
 
 def _messages(
@@ -113,21 +126,34 @@ def _messages(
     built: list[BuiltObject] = []
     missing: list[NotBuilt] = []
     for (kind, variant), destination in wanted_messages(bench.settings).items():
-        builder = MESSAGE_BUILDERS.get(kind)
         try:
-            if builder is None:
-                raise ResultError(f"This version writes no {kind} messages.", next_step="Remove the destination.")
-            message = builder(view, destination)
+            message = build_message(view, kind, destination)
         except ResultError as error:
             missing.append(_missing(kind, variant, error))
             continue
-        whose = next(i for i in instances if i.sop_instance_uid == view.result.images[0].sop_instance_uid)
-        built.append(
-            store_message(
-                bench.settings.results, message, kind, variant=variant, identity=identity_of(bench, whose.relative_path)
-            )
-        )
+        identity = identity_told(bench, view, instances)
+        built.append(store_message(bench.settings.results, message, kind, variant=variant, identity=identity))
     return built, missing
+
+
+def build_message(view: StudyView, kind: MessageKind, destination: Destination) -> Message:
+    """One message about a study.
+
+    Raises
+    ------
+    ResultError
+        It could not be built, or this version writes none of this kind.
+    """
+    builder = MESSAGE_BUILDERS.get(kind)
+    if builder is None:
+        raise ResultError(f"This version writes no {kind} messages.", next_step="Remove the destination.")
+    return builder(view, destination)
+
+
+def identity_told(bench: Workbench, view: StudyView, instances: Sequence[Instance]) -> dict[str, str]:
+    """Whose study the messages say it is: that of the first analysed image."""
+    first = view.result.images[0].sop_instance_uid
+    return identity_of(bench, next(i.relative_path for i in instances if i.sop_instance_uid == first))
 
 
 def _missing(kind: str, variant: str, error: ResultError) -> NotBuilt:

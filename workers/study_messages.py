@@ -11,6 +11,7 @@ from triage.peers import Destination
 from triage.profiles import MessageKind
 from workers.messages.facts import study_facts
 from workers.messages.fhir import build_bundle
+from workers.messages.label import build_label
 from workers.messages.oru import build_oru
 from workers.messages.reading_task import build_reading_task
 from workers.messages.statement import Statement
@@ -58,9 +59,15 @@ def _builder(kind: MessageKind, encode: Callable[[Statement, Destination], bytes
     return build
 
 
+def _label(view: StudyView, _destination: Destination) -> Message:
+    identifier = statement_of(view).message_uid(MessageKind.LABEL, "")
+    return Message(identifier=identifier, content=build_label(view.study_instance_uid, view.urgency), suffix="json")
+
+
 MESSAGE_BUILDERS: Final[Mapping[MessageKind, MessageBuilder]] = {
     MessageKind.HL7: _builder(MessageKind.HL7, lambda about, to: build_oru(about, to.hl7), "hl7"),
     MessageKind.FHIR: _builder(MessageKind.FHIR, lambda about, to: build_bundle(about, to.fhir), "json"),
+    MessageKind.LABEL: _label,
     MessageKind.UPS: _builder(MessageKind.UPS, lambda about, _: build_reading_task(about), "json"),
     MessageKind.WEBHOOK: _builder(MessageKind.WEBHOOK, lambda about, to: build_document(about, to.webhook), "json"),
 }

@@ -237,6 +237,7 @@ def _result_object(analysis: Analysis, result: ResultObject) -> ResultObjectOut:
         sop_class_uid=result.sop_class_uid,
         series_instance_uid=result.series_instance_uid,
         kind=result.kind,
+        variant=result.variant,
         revision=analysis.revision,
         bundle=analysis.bundle_name,
         created_at=result.created_at,

@@ -212,7 +212,9 @@ class ResultObjectOut(_Answer):
     sop_class_uid: str
     series_instance_uid: str
     kind: str
-    """SR (report), SC (heat map), ASSESSMENT (a person's verdicts on a report), …"""
+    """SR (report), SC (heat map), ASSESSMENT (a person's verdicts on a report), …, or a message (HL7, FHIR, …)."""
+    variant: str
+    """Empty for the form that a destination without options gets."""
     revision: int
     bundle: str
     created_at: datetime
@@ -266,6 +268,7 @@ class QueuedDelivery(DeliveryOut):
     study_instance_uid: str
     sop_instance_uid: str
     kind: str
+    variant: str
     created_at: datetime
     identity_held: bool
     """It is held because the study's identity is no longer the result's; sending it takes a confirmation."""

@@ -36,6 +36,8 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "priority_withdrawn": lambda d: _because("Class set by hand withdrawn", d),
     "breaker_tripped": lambda _: "Too many STAT by AI lately: entered as URGENT",
     "result_sent": lambda d: f"{d.get('kind_of_object', 'Result')} sent to {d.get('destination')}",
+    "results_owed": lambda d: f"{d.get('objects')} results to be sent to {d.get('destination')}",
+    "result_fetched": lambda d: f"The {_object(d)} was fetched",
     "object_not_built": lambda d: _because(f"No {_object(d)} for the destinations that want one", d),
     "delivery_retried": lambda d: _because(f"{d.get('destination')} did not take the {_object(d)}; again later", d),
     "delivery_dead": lambda d: _because(f"{d.get('destination')} did not take the {_object(d)}; given up", d),

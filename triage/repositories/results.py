@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from triage import tables
+from triage.errors import NotFoundError
 from triage.profiles import ResultKind
 from triage.repositories import events
 
@@ -126,3 +127,27 @@ def reports_of(session: Session, analysis: tables.Analysis) -> Mapping[str, tabl
         tables.ResultObject.analysis_id == analysis.id, tables.ResultObject.kind == ResultKind.REPORT
     )
     return {row.variant: row for row in session.scalars(query)}
+
+
+def newest(session: Session, study_id: int, kind: str) -> int | None:
+    """Id of the newest object of a kind about a study."""
+    query = (
+        sa.select(sa.func.max(tables.ResultObject.id))
+        .join(tables.ResultObject.analysis)
+        .where(tables.Analysis.study_id == study_id, tables.ResultObject.kind == kind)
+    )
+    return session.scalar(query)
+
+
+def by_uid(session: Session, sop_instance_uid: str) -> tables.ResultObject:
+    """A result object, or a message by its identifier.
+
+    Raises
+    ------
+    NotFoundError
+        None has this UID.
+    """
+    row = session.scalar(sa.select(tables.ResultObject).where(tables.ResultObject.sop_instance_uid == sop_instance_uid))
+    if row is None:
+        raise NotFoundError("No result with this UID is known.")
+    return row

@@ -7,7 +7,7 @@ from typing import Final
 
 from triage.addresses import DestinationKind
 from triage.errors import SettingsError
-from workers.carriers import c_store, dicomweb, fhir, mllp, ups, webhook
+from workers.carriers import c_store, dicomweb, fhir, mllp, orthanc_label, ups, webhook
 from workers.carriers.protocol import CarrierKind
 
 KINDS: Final[Mapping[DestinationKind, CarrierKind]] = {
@@ -17,6 +17,7 @@ KINDS: Final[Mapping[DestinationKind, CarrierKind]] = {
     DestinationKind.FHIR: fhir.KIND,
     DestinationKind.UPS: ups.KIND,
     DestinationKind.WEBHOOK: webhook.KIND,
+    DestinationKind.ORTHANC: orthanc_label.KIND,
 }
 
 

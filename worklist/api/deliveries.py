@@ -64,6 +64,7 @@ def describe_delivery(row: Delivery) -> QueuedDelivery:
         study_instance_uid=result.analysis.study.study_instance_uid,
         sop_instance_uid=result.sop_instance_uid,
         kind=result.kind,
+        variant=result.variant,
         created_at=row.created_at,
         identity_held=row.status is DeliveryStatus.DEAD and row.reason.startswith(IDENTITY_DIFFERS),
         tried=[

@@ -15,6 +15,7 @@ from triage.repositories import queues
 from triage.repositories.deliveries import IDENTITY_DIFFERS
 from triage.states import DeliveryStatus
 from worklist.api.deliveries import describe_delivery
+from worklist.api.destinations import read_destinations, read_preview
 from worklist.api.reading_list import ListQuery, read_page
 from worklist.api.studies import read_detail
 from worklist.context import Context, Here, StudyUid
@@ -63,6 +64,14 @@ def case_page(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse
 def case_fragment(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
     """The part of the case page that changes."""
     return render(request, "case_facts.html", _case(here, study_uid))
+
+
+@router.get("/studies/{study_uid}/preview")
+def preview_page(
+    request: Request, here: Here, study_uid: StudyUid, to: Annotated[str, Query(max_length=300)]
+) -> HTMLResponse:
+    """What one destination gets of a case."""
+    return render(request, "preview.html", {"preview": read_preview(here, study_uid, to)})
 
 
 @router.get("/deliveries")
@@ -119,14 +128,12 @@ def _list(query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lo
 
 def _deliveries(here: Context) -> dict[str, Any]:
     with here.database.read() as session:
-        owed = queues.destinations(session)
         listed = {
             status: [describe_delivery(row) for row in queues.list_deliveries(session, status=status, limit=SHOWN)]
             for status in (DeliveryStatus.DEAD, DeliveryStatus.PENDING)
         }
-    known = [destination.address for destination in here.settings.destinations]
     return {
-        "destinations": {address: owed.get(address, {}) for address in (*known, *sorted(owed.keys() - set(known)))},
+        "destinations": read_destinations(here),
         "dead": listed[DeliveryStatus.DEAD],
         "waiting": listed[DeliveryStatus.PENDING],
         "shown": SHOWN,
@@ -143,6 +150,7 @@ def _case(here: Context, study_uid: str) -> dict[str, Any]:
         "identity_differs": IDENTITY_DIFFERS,
         "now": here.clock(),
         "urgencies": list(Urgency),
+        "destinations": [destination.address for destination in here.settings.destinations],
     }
 
 
