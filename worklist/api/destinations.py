@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
+from triage.addresses import DestinationAddress
 from triage.errors import IdentifierError, NotFoundError
 from triage.identifiers import dicom_uid
 from triage.peers import Destination
@@ -89,7 +90,8 @@ def destination_named(settings: Settings, address: str) -> Destination:
     NotFoundError
         None has this address.
     """
-    found = next((d for d in settings.destinations if address in (d.address, _spelled(address))), None)
+    spelled = _spelled(address)
+    found = next((destination for destination in settings.destinations if destination.address == spelled), None)
     if found is None:
         raise NotFoundError("No destination with this address is in the settings.", next_step="Check its spelling.")
     return found
@@ -144,6 +146,6 @@ def _described(destination: Destination) -> dict[str, Any]:
 
 def _spelled(address: str) -> str:
     try:
-        return Destination(address=address).address
-    except (ValueError, IdentifierError):
+        return str(DestinationAddress.parse(address))
+    except IdentifierError:
         return address
