@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from triage.addresses import DestinationKind
+from triage.peers import OPTIONS, Destination
 from triage.settings import PREFIX, Settings
 
 HEAD = """# Settings
@@ -15,8 +18,8 @@ environment, which beats the file.
 | setting | environment | default | what it is for |
 |---|---|---|---|
 """
-TAIL = """
-A destination in `firstread.toml` may be a table:
+DESTINATIONS = """
+A destination in `firstread.toml` may be a table; [destinations.md](destinations.md) explains:
 
 ```toml
 [[destinations]]
@@ -27,6 +30,10 @@ tls = true         # send over TLS, never without
 certificate = "DNS:pacs.hospital.example"   # what its certificate must say; without it: the host of the address
 ```
 
+| option of a destination | kinds | default | what it is for |
+|---|---|---|---|
+"""
+TAIL = """
 Systems that speak no DICOM (HL7 v2, FHIR, webhooks) are destinations too, with options of their own: docs/messages.md.
 
 So may a calling AE title be a table, which is then admitted over TLS only, with that certificate:
@@ -46,7 +53,24 @@ def reference() -> str:
         f"| `{name}` | `{PREFIX}{name.upper()}` | {_default(field.default)} | {_line(field.description or '')} |"
         for name, field in Settings.model_fields.items()
     ]
-    return HEAD + "\n".join(rows) + "\n" + TAIL
+    options = [
+        f"| `{name}` | {_kinds(name)} | {_default(_plain(field.default))} | {_line(field.description or '')} |"
+        for name, field in Destination.model_fields.items()
+        if name in OPTIONS
+    ]
+    return HEAD + "\n".join(rows) + "\n" + DESTINATIONS + "\n".join(options) + "\n" + TAIL
+
+
+def _kinds(option: str) -> str:
+    kinds = OPTIONS[option]
+    return "all" if len(kinds) == len(DestinationKind) else ", ".join(kind for kind in DestinationKind if kind in kinds)
+
+
+def _plain(value: object) -> object:
+    """Tables have no default to print, and kinds print as their values."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return None if isinstance(value, BaseModel) else value
 
 
 def _default(value: object) -> str:

@@ -78,7 +78,7 @@ def adopt(
         Empty to owe nothing.
     """
     written_at = datetime.fromtimestamp((root / place(issued.sop_instance_uid, "dcm")).stat().st_mtime, UTC)
-    if not adoptable(session, issued, written_at) or _is_variant(issued, root):
+    if not adoptable(session, issued, written_at) or is_variant(issued, root):
         return False
     study = session.scalars(
         sa.select(Study).where(Study.study_instance_uid == issued.study_instance_uid).with_for_update(key_share=True)
@@ -138,7 +138,7 @@ def _existing(root: Path, uid: str, suffix: str) -> str:
     return relative.as_posix() if (root / relative).is_file() else ""
 
 
-def _is_variant(issued: IssuedReport, root: Path) -> bool:
+def is_variant(issued: IssuedReport, root: Path) -> bool:
     """Whether the report was made for a special destination, beside the default one that has a row or gets it."""
     default = _names(issued, DEFAULT).instance(ResultKind.REPORT)
     return issued.sop_instance_uid != default and (root / place(default, "dcm")).is_file()

@@ -16,7 +16,7 @@ from triage.errors import DicomError, NotFoundError
 from triage.repositories import custody
 from triage.repositories.custody import FileRow
 from triage.tables import Instance, ResultObject
-from workers.adoption import adoptable
+from workers.adoption import adoptable, is_variant
 from workers.custody import Inspection, Invariant, Remedy, Subject, Violation, asked
 from workers.result_files import result_paths
 
@@ -205,7 +205,7 @@ def _unknown_reports(inspection: Inspection, batch: dict[str, str]) -> Iterator[
         except (DicomError, OSError):
             continue
         with inspection.database.read() as session:
-            found = adoptable(session, issued, written_at)
+            found = adoptable(session, issued, written_at) and not is_variant(issued, root)
         if found:
             yield Violation(
                 invariant=Invariant.I4,
