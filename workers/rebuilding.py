@@ -157,10 +157,12 @@ class _Again:
             instance_id=instance.id, sop_instance_uid=instance.sop_instance_uid, bundle=bundle,
             dataset=stored_image.read(self._bench.archive.path(instance.relative_path)), version=instance.version,
         )  # fmt: skip
-        ready = make_ready(candidate, self._bench.decoder.decode)
+        ready = make_ready(candidate, self._bench.decoder.decode, None)  # the gate had its say when it was analysed
         if isinstance(ready, NotAnalysed):
             raise ResultError(f"An image cannot be read any more: {ready.sentence}.")
         (scored,) = score(self._bench.predictor(bundle), [ready])
+        if isinstance(scored, NotAnalysed):
+            raise ResultError(f"The bundle's guard holds an image back today: {scored.sentence}.")
         recorded: ImageResult = self._recorded[instance.sop_instance_uid]
         view = explaining.image_view(
             self._bench, self._claim, replace(scored, result=recorded), self._numbers.get(instance.id, 1)
