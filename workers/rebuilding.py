@@ -16,9 +16,9 @@ from models.bundle import Bundle
 from triage.errors import NotFoundError, ResultError
 from triage.findings import ImageResult, NotAnalysed
 from triage.peers import Destination
-from triage.profiles import OF_AN_IMAGE, MessageKind, ResultKind
+from triage.profiles import MessageKind, ResultKind
 from triage.repositories import analyses, outcomes
-from triage.repositories.previews import Previewed, Standing
+from triage.repositories.previews import Previewed, Standing, place_of
 from triage.repositories.results import BuiltObject, NotBuilt
 from triage.tables import Analysis, Instance
 from workers import explaining, reporting, stored_image
@@ -71,7 +71,7 @@ def rebuild(
     again = _Again(bench, missing[0].analysis.id)
     built: list[BuiltObject] = []
     failed: list[NotBuilt] = []
-    for item in sorted(missing, key=lambda each: each.kind not in OF_AN_IMAGE):
+    for item in sorted(missing, key=lambda each: place_of(each.kind)):
         try:
             made = again.build(item, destination)
         except ResultError as error:

@@ -103,7 +103,7 @@ def reported(study: Study) -> list[Analysis]:
 def _of_analysis(study: Study, analysis: Analysis, destination: Destination) -> Iterator[Previewed]:
     address, wanted = destination.address, destination.wanted
     about_images = _about_images(study, analysis)
-    for kind, variant in sorted(wanted, key=lambda each: (each[0] not in OF_AN_IMAGE, each[0])):
+    for kind, variant in sorted(wanted, key=lambda each: place_of(each[0])):
         found: list[tuple[int | None, ResultObject | None]]
         if kind in OF_AN_IMAGE:
             found = [
@@ -127,6 +127,12 @@ def _of_analysis(study: Study, analysis: Analysis, destination: Destination) -> 
                 kind=row.kind, variant=row.variant, standing=Standing.FORMER, analysis=analysis,
                 source_instance_id=row.source_instance_id, row=row, delivery=delivery,
             )  # fmt: skip
+
+
+def place_of(kind: str) -> tuple[bool, int]:
+    """Where a kind stands in the order of building and sending: what is shown before what shows it."""
+    kinds = [*map(str, ResultKind)]
+    return kind not in OF_AN_IMAGE, kinds.index(kind) if kind in kinds else len(kinds)
 
 
 def _about_images(study: Study, analysis: Analysis) -> dict[int, list[ResultObject]]:

@@ -72,7 +72,8 @@ class LabelCarrier:
             )
             return Attempt(verdict=Verdict.UNWELCOME, error=advice)
         except DeliveryError as error:
-            attempt = Attempt(verdict=Verdict.TRANSIENT if error.retryable else Verdict.UNWELCOME, error=error.advice())
+            verdict = Verdict.TRANSIENT if error.retryable else Verdict.UNWELCOME
+            attempt = Attempt(verdict=verdict, error=f"{error} {_advice(error)}")
             if error.retryable:
                 self._out_of_reach = attempt
             return attempt
@@ -94,7 +95,7 @@ def check(settings: Settings, destination: Destination, now: datetime) -> Checke
         with _peer(settings, destination, timeout=5.0) as peer:
             system = peer.system()
     except DeliveryError as error:
-        return Checked(ok=False, message=str(error), next_step=error.next_step)
+        return Checked(ok=False, message=str(error), next_step=_advice(error))
     version = tuple(int(part) for part in system.version.split(".")[:2] if part.isdecimal())
     if version and version < OLDEST:
         message = f"is Orthanc {system.version}, which knows no labels"
@@ -109,6 +110,12 @@ def _peer(settings: Settings, destination: Destination, *, timeout: float) -> Or
     return OrthancPeer(
         destination.where.url, user=destination.user, password=password, timeout=timeout, trusted=trusted
     )
+
+
+def _advice(error: DeliveryError) -> str:
+    """The class's own advice is for C-STORE."""
+    own = error.next_step != DeliveryError.next_step
+    return error.next_step if own else "Check that it runs, and its address; `firstread doctor` asks it again."
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -93,7 +93,8 @@ def test_a_destination_that_came_later_gets_a_study_in_its_form(node: Node, phan
 
 
 def test_what_is_rebuilt_is_what_was_built(node: Node, phantom: Draw, tmp_path: Path) -> None:
-    destination, _ = send_to(node, {"address": "OLD@h:1", **OLD_PACS}, {"address": "PLAIN@h:1"})
+    everything = ["SR", "SC", "SEG", "KO"]
+    destination, _ = send_to(node, {"address": "OLD@h:1", "objects": everything, **OLD_PACS}, {"address": "PLAIN@h:1"})
     study = analysed(node, phantom(1, {"pneumothorax"}))
     items = look(node.bench, study, destination)
     stored = {
@@ -117,6 +118,7 @@ def test_what_is_rebuilt_is_what_was_built(node: Node, phantom: Draw, tmp_path: 
 
     rebuild(node.bench, destination, [replace(item, standing=Standing.NOT_BUILT) for item in items], keep)
     assert seen == stored
+    assert seen.keys() == set(everything)
 
 
 def test_a_message_is_built_for_who_came_later(node: Node, phantom: Draw) -> None:
