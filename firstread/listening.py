@@ -97,6 +97,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
         targets=settings.targets,
         pixel_digest=archive.pixel_digest,
         is_here=lambda path: (settings.archive / path).is_file(),
+        site_rules=settings.site_rules,
     )
 
     recorder = Recorder(rules)

@@ -34,10 +34,11 @@ class Targets:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
-    """Who asks for which class; None says nothing. ``ai_reason`` and ``manual_reason`` are shown in the list."""
+    """Who asks for which class; None says nothing. The reasons are shown in the list."""
 
     order: Urgency | None = None
     rule: Urgency | None = None
+    rule_reason: str = ""
     ai: Urgency | None = None
     ai_reason: str = ""
     manual: Urgency | None = None
@@ -85,7 +86,7 @@ def _deciding(claims: Claims, urgency: Urgency) -> str:
     if claims.order is urgency:
         return "ordered so"
     if claims.rule is urgency:
-        return "site rule"
+        return claims.rule_reason or "site rule"
     return claims.ai_reason or "AI finding"
 
 

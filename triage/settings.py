@@ -30,6 +30,7 @@ from triage.peers import CallingPeer, Destination, check_transport, opens_plain_
 from triage.priority import Breaker, Targets
 from triage.retention import Mode, RetentionPolicy
 from triage.room import RoomPolicy
+from triage.rules import MOST_RULES, Rule, RuleSet, check_rules
 from triage.setting_rules import check_destination, check_file, check_token, check_url
 from triage.states import Proof
 from triage.task_managers import TaskManager
@@ -109,6 +110,10 @@ class Settings(BaseSettings):
     """Target turnaround of ROUTINE; bounds the longest wait."""
     ai_stat_share: float = Field(default=0.4, gt=0, le=1)
     """Breaker: above this share of STAT by AI among the last cases, AI findings enter as URGENT."""
+    time_zone: str = Field(default="", max_length=64)
+    """The site's time zone, such as `Europe/Berlin`: what hours and weekdays of `rules` are meant in."""
+    rules: Annotated[tuple[Rule, ...], NoDecode, Field(max_length=MOST_RULES)] = ()
+    """Site rules, tables in firstread.toml (docs/rules.md): which cases are STAT or URGENT whatever the AI says."""
     decoder_megabytes: int = Field(default=2048, ge=256, le=65536)
     """Address space of the process that decodes compressed pixels; an image that needs more is not analysed."""
     decoder_seconds: float = Field(default=20.0, gt=0, le=30)
@@ -190,6 +195,11 @@ class Settings(BaseSettings):
     def _tokens(cls, value: Any) -> Any:
         return _items(value)
 
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _rules(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
     @field_validator("ae_title")
     @classmethod
     def _own_title(cls, value: str) -> str:
@@ -230,6 +240,7 @@ class Settings(BaseSettings):
             raise ValueError("task_managers needs a destination that takes DICOM objects (AET@host:port or dicomweb+…)")
         if bool(self.broker_url) and self.database_url.startswith("sqlite"):
             raise ValueError("broker_url is for several hosts and needs a PostgreSQL database_url")
+        check_rules(self.rules, self.time_zone)
         check_url("database_url", self.database_url, may_lack_password=True)  # ~/.pgpass, a certificate
         check_url("broker_url", self.broker_url)
         return self
@@ -306,6 +317,10 @@ class Settings(BaseSettings):
     @property
     def breaker(self) -> Breaker:
         return Breaker(limit=self.ai_stat_share)
+
+    @property
+    def site_rules(self) -> RuleSet:
+        return RuleSet(rules=self.rules, time_zone=self.time_zone)
 
     def as_environment(self) -> dict[str, str]:
         """The settings as ``FIRSTREAD_*`` variables for a child process, equal when read back.

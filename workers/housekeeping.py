@@ -11,7 +11,7 @@ from triage.completion import CompletionPolicy
 from triage.crash_points import CrashPoint
 from triage.database import Database
 from triage.logging import get_logger
-from triage.repositories import analyses, completing, deliveries, heartbeats
+from triage.repositories import analyses, completing, deliveries, heartbeats, ruling
 from triage.repositories.associations import close_associations_of
 from triage.tables import Association
 from workers.pulse import died_here
@@ -56,6 +56,30 @@ def bury_the_dead(database: Database, policy: CompletionPolicy, now: datetime) -
             heartbeats.stop(session, name)
     if names or ended or released:
         log.warning("processes_lost", silent=names, associations_ended=ended, leases_ended=released)
+
+
+def apply_changed_rules(bench: Workbench) -> None:
+    """Judge the cases that nobody has read by the site rules, once after these have changed.
+
+    A process does so once in its life: two hosts whose settings differ must not judge by turns for ever. What broke off
+    begins anew, because the rules are remembered last.
+    """
+    if bench.rules_applied:
+        return
+    rules, now = bench.settings.site_rules, bench.clock()
+    with bench.database.read() as session:
+        applied = ruling.are_applied(session, rules)
+    if not applied:
+        behind: int | None = 0
+        changed = 0
+        while behind is not None:
+            with bench.database.write() as session:
+                behind, some = ruling.judge_open_cases(session, rules, bench.settings.targets, behind=behind, at=now)
+            changed += some
+        with bench.database.write() as session:
+            ruling.remember_judged(session, rules, changed=changed, at=now)
+        log.info("rules_changed", rules=len(rules.rules), cases=changed)
+    bench.rules_applied = True
 
 
 def sweep_incoming(bench: Workbench) -> None:

@@ -99,6 +99,7 @@ def _intake(bench: Workbench) -> Intake:
         targets=settings.targets,
         pixel_digest=bench.archive.pixel_digest,
         is_here=lambda path: (settings.archive / path).is_file(),
+        site_rules=settings.site_rules,
     )
 
     def record(header: InstanceHeader, stored: StoredFile, arrival: Arrival) -> IntakeOutcome:

@@ -69,6 +69,7 @@ class Reindexing:
             pixel_digest=inspection.archive.pixel_digest,
             completion=inspection.settings.completion,
             targets=inspection.settings.targets,
+            site_rules=inspection.settings.site_rules,
         )
         self.recovered = Recovered()
 

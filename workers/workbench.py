@@ -47,6 +47,8 @@ class Workbench:
         Ends this process when a step of an analysis takes too long; watches nothing where nobody armed it.
     reached : callable
         Told of each crash point that work passes; kills the process where the fault rig asked for it.
+    rules_applied : bool
+        This process has seen to it that the open cases are judged by its site rules.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Workbench:
     watchdog: Watchdog = field(default_factory=Watchdog)
     clock: Clock = utc_now
     reached: Reached = nowhere
+    rules_applied: bool = False
     _predictors: dict[tuple[str, str], Predictor] = field(default_factory=dict, repr=False)
     _explainers: dict[tuple[str, str], Explain | None] = field(default_factory=dict, repr=False)
     _gate: Gate | None = field(default=None, repr=False)

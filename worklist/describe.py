@@ -66,6 +66,7 @@ def item(case: ListedCase, verdicts: Verdicts = MappingProxyType({})) -> Worklis
         classes=ClassesOut(
             order=study.order_urgency,
             rule=study.rule_urgency,
+            rule_reason=study.rule_reason,
             ai=study.ai_urgency,
             manual=study.manual_urgency,
             manual_by=study.manual_by,

@@ -63,6 +63,8 @@ class ClassesOut(_Answer):
 
     order: Urgency | None
     rule: Urgency | None
+    rule_reason: str
+    """Names the site rule and the conditions that held."""
     ai: Urgency | None
     manual: Urgency | None
     manual_by: str

@@ -14,13 +14,24 @@ from triage.tables import Installation
 _ONLY = 1
 
 
-def device_uid(session: Session, *, at: datetime) -> str:
-    """Device UID (0018,1002) of this node: in every result object, and in every UID that it derives."""
+def of(session: Session, *, at: datetime) -> Installation:
+    """The one row, made when it is first asked for."""
     known = session.get(Installation, _ONLY)
     if known is None:
         insert_or_ignore(session, Installation, id=_ONLY, device_uid=_new_uid(), created_at=at)
         known = session.get_one(Installation, _ONLY)
-    return known.device_uid
+    return known
+
+
+def device_uid(session: Session, *, at: datetime) -> str:
+    """Device UID (0018,1002) of this node: in every result object, and in every UID that it derives."""
+    return of(session, at=at).device_uid
+
+
+def rules_digest(session: Session) -> str:
+    """Of the site rules that the open cases were last judged by; "" for none."""
+    known = session.get(Installation, _ONLY)
+    return "" if known is None else known.rules_digest
 
 
 def renew_device_uid(session: Session, *, at: datetime) -> None:
@@ -29,8 +40,7 @@ def renew_device_uid(session: Session, *, at: datetime) -> None:
     UIDs of results are derived from it. What was made and sent after that state is forgotten here and known to others:
     under the old identity the same analysis would give other content under the same UID.
     """
-    device_uid(session, at=at)
-    session.get_one(Installation, _ONLY).device_uid = _new_uid()
+    of(session, at=at).device_uid = _new_uid()
     events.record(session, "identity_renewed", at=at, who="restore")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -18,7 +18,9 @@ from triage.priority import Targets, order_urgency
 from triage.repositories import analyses, events, scrubbing
 from triage.repositories.completing import reconsider
 from triage.repositories.placing import place_study
+from triage.repositories.ruling import claim_by_rules
 from triage.repositories.upsert import insert_or_ignore
+from triage.rules import RuleSet
 from triage.states import StudyStatus, advance
 from triage.tables import Association, Event, Instance, ResultObject, Study
 
@@ -78,6 +80,7 @@ class IntakeRules:
     completion: CompletionPolicy
     targets: Targets
     is_here: Callable[[str], bool] = _believe
+    site_rules: RuleSet = field(default_factory=RuleSet)
 
 
 def record_instance(
@@ -142,6 +145,11 @@ class _Batch:
         for study, item, due in self._wake.values():
             analyses.queue(self._session, study, at=item.arrival.received_at, due=due)
             reconsider(self._session, study, item.arrival.received_at, self._rules.completion)
+        latest = {item.header.study_instance_uid: item for item in kept}
+        for uid, study in self._studies.items():
+            at = latest[uid].arrival.received_at
+            if claim_by_rules(self._session, study, self._rules.site_rules, at=at):
+                self._place[study.id] = (study, latest[uid])
         for study, item in self._place.values():
             place_study(
                 self._session, study, self._rules.targets, at=item.arrival.received_at,

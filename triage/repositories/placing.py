@@ -18,6 +18,7 @@ def claims_of(study: Study) -> Claims:
     return Claims(
         order=study.order_urgency,
         rule=study.rule_urgency,
+        rule_reason=study.rule_reason,
         ai=study.ai_urgency,
         ai_reason=study.ai_reason,
         manual=study.manual_urgency,

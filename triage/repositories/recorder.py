@@ -23,6 +23,7 @@ from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received
 from triage.prepared import Prepared, insert_rows, one, select_in
 from triage.priority import Claims, place
 from triage.repositories.intake import INSTANCE, NOT_AN_IMAGE, STUDY, IntakeRules, record_instances
+from triage.repositories.ruling import facts_of_arrivals
 from triage.repositories.upsert import insert_or_ignore_all
 from triage.states import AnalysisStatus, StudyStatus
 from triage.tables import Analysis, Association, Event, Instance, Study
@@ -159,7 +160,8 @@ class Recorder:
             if any(owners.get(item.header.series_instance_uid, study_id) != study_id for item in items):
                 continue
             if study is None:
-                fresh[uid] = items
+                if self._rules.site_rules.claim(facts_of_arrivals(items)) is None:
+                    fresh[uid] = items
             elif _grows_plainly(study, items):
                 growing[study.id] = items
         if growing:

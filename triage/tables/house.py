@@ -40,6 +40,8 @@ class Installation(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     device_uid: Mapped[str]
     created_at: Mapped[datetime]
+    rules_digest: Mapped[str] = mapped_column(default="")
+    """Of the site rules that the open cases were last judged by."""
 
 
 class Heartbeat(Base):

@@ -60,6 +60,7 @@ class Study(Base):
 
     order_urgency: Mapped[Urgency | None]
     rule_urgency: Mapped[Urgency | None]
+    rule_reason: Mapped[str] = mapped_column(default="")
     ai_urgency: Mapped[Urgency | None]
     ai_reason: Mapped[str] = mapped_column(default="")
     manual_urgency: Mapped[Urgency | None]

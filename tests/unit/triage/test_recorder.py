@@ -19,11 +19,13 @@ from triage import tables
 from triage.columns import Base
 from triage.completion import CompletionPolicy
 from triage.database import Database
+from triage.findings import Urgency
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received, StoredFile
 from triage.priority import Targets
 from triage.repositories import associations
 from triage.repositories.intake import IntakeRules, record_instances
 from triage.repositories.recorder import Recorder
+from triage.rules import Rule, RuleSet
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 RULES = IntakeRules(
@@ -31,6 +33,12 @@ RULES = IntakeRules(
     completion=CompletionPolicy(),
     targets=Targets(),
     pixel_digest=lambda path: path.rpartition(".")[2],  # a test file's name ends with what its pixels are
+    site_rules=RuleSet(
+        rules=(
+            Rule(name="one sender", urgency=Urgency.URGENT, calling_ae_title=("AE1",), modality=("CT", "DX")),
+            Rule(name="children", urgency=Urgency.STAT, max_age=15),
+        )
+    ),
 )
 COMPARED = (tables.Study, tables.Instance, tables.Analysis, tables.Association)
 
@@ -95,6 +103,7 @@ ARRIVAL = st.builds(
     header=st.sampled_from("aab"),
     pixels=st.sampled_from("ppq"),
     accession_number=st.sampled_from(("", "A1")),
+    patient_age=st.sampled_from(("", "", "", "009Y", "040Y")),
     requested_procedure_priority=st.sampled_from(("", "", "", "STAT")),
     number_of_study_related_instances=st.sampled_from((None, None, None, 3)),
     manufacturer=st.sampled_from(("", "", "", "firstread")),
