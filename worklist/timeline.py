@@ -33,7 +33,6 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "lease_expired": lambda _: "A worker went silent; the analysis goes to another one",
     "urgency_changed": lambda d: f"Class {d.get('before')} → {d.get('after')}",
     "rule_claimed": lambda d: _because(f"{d.get('after')} asked for", d),
-    "rule_withdrawn": lambda d: _because("No site rule holds any more", d),
     "rules_changed": lambda d: f"Site rules changed: {d.get('cases')} open cases judged anew",
     "priority_set": lambda d: _because(f"Set to {d.get('after')}", d),
     "priority_withdrawn": lambda d: _because("Class set by hand withdrawn", d),

@@ -37,23 +37,27 @@ def facts_of_arrivals(items: Sequence[Received]) -> CaseFacts:
 
 
 def claim_by_rules(session: Session, study: Study, rules: RuleSet, *, at: datetime) -> bool:
-    """Let the rules claim a class for the case as its row is now; True when the case has to be placed anew."""
+    """Let the rules claim a class for the case as its row is now; True when the case has to be placed anew.
+
+    What a rule has claimed stands: a process that was started without the site's settings must not lower a case.
+    """
     claim = rules.claim(CaseFacts.of(study))
-    urgency, reason = (None, "") if claim is None else (claim.urgency, claim.reason)
-    if (urgency, reason) == (study.rule_urgency, study.rule_reason):
+    before = study.rule_urgency
+    if claim is None or (before is not None and claim.urgency.rank > before.rank):
         return False
-    before, gone = study.rule_urgency, study.rule_reason
-    study.rule_urgency, study.rule_reason = urgency, reason
-    if before is not urgency:
+    if (claim.urgency, claim.reason) == (before, study.rule_reason):
+        return False
+    study.rule_urgency, study.rule_reason = claim.urgency, claim.reason
+    if before is not claim.urgency:
         events.record(
             session,
-            "rule_claimed" if urgency is not None else "rule_withdrawn",
+            "rule_claimed",
             at=at,
             study=study,
             who=WHO,
             before=None if before is None else str(before),
-            after=None if urgency is None else str(urgency),
-            reason=reason or gone,
+            after=str(claim.urgency),
+            reason=claim.reason,
         )
     return True
 
