@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ from workers.names import Queue, Task
 from workers.workbench import Workbench
 
 PACS: Final = "PACS@127.0.0.1:104"
+FORKED: Final = 30.0
+"""Seconds that a forked listener may take for one small image."""
 BEGIN: Final = datetime(2026, 3, 1, 8, tzinfo=UTC)
 STORE_POINTS: Final = (
     CrashPoint.WRITTEN, CrashPoint.FILE_SYNCED, CrashPoint.RENAMED, CrashPoint.FOLDER_SYNCED, CrashPoint.RECORDED,
@@ -161,6 +164,9 @@ class House:
         if child == 0:
             self._receive_and_die(image, sender, die_at, answer)
         os.close(answer)
+        if not select.select([answers], [], [], FORKED)[0]:
+            # A lock of another thread came along through the fork. kill -9 at any moment is a history like the others.
+            os.kill(child, signal.SIGKILL)
         heard = os.read(answers, 2)
         os.close(answers)
         _, status = os.waitpid(child, 0)
