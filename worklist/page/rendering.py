@@ -13,6 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
+PAGES: Final = (
+    ("/", "Reading list"),
+    ("/deliveries", "Deliveries"),
+    ("/node", "Node"),
+    ("/docs", "API"),
+)
+"""Path and name of what every page links to, in this order."""
 
 FLAGS: Final = {
     "damaged": "a stored image or result is damaged",
@@ -56,7 +63,7 @@ def render(
     """A template as an answer. ``theme`` comes from a cookie, so that no page flashes in the other one."""
     theme = "light" if request.cookies.get("theme") == "light" else "dark"
     who = getattr(request.state, "who", "")
-    page = request.app.state.templates.get_template(template).render(theme=theme, who=who, **context)
+    page = request.app.state.templates.get_template(template).render(theme=theme, who=who, pages=PAGES, **context)
     return HTMLResponse(page, status_code=status, headers=dict(headers or {}))
 
 
