@@ -3,124 +3,18 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-import uvicorn
-from PIL import Image
-from worklist_rows import Seen, arrive, deliver, score
+from page_node import Node
+from worklist_rows import deliver
 
-from triage.database import Database
 from triage.outbox import Verdict
-from triage.repositories import heartbeats, outcomes
 from triage.repositories.deliveries import Attempt
-from triage.settings import Settings
-from worklist.app import create_app
 
 pytestmark = pytest.mark.peer
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
-
-
-@dataclass
-class Node:
-    """The HTTP door of a node on a real port; it can go away and come back there."""
-
-    settings: Settings
-    database: Database
-    port: int = 0
-    _server: uvicorn.Server | None = None
-    _thread: threading.Thread | None = None
-    uids: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", self.port))
-        listening.listen()  # from here on a client waits for the server instead of being refused
-        self.port = listening.getsockname()[1]
-        config = uvicorn.Config(
-            create_app(self.settings, self.database), log_level="error", timeout_graceful_shutdown=1
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        assert self._server is not None
-        assert self._thread is not None
-        self._server.should_exit = True
-        self._thread.join()
-
-    def case(self, name: str, value: float, *, minutes_ago: float, pictures: bool = True) -> str:
-        """One more scored case; above 0.6 it is STAT."""
-        at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
-        previews = outcomes.Previews(image="image.jpg", overlay="overlay.jpg") if pictures else None
-        with self.database.write() as session:
-            study = arrive(session, name, at=at)
-            score(session, study, [Seen("pneumothorax", value), Seen("nodule", 0.1)], at=at, previews=previews)
-            self.uids[name] = study.study_instance_uid
-        return self.uids[name]
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    settings = Settings(data=tmp_path)
-    settings.results.mkdir()
-    for name, grey in (("image", 90), ("overlay", 180)):
-        Image.fromarray(np.full((300, 240), grey, dtype=np.uint8)).save(settings.results / f"{name}.jpg")
-    database = Database(settings.database)
-    database.migrate()
-    with database.write() as session:
-        for part in ("listen", "work"):
-            heartbeats.beat(session, f"{part}@test:1", part, at=datetime.now(UTC))
-    node = Node(settings, database)
-    node.start()
-    yield node
-    node.stop()
-    database.dispose()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"no {CHROMIUM}: install Debian's chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Any, node: Node) -> Iterator[Any]:
-    """A tab that fails its test when a script fails or anything is asked of another host."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    tab = context.new_page()
-    tab.set_default_timeout(20_000)
-    trouble: list[str] = []
-    tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
-    tab.on("console", lambda said: trouble.append(f"CSP: {said.text}") if "Security" in said.text else None)
-    tab.on("request", lambda asked: None if asked.url.startswith(node.url) else trouble.append(f"asked {asked.url}"))
-    yield tab
-    context.close()
-    assert trouble == []
 
 
 def _live(page: Any, url: str) -> None:

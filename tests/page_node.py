@@ -1,0 +1,68 @@
+"""The HTTP door of a node on a real port with cases in it, for tests that drive its pages in a real browser."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import uvicorn
+from worklist_rows import Seen, arrive, score
+
+from triage.database import Database
+from triage.repositories import outcomes
+from triage.settings import Settings
+from worklist.app import create_app
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+
+
+@dataclass
+class Node:
+    """The HTTP door of a node on a real port; it can go away and come back there."""
+
+    settings: Settings
+    database: Database
+    port: int = 0
+    _server: uvicorn.Server | None = None
+    _thread: threading.Thread | None = None
+    uids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", self.port))
+        listening.listen()  # from here on a client waits for the server instead of being refused
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            create_app(self.settings, self.database), log_level="error", timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.should_exit = True
+        self._thread.join()
+
+    def case(self, name: str, value: float, *, minutes_ago: float, pictures: bool = True) -> str:
+        """One more scored case; above 0.6 it is STAT."""
+        at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+        previews = outcomes.Previews(image="image.jpg", overlay="overlay.jpg") if pictures else None
+        with self.database.write() as session:
+            study = arrive(session, name, at=at)
+            score(session, study, [Seen("pneumothorax", value), Seen("nodule", 0.1)], at=at, previews=previews)
+            self.uids[name] = study.study_instance_uid
+        return self.uids[name]
