@@ -12,7 +12,7 @@ from triage.crash_points import kill_at
 from triage.database import Database
 from triage.settings import Settings
 from worklist import health, problems
-from worklist.api import admin, deliveries, destinations, fhir, reading_list, room, rules, studies, workitems
+from worklist.api import admin, audit, deliveries, destinations, fhir, reading_list, room, rules, studies, workitems
 from worklist.context import Clock, Context
 from worklist.guard import Guard
 from worklist.live import Feed
@@ -59,6 +59,7 @@ def create_app(
     api.include_router(studies.router)
     api.include_router(fhir.router)
     api.include_router(admin.router)
+    api.include_router(audit.router)
     api.include_router(workitems.router)
     api.include_router(deliveries.router)
     api.include_router(destinations.router)

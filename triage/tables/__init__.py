@@ -7,7 +7,7 @@ written together by :mod:`triage.repositories.placing`; nobody else touches them
 from triage.tables.analysed import Analysis, AnalysisImage, Finding, ResultObject
 from triage.tables.assessed import Assessment, FindingVerdict
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
-from triage.tables.house import Event, Heartbeat, Installation
+from triage.tables.house import AuditEntry, Event, Heartbeat, Installation
 from triage.tables.received import Association, Instance, Quarantined, Study
 from triage.tables.requested import TaskManager, Workitem
 
@@ -16,6 +16,7 @@ __all__ = [
     "AnalysisImage",
     "Assessment",
     "Association",
+    "AuditEntry",
     "Commitment",
     "Delivery",
     "DeliveryAttempt",

@@ -1,11 +1,12 @@
-"""What happened and who is here: events, the installation, heartbeats."""
+"""What happened and who is here: events, the audit of changes, the installation, heartbeats."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ForeignKey
+import sqlalchemy as sa
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from triage.columns import Base
@@ -30,6 +31,29 @@ class Event(Base):
     study: Mapped[Study | None] = relationship(back_populates="events")
 
     __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class AuditEntry(Base):
+    """Append-only, by a trigger too: who changed what of the house itself, from what to what.
+
+    Steps of a case are :class:`Event` rows. No secret and nothing of a patient stands in ``before`` and ``after``.
+    """
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    who: Mapped[str]
+    action: Mapped[str]
+    """Constant snake-case name, such as "peer_added"."""
+    subject: Mapped[str]
+    """Kind and name of what was changed, such as "peer:CT1"."""
+    before: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """None: there was nothing."""
+    after: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """None: there is nothing any more."""
+
+    __table_args__ = (Index("ix_audit_subject_id", "subject", "id"), {"sqlite_autoincrement": True})
 
 
 class Installation(Base):
