@@ -1,7 +1,8 @@
 """The outermost layer of the HTTP door: who may pass, with what, and with which headers the answer leaves.
 
-Deny by default: every path needs a known caller but :data:`OPEN_PATHS`. On a loopback node nobody signs in; there
-the Host header must name this machine, so that no foreign page reaches it under a name of its own (DNS rebinding).
+Deny by default: every path needs a known caller who may do that (:mod:`worklist.permissions`). On a loopback node
+nobody signs in; there the Host header must name this machine, so that no foreign page reaches it under a name of its
+own (DNS rebinding).
 Requests that change something must come from our own origin and carry JSON, so that no foreign form can send them.
 """
 
@@ -19,14 +20,15 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from triage.logging import get_logger
+from triage.people import Role
 from triage.settings import Settings
 from worklist.bodies import BodyRefusedError, read_body, replay, require_plain_json
 from worklist.context import Clock
+from worklist.permissions import Caller, Need, need_of, refusal
 from worklist.problems import problem, too_many, wants_page
 from worklist.signin import NOBODY_SIGNS_IN, Patience, Tokens, cookie_value, sign_in_needed
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/sign-in"})
-OPEN_PREFIX: Final = "/static/"
+CACHED_PREFIX: Final = "/static/"
 FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
 """The only paths that take a form instead of JSON."""
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -107,24 +109,30 @@ class Guard:
         return self._refuse_caller(request)
 
     def _refuse_caller(self, request: Request) -> Response | None:
-        path = request.url.path
-        who = self._who(request)
-        if who is not None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
-            request.state.who = who or ""
+        path, caller = request.scope["path"], self._caller(request)
+        need = need_of(request.method, path)
+        request.state.caller, request.state.who = caller, caller.name if caller else ""
+        if caller is not None and need in caller.may:
             return None
+        if need is Need.ANYBODY:
+            return None
+        if caller is not None:
+            return problem(request, 403, refusal(caller, need), next_step="Ask an administrator of firstread.")
         if wants_page(request) and request.method in _SAFE_METHODS and not path.startswith("/fragment/"):
             return RedirectResponse(f"/sign-in?next={quote(path)}", status_code=303)
         if "authorization" in request.headers and self._guesses(request):
             return too_many(request)
         return problem(request, 401, "Sign in, or send a Bearer token.", headers={"WWW-Authenticate": "Bearer"})
 
-    def _who(self, request: Request) -> str | None:
+    def _caller(self, request: Request) -> Caller | None:
         if not self._sign_in_needed:
-            return NOBODY_SIGNS_IN
+            return Caller.with_role(NOBODY_SIGNS_IN, Role.ADMIN)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self._tokens.owner(token.strip())
-        return self._tokens.cookie_owner(cookie_value(request.headers.get("cookie", "")), self._clock())
+            owner = self._tokens.owner(token.strip())
+        else:
+            owner = self._tokens.cookie_owner(cookie_value(request.headers.get("cookie", "")), self._clock())
+        return None if owner is None else Caller.with_role(owner, Role.ADMIN)
 
     def _guesses(self, request: Request) -> bool:
         """Count a wrong token; True for an address that has sent too many.
@@ -142,7 +150,7 @@ def _seal(headers: MutableHeaders, request: Request) -> None:
     for name, value in _HEADERS.items():
         headers[name] = value
     headers["X-Request-ID"] = request.state.request_id
-    if not request.url.path.startswith(OPEN_PREFIX):
+    if not request.url.path.startswith(CACHED_PREFIX):
         headers["Cache-Control"] = "no-store"  # patient data stays out of every cache
 
 

@@ -11,6 +11,8 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from worklist.permissions import Caller, need_of
+
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
 PAGES: Final = (
@@ -60,10 +62,18 @@ def render(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
-    """A template as an answer. ``theme`` comes from a cookie, so that no page flashes in the other one."""
+    """A template as an answer. ``theme`` comes from a cookie, so that no page flashes in the other one.
+
+    ``may`` holds what the caller may do (:class:`worklist.permissions.Need`): pages offer nothing else.
+    """
     theme = "light" if request.cookies.get("theme") == "light" else "dark"
-    who = getattr(request.state, "who", "")
-    page = request.app.state.templates.get_template(template).render(theme=theme, who=who, pages=PAGES, **context)
+    caller: Caller | None = getattr(request.state, "caller", None)
+    may = caller.may if caller else frozenset()
+    pages = [(path, name) for path, name in PAGES if need_of("GET", path) in may]
+    who = caller.name if caller else ""
+    page = request.app.state.templates.get_template(template).render(
+        theme=theme, who=who, may=may, pages=pages, **context
+    )
     return HTMLResponse(page, status_code=status, headers=dict(headers or {}))
 
 
