@@ -34,7 +34,10 @@ _COPIED: Final = (
     "patient_name",
     "patient_birth_date",
     "patient_sex",
+    "patient_age",
     "accession_number",
+    "referring_physician_name",
+    "calling_ae_title",
     "modality",
     "study_description",
     "body_part_examined",
@@ -79,6 +82,7 @@ def item(case: ListedCase, verdicts: Verdicts = MappingProxyType({})) -> Worklis
         findings_revision=case.findings_revision,
         findings=_by_weight(_finding(finding, verdicts) for finding in case.findings),
         deliveries=dict(case.deliveries),
+        version=case.version,
     )
 
 

@@ -80,7 +80,12 @@ class WorklistItem(_Answer):
     """As in the image, components separated by carets (PS3.5 6.2.1)."""
     patient_birth_date: str
     patient_sex: str
+    patient_age: str
+    """As in the image (AS, PS3.5 6.2): "045Y"."""
     accession_number: str
+    referring_physician_name: str
+    calling_ae_title: str
+    """Who sent it."""
     modality: str
     """Distinct modalities, separated by a backslash."""
     study_description: str
@@ -111,6 +116,8 @@ class WorklistItem(_Answer):
     flags: list[str]
     deliveries: dict[DeliveryStatus, int]
     """How many deliveries of its result objects stand where."""
+    version: int
+    """Quoted, it is the `ETag` of the case, for `If-Match` in a change."""
 
 
 class WorklistPage(_Answer):

@@ -7,17 +7,17 @@ A page costs a fixed number of queries however many cases it holds. The open lis
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, aliased, selectinload
 
 from triage.errors import NotFoundError, StateError
 from triage.findings import Laterality, ScoreKind, Urgency
-from triage.repositories import events, verdicts
+from triage.repositories import events, requests, verdicts
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus, advance
 from triage.tables import Analysis, AnalysisImage, Delivery, Event, Finding, Instance, ResultObject, Study
 
@@ -37,6 +37,18 @@ class Filters:
     """One modality of the study's."""
     q: str = ""
     """Part of patient ID, patient name, accession number or study description, in any case; or the Study UID."""
+    reader: str = ""
+    """Who has claimed or read it."""
+    body_part: str = ""
+    """Part of Body Part Examined, in any case."""
+    calling_ae_title: str = ""
+    """Who sent it."""
+    finding: str = ""
+    """Key of a finding, or part of its meaning in any case, that is over its threshold."""
+    positive: bool = False
+    """Something is over its threshold."""
+    due_before: datetime | None = None
+    received_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,8 @@ class ListedCase:
         Revision that the findings were made from: lower than the study's while a later look is under way.
     deliveries : mapping
         How many deliveries of its results stand where.
+    version : int
+        As of :func:`triage.repositories.requests.version`.
     """
 
     study: Study
@@ -86,6 +100,7 @@ class ListedCase:
     findings_revision: int | None = None
     findings: Sequence[TopFinding] = ()
     deliveries: Mapping[DeliveryStatus, int] = field(default_factory=dict)
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +118,60 @@ def page_query(filters: Filters, after: Place | None, limit: int) -> sa.Select[S
     if after is not None:
         types = [Study.tier.type, Study.due_at.type, Study.id.type]
         query = query.where(place > sa.tuple_(after.tier, after.due_at, after.id, types=types))
+    return query.where(*_reading_state(filters), *_said_by_the_images(filters), *_found_and_due(filters))
+
+
+def _reading_state(filters: Filters) -> Iterator[sa.ColumnElement[bool] | sa.TextClause]:
     if filters.reading is not None:
-        query = query.where(Study.reading_status == filters.reading)
+        yield Study.reading_status == filters.reading
     if filters.reading is not ReadingStatus.READ and not filters.everything:
-        query = query.where(OPEN)
+        yield OPEN
     if filters.status is not None:
-        query = query.where(Study.status == filters.status)
-    if filters.urgency is not None:
-        query = query.where(Study.urgency == filters.urgency)
+        yield Study.status == filters.status
+    if filters.reader:
+        yield Study.reader == filters.reader
+
+
+def _said_by_the_images(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:
     if filters.modality:
-        query = query.where(("\\" + Study.modality + "\\").contains(f"\\{filters.modality}\\", autoescape=True))
+        yield ("\\" + Study.modality + "\\").contains(f"\\{filters.modality}\\", autoescape=True)
     if filters.q:
         searched = (Study.patient_id, Study.patient_name, Study.accession_number, Study.study_description)
         hits = [column.icontains(filters.q, autoescape=True) for column in searched]
-        query = query.where(sa.or_(Study.study_instance_uid == filters.q, *hits))
-    return query
+        yield sa.or_(Study.study_instance_uid == filters.q, *hits)
+    if filters.body_part:
+        yield Study.body_part_examined.icontains(filters.body_part, autoescape=True)
+    if filters.calling_ae_title:
+        yield Study.calling_ae_title == filters.calling_ae_title
+
+
+def _found_and_due(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:
+    if filters.urgency is not None:
+        yield Study.urgency == filters.urgency
+    if filters.positive or filters.finding:
+        yield _found_positive(filters.finding)
+    if filters.due_before is not None:
+        yield Study.due_at < filters.due_before
+    if filters.received_before is not None:
+        yield Study.received_at <= filters.received_before
+
+
+def _found_positive(finding: str) -> sa.ColumnElement[bool]:
+    """Something, or this finding, is positive in the latest revision that was scored, whose findings are shown."""
+    scored, later = aliased(Analysis), aliased(Analysis)
+    superseded = sa.exists().where(
+        later.study_id == scored.study_id, later.revision > scored.revision, later.scored_at.is_not(None)
+    )
+    positives = (
+        sa.select(scored.id)
+        .join(AnalysisImage, AnalysisImage.analysis_id == scored.id)
+        .join(Finding, Finding.image_id == AnalysisImage.id)
+        .where(scored.study_id == Study.id, scored.scored_at.is_not(None), Finding.positive, ~superseded)
+    )
+    if finding:
+        words = Finding.code_meaning.icontains(finding, autoescape=True)
+        positives = positives.where(sa.or_(Finding.key == finding, words))
+    return positives.exists()
 
 
 def list_page(session: Session, filters: Filters, after: Place | None, limit: int) -> Page:
@@ -279,6 +333,7 @@ def _listed(session: Session, studies: Sequence[Study]) -> list[ListedCase]:
     shown = {study_id: _with_findings(rows) for study_id, rows in analyses.items()}
     findings = _top_findings(session, [row.id for rows in shown.values() for row in rows])
     deliveries = _delivery_counts(session, ids)
+    versions = requests.versions(session, ids)
 
     cases = []
     for study in studies:
@@ -292,6 +347,7 @@ def _listed(session: Session, studies: Sequence[Study]) -> list[ListedCase]:
                 findings_revision=scored[0].revision if scored else None,
                 findings=[finding for row in scored for finding in findings[row.id]],
                 deliveries=deliveries[study.id],
+                version=versions.get(study.id, 0),
             )
         )
     return cases

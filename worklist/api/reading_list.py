@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 import anyio
@@ -49,17 +50,36 @@ class ListQuery(BaseModel):
     """Studies that contain this modality."""
     q: str = Field(default="", max_length=64)
     """Part of patient ID, patient name, accession number or study description; or a Study Instance UID."""
+    reader: str = Field(default="", max_length=100)
+    """Claimed or read by this person or program."""
+    body_part: str = Field(default="", max_length=64)
+    """Part of Body Part Examined."""
+    ae: str = Field(default="", max_length=16)
+    """AE title that sent it."""
+    finding: str = Field(default="", max_length=64)
+    """Key of a finding, or part of its meaning, that is over its threshold."""
+    positive: bool = False
+    """Only cases with something over its threshold."""
+    overdue: bool = False
+    """Only cases whose due time has passed."""
+    waiting: int | None = Field(default=None, ge=0, le=1_000_000)
+    """Only cases that arrived at least so many minutes ago."""
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str = Field(default="", max_length=100)
     """`next_cursor` of the page before."""
 
-    @field_validator("urgency", mode="before")
+    @field_validator("urgency", "waiting", mode="before")
     @classmethod
     def _empty_is_any(cls, value: object) -> object:
         return value or None  # a form sends its empty fields too
 
-    @property
-    def filters(self) -> Filters:
+    @field_validator("positive", "overdue", mode="before")
+    @classmethod
+    def _empty_is_no(cls, value: object) -> object:
+        return value or False
+
+    def filters(self, now: datetime) -> Filters:
+        """What the query asks for at this time."""
         return Filters(
             everything=self.status == "ALL",
             reading=ReadingStatus(self.status) if self.status in ReadingStatus.__members__ else None,
@@ -67,6 +87,13 @@ class ListQuery(BaseModel):
             urgency=self.urgency,
             modality=self.modality.strip().upper(),
             q=self.q.strip(),
+            reader=self.reader,
+            body_part=self.body_part.strip(),
+            calling_ae_title=self.ae.strip(),
+            finding=self.finding.strip(),
+            positive=self.positive,
+            due_before=now if self.overdue else None,
+            received_before=None if self.waiting is None else now - timedelta(minutes=self.waiting),
         )
 
     @property
@@ -77,7 +104,7 @@ class ListQuery(BaseModel):
 def read_page(here: Context, query: ListQuery, *, counted: bool = False) -> Kept:
     """One page of the list, kept for the time when the database is away; with the counts of open cases if asked."""
     with here.database.read() as session:
-        page = worklist.list_page(session, query.filters, query.after, query.limit)
+        page = worklist.list_page(session, query.filters(here.clock()), query.after, query.limit)
         items = [describe.item(case) for case in page.cases]
         counts = worklist.open_counts(session) if counted else {}
     next_cursor = cursors.encode(page.next) if page.next else None

@@ -15,7 +15,7 @@ from worklist_rows import NOON, Seen, arrive, decline, score
 
 from triage.errors import NotFoundError, StateError
 from triage.findings import NotAnalysedReason, Urgency
-from triage.repositories import analyses, worklist
+from triage.repositories import analyses, requests, worklist
 from triage.repositories.worklist import Filters, Place
 from triage.states import AnalysisStatus, ReadingStatus, StudyStatus
 from triage.tables import Event, Study
@@ -78,7 +78,7 @@ def test_a_page_costs_the_same_queries_for_two_cases_and_for_twenty(house: Any) 
                 score(session, arrive(session, f"n{number}x{index}"), [Seen("pneumothorax", 0.9)])
         with house.database.read() as session:
             costs.append(_statements(session, lambda: worklist.list_page(session, Filters(), None, 200)))
-    assert costs[0] == costs[1] == 4
+    assert costs[0] == costs[1] == 5
 
 
 def test_a_case_in_full_costs_the_same_queries_for_one_image_and_for_ten(house: Any) -> None:
@@ -126,6 +126,38 @@ def test_filters(house: Any) -> None:
         assert _listed(session, Filters(q="100%")) == ["BERTA"]
         assert _listed(session, Filters(q="%")) == ["BERTA"]  # a percent sign, not "anything"
         assert _listed(session, Filters(q=stat.study_instance_uid)) == ["ANNA"]
+
+
+def test_filters_of_who_what_and_when(house: Any) -> None:
+    with house.database.write() as session:
+        found = arrive(session, "anna", body_part_examined="CHEST")
+        score(session, found, [Seen("pneumothorax", 0.9), Seen("nodule", 0.2)])
+        later = arrive(session, "berta", at=NOON + timedelta(minutes=1), body_part_examined="LCHEST")
+        score(session, later, [Seen("pneumothorax", 0.9)])
+        analyses.request(session, later, at=NOON + timedelta(minutes=2), who="x")
+        session.flush()
+        score(session, later, [Seen("pneumothorax", 0.1)], at=NOON + timedelta(minutes=3))
+        claimed = arrive(session, "clara", at=NOON + timedelta(minutes=5), modality="CT")
+        claimed.calling_ae_title = "CT_ER"
+        worklist.claim(session, claimed, who="x", at=NOON)
+
+        assert _listed(session, Filters(reader="x")) == ["CLARA"]
+        assert _listed(session, Filters(body_part="chest")) == ["ANNA", "BERTA"]
+        assert _listed(session, Filters(calling_ae_title="CT_ER")) == ["CLARA"]
+        assert _listed(session, Filters(positive=True)) == ["ANNA"], "what a later look took back is not shown either"
+        assert _listed(session, Filters(finding="pneumothorax")) == ["ANNA"]
+        assert _listed(session, Filters(finding="Thorax")) == ["ANNA"]
+        assert _listed(session, Filters(finding="nodule")) == [], "looked for and not found"
+        assert _listed(session, Filters(due_before=NOON + timedelta(minutes=16))) == ["ANNA"]
+        assert _listed(session, Filters(received_before=NOON + timedelta(minutes=1))) == ["ANNA", "BERTA"]
+
+
+def test_the_version_of_a_listed_case_is_that_of_its_latest_event(house: Any) -> None:
+    with house.database.write() as session:
+        studies = [arrive(session, name) for name in ("anna", "berta")]
+        worklist.claim(session, studies[0], who="x", at=NOON)
+        listed = worklist.list_page(session, Filters(), None, 10).cases
+        assert [case.version for case in listed] == [requests.version(session, study) for study in studies]
 
 
 def test_one_of_two_modalities_is_found(house: Any) -> None:
