@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 from triage.assessment import Opinion, OpinionReason
 from triage.findings import Laterality, ScoreKind, Urgency
@@ -361,18 +361,6 @@ class Resent(_Answer):
     destination: str
     resent: int
     """Deliveries that are PENDING again. What is held because of its identity is not among them."""
-
-
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-
-
-class PriorityChange(_Request):
-    """A person's class for a case. It wins over order, rules and AI until it is withdrawn."""
-
-    urgency: Urgency | None
-    """Null takes an earlier one back."""
-    reason: Reason = Field(min_length=1)
-    """Shown in the list and kept in the audit trail; no patient data."""
 
 
 class VerdictGiven(_Request):

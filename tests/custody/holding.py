@@ -13,8 +13,7 @@ from custody.house import House
 from custody.studies import IMAGES
 from dicom_node.results import files as results
 from triage.errors import FirstreadError
-from triage.repositories import worklist
-from triage.repositories.worklist import Filters
+from triage.repositories.list_query import Filters, page_query
 from triage.states import AnalysisStatus, StudyStatus
 from triage.tables import Analysis, Delivery, Event, Instance, ResultObject, Study
 
@@ -46,7 +45,7 @@ def look(house: House) -> Rows:
             analyses=session.execute(_ANALYSES).all(),
             results=session.execute(_RESULTS).all(),
             events=session.execute(_EVENTS).all(),
-            listed=list(session.scalars(worklist.page_query(Filters(), None, 200))),
+            listed=list(session.scalars(page_query(Filters(), None, 200))),
             complete=session.scalar(sa.select(sa.func.count()).where(Study.status == StudyStatus.COMPLETE)) or 0,
             sent=session.scalar(sa.select(sa.func.count()).where(Delivery.sent_at.is_not(None))) or 0,
         )

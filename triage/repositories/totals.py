@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from triage.findings import NotAnalysedReason, Urgency
+from triage.repositories.list_query import OPEN
 from triage.repositories.outcomes import UNDECODABLE
 from triage.repositories.scrubbing import damaged
-from triage.repositories.worklist import OPEN, open_counts
+from triage.repositories.worklist import open_counts
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
 from triage.tables import Analysis, AnalysisImage, Delivery, Instance, Quarantined, Study
 

@@ -7,57 +7,19 @@ A page costs a fixed number of queries however many cases it holds. The open lis
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased, selectinload
+from sqlalchemy.orm import Session, selectinload
 
 from triage.errors import NotFoundError, StateError
 from triage.findings import Laterality, ScoreKind, Urgency
 from triage.repositories import events, requests, verdicts
-from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus, advance
+from triage.repositories.list_query import OPEN, Filters, Place, page_query
+from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, advance
 from triage.tables import Analysis, AnalysisImage, Delivery, Event, Finding, Instance, ResultObject, Study
-
-OPEN: Final = sa.text("studies.reading_status != 'READ'")
-"""Not read yet. Literal, because SQLite takes a partial index only for the very text it was made with."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Filters:
-    """Which cases to list. Without ``reading`` only open ones (not READ), unless ``everything``."""
-
-    everything: bool = False
-    reading: ReadingStatus | None = None
-    status: StudyStatus | None = None
-    urgency: Urgency | None = None
-    modality: str = ""
-    """One modality of the study's."""
-    q: str = ""
-    """Part of patient ID, patient name, accession number or study description, in any case; or the Study UID."""
-    reader: str = ""
-    """Who has claimed or read it."""
-    body_part: str = ""
-    """Part of Body Part Examined, in any case."""
-    calling_ae_title: str = ""
-    """Who sent it."""
-    finding: str = ""
-    """Key of a finding, or part of its meaning in any case, that is over its threshold."""
-    positive: bool = False
-    """Something is over its threshold."""
-    due_before: datetime | None = None
-    received_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A case's place in the order, and so where the next page begins."""
-
-    tier: int
-    due_at: datetime
-    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,69 +71,6 @@ class Page:
 
     cases: Sequence[ListedCase]
     next: Place | None
-
-
-def page_query(filters: Filters, after: Place | None, limit: int) -> sa.Select[Study]:
-    """The studies behind a page: one keyset step through (tier, due_at, id)."""
-    place = sa.tuple_(Study.tier, Study.due_at, Study.id)
-    query = sa.select(Study).order_by(Study.tier, Study.due_at, Study.id).limit(limit)
-    if after is not None:
-        types = [Study.tier.type, Study.due_at.type, Study.id.type]
-        query = query.where(place > sa.tuple_(after.tier, after.due_at, after.id, types=types))
-    return query.where(*_reading_state(filters), *_said_by_the_images(filters), *_found_and_due(filters))
-
-
-def _reading_state(filters: Filters) -> Iterator[sa.ColumnElement[bool] | sa.TextClause]:
-    if filters.reading is not None:
-        yield Study.reading_status == filters.reading
-    if filters.reading is not ReadingStatus.READ and not filters.everything:
-        yield OPEN
-    if filters.status is not None:
-        yield Study.status == filters.status
-    if filters.reader:
-        yield Study.reader == filters.reader
-
-
-def _said_by_the_images(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:
-    if filters.modality:
-        yield ("\\" + Study.modality + "\\").contains(f"\\{filters.modality}\\", autoescape=True)
-    if filters.q:
-        searched = (Study.patient_id, Study.patient_name, Study.accession_number, Study.study_description)
-        hits = [column.icontains(filters.q, autoescape=True) for column in searched]
-        yield sa.or_(Study.study_instance_uid == filters.q, *hits)
-    if filters.body_part:
-        yield Study.body_part_examined.icontains(filters.body_part, autoescape=True)
-    if filters.calling_ae_title:
-        yield Study.calling_ae_title == filters.calling_ae_title
-
-
-def _found_and_due(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:
-    if filters.urgency is not None:
-        yield Study.urgency == filters.urgency
-    if filters.positive or filters.finding:
-        yield _found_positive(filters.finding)
-    if filters.due_before is not None:
-        yield Study.due_at < filters.due_before
-    if filters.received_before is not None:
-        yield Study.received_at <= filters.received_before
-
-
-def _found_positive(finding: str) -> sa.ColumnElement[bool]:
-    """Something, or this finding, is positive in the latest revision that was scored, whose findings are shown."""
-    scored, later = aliased(Analysis), aliased(Analysis)
-    superseded = sa.exists().where(
-        later.study_id == scored.study_id, later.revision > scored.revision, later.scored_at.is_not(None)
-    )
-    positives = (
-        sa.select(scored.id)
-        .join(AnalysisImage, AnalysisImage.analysis_id == scored.id)
-        .join(Finding, Finding.image_id == AnalysisImage.id)
-        .where(scored.study_id == Study.id, scored.scored_at.is_not(None), Finding.positive, ~superseded)
-    )
-    if finding:
-        words = Finding.code_meaning.icontains(finding, autoescape=True)
-        positives = positives.where(sa.or_(Finding.key == finding, words))
-    return positives.exists()
 
 
 def list_page(session: Session, filters: Filters, after: Place | None, limit: int) -> Page:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from triage.errors import IdentifierError
-from triage.repositories.worklist import Place
+from triage.repositories.list_query import Place
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FORM: Final = re.compile(r"([01])\.(\d{1,17})\.(\d{1,18})", re.ASCII)

@@ -18,7 +18,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from triage.errors import DatabaseUnavailableError
 from triage.findings import Urgency
 from triage.repositories import worklist
-from triage.repositories.worklist import Filters, Place
+from triage.repositories.list_query import Filters, Place
 from triage.states import ReadingStatus, StudyStatus
 from worklist import describe
 from worklist.api import cursor as cursors

@@ -16,7 +16,7 @@ from worklist_rows import NOON, Seen, arrive, decline, score
 from triage.errors import NotFoundError, StateError
 from triage.findings import NotAnalysedReason, Urgency
 from triage.repositories import analyses, requests, worklist
-from triage.repositories.worklist import Filters, Place
+from triage.repositories.list_query import Filters, Place, page_query
 from triage.states import AnalysisStatus, ReadingStatus, StudyStatus
 from triage.tables import Event, Study
 
@@ -61,7 +61,7 @@ def test_pages_put_together_are_the_whole_order(house: Any, rows: list[Any], lim
 def test_the_open_list_walks_its_partial_index_without_sorting(house: Any) -> None:
     """Also from the middle of the list: the cost of a page does not depend on how much was read before."""
     for after in (None, Place(1, NOON, 7)):
-        query = worklist.page_query(Filters(), after, 50).compile(
+        query = page_query(Filters(), after, 50).compile(
             dialect=house.database.engine.dialect, compile_kwargs={"literal_binds": True}
         )
         with house.database.engine.connect() as connection:
