@@ -11,17 +11,19 @@ import struct
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from dicom_node import dimse, negotiation, store_scp
-from dicom_node.admission import AdmissionPolicy, AssociationRequest, Rejection, decide
+from dicom_node.admission import AdmissionPolicy, AssociationRequest, Rejection, allowed_services, decide
 from dicom_node.alerts import printable
 from dicom_node.association import AssociationEnd, AssociationSummary
-from dicom_node.contexts import ContextAnswer, ContextResult, answer
+from dicom_node.contexts import ContextAnswer, ContextResult, answer, purpose
 from dicom_node.dimse import CommandField, CommandSet, CommandSetError
+from dicom_node.find_scp import FindOperation
 from dicom_node.intake import Intake
+from dicom_node.match_sending import MatchSender
 from dicom_node.pace import AssociationLimits, Pace
 from dicom_node.proposal import Proposal, encode_acceptance, read_proposal
 from dicom_node.store_scp import Answer, Operation, RefusedOperation
@@ -34,12 +36,14 @@ from dicom_node.upper_layer import (
     Pdu,
     PduType,
     PeerAborted,
+    PeerReleased,
     PeerStalled,
     ProtocolViolation,
     UpperLayerError,
 )
 from triage.crash_points import CrashPoint
 from triage.logging import get_logger
+from triage.services import PeerService
 
 UNRECOGNIZED_OPERATION: Final = 0x0211
 _LINGER_SECONDS: Final = 2.0
@@ -113,6 +117,7 @@ class Acceptor:
         self._command = bytearray()
         self._pending: tuple[int, CommandSet, Operation] | None = None
         self._linger = 0.0
+        self._matches: MatchSender | None = None
         self.summary: AssociationSummary | None = None
 
     def establish(self) -> bool:
@@ -139,7 +144,7 @@ class Acceptor:
             if rejection is not None:
                 self._reject(request, rejection)
                 return False
-            self._accept(body, proposal)
+            self._accept(body, proposal, allowed_services(request, self._policy))
         except ProtocolViolation as error:
             log.warning("association_refused", peer=self._peer_address, problem=str(error))
             self._say_last(error.reason)
@@ -160,6 +165,8 @@ class Acceptor:
             end = AssociationEnd.PROTOCOL_ERROR
         except PeerAborted:
             end = AssociationEnd.ABORTED
+        except PeerReleased:
+            self._linger, end = _LINGER_SECONDS, AssociationEnd.RELEASED
         except PeerStalled:
             self._say_last(AbortReason.NOT_SPECIFIED)
             end = AssociationEnd.TIMED_OUT
@@ -197,12 +204,14 @@ class Acceptor:
         self._connection.send_abort(reason)
         self._linger = _LINGER_SECONDS
 
-    def _accept(self, body: bytes, proposal: Proposal) -> None:
+    def _accept(self, body: bytes, proposal: Proposal, allowed: Container[PeerService | None]) -> None:
         answers: dict[int, ContextAnswer] = {}
         for context in proposal.contexts():
-            reply = answers[context.context_id] = answer(
-                context.abstract_syntax, context.transfer_syntaxes, services=self._services
-            )
+            reply = answer(context.abstract_syntax, context.transfer_syntaxes, services=self._services)
+            wanted = purpose(context.abstract_syntax)
+            if wanted is not None and wanted not in allowed and reply.result is ContextResult.ACCEPTANCE:
+                reply = ContextAnswer(ContextResult.USER_REJECTION)
+            answers[context.context_id] = reply
             if reply.result is ContextResult.ACCEPTANCE:
                 self._contexts[context.context_id] = (context.abstract_syntax, reply.transfer_syntax)
         acceptance = encode_acceptance(
@@ -215,6 +224,9 @@ class Acceptor:
             },
         )
         self._connection.send(acceptance, self._limits.send_seconds)
+        self._matches = MatchSender(
+            self._connection, maximum_length=proposal.maximum_length, send_seconds=self._limits.send_seconds
+        )
         self.summary = AssociationSummary(
             association_uid=f"2.25.{uuid.uuid4().int}",
             calling_ae_title=proposal.calling_ae_title.strip(" "),
@@ -296,7 +308,7 @@ class Acceptor:
         if fragment.is_last:
             self._pending = None
             self._receiving = False
-            self._respond(fragment.context_id, request, operation.finish())
+            self._respond(fragment.context_id, request, self._result(fragment.context_id, request, operation))
             self._intake.archive.reached(CrashPoint.ANSWERED)
 
     def _begin(self, context_id: int) -> None:
@@ -321,7 +333,9 @@ class Acceptor:
         abstract_syntax, transfer_syntax = self._contexts[context_id]
         assert self.summary is not None  # noqa: S101
         match request.command_field:
-            case CommandField.N_ACTION_RQ | CommandField.N_EVENT_REPORT_RQ if abstract_syntax in self._services:
+            case CommandField.N_ACTION_RQ | CommandField.N_EVENT_REPORT_RQ | CommandField.C_FIND_RQ if (
+                abstract_syntax in self._services
+            ):
                 return self._services[abstract_syntax].begin(request, transfer_syntax, self.summary)
             case CommandField.C_STORE_RQ:
                 return store_scp.begin(
@@ -340,6 +354,12 @@ class Acceptor:
                 raise ProtocolViolation("response without a request", AbortReason.UNEXPECTED_PDU_PARAMETER)
             case _:
                 return RefusedOperation(Answer(UNRECOGNIZED_OPERATION))
+
+    def _result(self, context_id: int, request: CommandSet, operation: Operation) -> Answer:
+        if isinstance(operation, FindOperation):
+            assert self._matches is not None  # noqa: S101 - _accept() comes first
+            return self._matches.answer(context_id, request, operation)
+        return operation.finish()
 
     def _respond(self, context_id: int, request: CommandSet, reply: Answer) -> None:
         if request.command_field == CommandField.C_STORE_RQ:

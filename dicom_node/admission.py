@@ -10,8 +10,10 @@ from typing import Final
 
 from triage.errors import IdentifierError
 from triage.identifiers import ae_title
+from triage.services import PeerService
 
 APPLICATION_CONTEXT_NAME: Final = "1.2.840.10008.3.1.1.1"
+ALL_SERVICES: Final = frozenset(PeerService)
 
 
 class Rejection(Enum):
@@ -41,6 +43,8 @@ class AllowedPeer:
     certificate : str
         "" for any, or a :func:`triage.identifiers.certificate_name` that the peer's certificate must bear. The title
         is then admitted over TLS only: without a certificate, anybody may claim it.
+    services : frozenset of PeerService
+        What it may ask for.
 
     Raises
     ------
@@ -51,6 +55,7 @@ class AllowedPeer:
     ae_title: str
     network: str = ""
     certificate: str = ""
+    services: frozenset[PeerService] = ALL_SERVICES
 
     def __post_init__(self) -> None:
         if self.network:
@@ -119,6 +124,14 @@ def decide(request: AssociationRequest, policy: AdmissionPolicy) -> Rejection | 
     if policy.peers is not None and not any(peer.admits(calling, address, names) for peer in policy.peers):
         return Rejection.CALLING_AE_TITLE_NOT_RECOGNISED
     return None
+
+
+def allowed_services(request: AssociationRequest, policy: AdmissionPolicy) -> frozenset[PeerService]:
+    """What the sender of an admitted request may ask for: of every entry that admits it."""
+    if policy.peers is None:
+        return ALL_SERVICES
+    calling, address, names = request.calling_ae_title.strip(" "), request.peer_address, request.certificate_names
+    return frozenset().union(*(peer.services for peer in policy.peers if peer.admits(calling, address, names)))
 
 
 def _in_network(address: str, network: str) -> bool:

@@ -17,6 +17,7 @@ from dicom_node.markdown import table
 from dicom_node.negotiation import MAXIMUM_CONTEXTS
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.proposal import MAXIMUM_ITEMS
+from dicom_node.query_conformance import query_services
 from dicom_node.requestor import LARGEST_PDU, Timeouts
 from dicom_node.results.classes import SOP_CLASS
 from dicom_node.scu import StatusClass, classify
@@ -96,7 +97,9 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
             table(("transfer syntax", "UID"), ((UID(uid).name, uid) for uid in contexts.TRANSFER_SYNTAXES)),
             "\n### Statuses of C-STORE\n",
             _statuses(),
-            "\n## Services used (user)\n",
+            "",
+            query_services(),
+            "## Services used (user)\n",
             _SENDING,
             table(
                 ("SOP class", "UID", "purpose"),
@@ -180,8 +183,9 @@ Printed by `firstread conformance` from the lists that the node negotiates with;
 """
 
 _ADMISSION = """Bound to a loopback address, any calling AE title is admitted; bound to any other, only listed ones,
-each optionally from one address or network. The called AE title has to be ours. The first rule that a request
-breaks decides:
+each optionally from one address or network, and each optionally for some services only: `store`, `find`, `worklist`
+(other presentation contexts are then refused, result 1). The called AE title has to be ours. The first rule that a
+request breaks decides:
 """
 
 _SENDING = """One association per batch and destination, one at a time, kept open while there is something to send. The

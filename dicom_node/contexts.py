@@ -18,14 +18,20 @@ from pydicom.config import IGNORE
 from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.sop_class import (
+    ModalityWorklistInformationFind,
+    PatientRootQueryRetrieveInformationModelFind,
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
 
+from triage.services import PeerService
+
 VERIFICATION: Final = str(Verification)
 STORAGE_COMMITMENT: Final = str(StorageCommitmentPushModel)
 STUDY_ROOT_FIND: Final = str(StudyRootQueryRetrieveInformationModelFind)
+PATIENT_ROOT_FIND: Final = str(PatientRootQueryRetrieveInformationModelFind)
+MODALITY_WORKLIST_FIND: Final = str(ModalityWorklistInformationFind)
 
 STORAGE_SOP_CLASSES: Final[tuple[str, ...]] = tuple(str(c.abstract_syntax) for c in AllStoragePresentationContexts)
 """The storage classes that the conformance statement lists by name (PS3.4 Table B.5-1 and retired ones)."""
@@ -93,6 +99,11 @@ the node never inflates more than a fixed bound of it (:data:`dicom_node.element
 video are stored as received. Not accepted: JPIP (the pixels are somewhere else) and SMPTE (a live stream).
 """
 
+_PURPOSES: Final = {
+    STUDY_ROOT_FIND: PeerService.FIND,
+    PATIENT_ROOT_FIND: PeerService.FIND,
+    MODALITY_WORKLIST_FIND: PeerService.WORKLIST,
+}
 _ORDER: Final = {uid: rank for rank, uid in enumerate(TRANSFER_SYNTAXES)}
 
 
@@ -127,6 +138,11 @@ def is_storage(sop_class_uid: str) -> bool:
         return uid.is_valid
     # The dictionary has query classes ("... - FIND") below the storage root too; a UID unknown to it is its own name.
     return uid.is_valid and uid.startswith(_STORAGE_ROOT) and ("Storage" in uid.name or uid.name in ("", uid))
+
+
+def purpose(sop_class_uid: str) -> PeerService | None:
+    """What a presentation context is for, where a site may allow or forbid that; None for what every peer may do."""
+    return _PURPOSES.get(sop_class_uid) or (PeerService.STORE if is_storage(sop_class_uid) else None)
 
 
 def answer(abstract_syntax: str, offered: Iterable[str], *, services: Container[str] = ()) -> ContextAnswer:

@@ -22,6 +22,7 @@ MAXIMUM_COMMAND_SET: Final = 64 * 1024
 """Longest command set that is read; real ones have some 200 bytes."""
 
 NO_DATA_SET: Final = 0x0101
+HAS_DATA_SET: Final = 0x0001
 
 _HEADER: Final = struct.Struct("<HHL")
 _US: Final = struct.Struct("<H")
@@ -154,8 +155,15 @@ def _element(tag: Tag, value: int | str | bytes) -> bytes:
     return _HEADER.pack(0, tag, len(raw)) + raw
 
 
-def response(request: CommandSet, status: int, *, comment: str = "", offending: tuple[int, int] | None = None) -> bytes:
-    """The encoded response to a request: same SOP class and instance, a status, no data set.
+def response(
+    request: CommandSet,
+    status: int,
+    *,
+    comment: str = "",
+    offending: tuple[int, int] | None = None,
+    has_data_set: bool = False,
+) -> bytes:
+    """The encoded response to a request: same SOP class and instance, and a status.
 
     Parameters
     ----------
@@ -163,11 +171,13 @@ def response(request: CommandSet, status: int, *, comment: str = "", offending: 
         Error Comment (0000,0902), cut to the 64 characters of LO. Never a value from a data set.
     offending : (group, element), optional
         Offending Element (0000,0901).
+    has_data_set : bool
+        One follows: a match of a query.
     """
     values: dict[Tag, int | str | bytes] = {
         Tag.COMMAND_FIELD: (request.command_field or 0) | 0x8000,
         Tag.MESSAGE_ID_BEING_RESPONDED_TO: request.message_id,
-        Tag.COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+        Tag.COMMAND_DATA_SET_TYPE: HAS_DATA_SET if has_data_set else NO_DATA_SET,
         Tag.STATUS: status,
     }
     for tag in (Tag.AFFECTED_SOP_CLASS_UID, Tag.AFFECTED_SOP_INSTANCE_UID):

@@ -240,7 +240,7 @@ class Requestor:
         pieces = [command[i : i + size] for i in range(0, len(command), size)]
         out = bytearray()
         for number, piece in enumerate(pieces):
-            out += _pdv(context_id, 3 if number == len(pieces) - 1 else 1, len(piece)) + piece
+            out += pdv_header(context_id, 3 if number == len(pieces) - 1 else 1, len(piece)) + piece
         if data_set is None:
             self._connection.send(out, self._timeouts.send)
             return
@@ -248,7 +248,7 @@ class Requestor:
         for start in range(0, max(1, len(data_set)), size):
             piece_view = data_set[start : start + size]
             last = start + size >= len(data_set)
-            out += _pdv(context_id, 2 if last else 0, len(piece_view))
+            out += pdv_header(context_id, 2 if last else 0, len(piece_view))
             out += piece_view
             self._connection.send(out, self._timeouts.send)
             out.clear()
@@ -311,7 +311,8 @@ def _connection(sock: socket.socket, peer: PeerAddress, timeouts: Timeouts, tls:
         raise DeliveryError(f"{peer}: {_network_reason(error)}.") from error
 
 
-def _pdv(context_id: int, control: int, length: int) -> bytes:
+def pdv_header(context_id: int, control: int, length: int) -> bytes:
+    """What stands before the only fragment of a P-DATA-TF (PS3.8 9.3.5, annex E)."""
     return struct.pack(">BxLLBB", PduType.P_DATA, length + 6, length + 2, context_id, control)
 
 

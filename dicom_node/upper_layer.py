@@ -79,6 +79,10 @@ class PeerAborted(UpperLayerError):  # noqa: N818
     """A-ABORT received."""
 
 
+class PeerReleased(UpperLayerError):  # noqa: N818
+    """A-RELEASE received, and answered, in the middle of an operation."""
+
+
 class Interrupted(UpperLayerError):  # noqa: N818
     """The wake socket became readable while waiting for a new PDU: this side wants to stop."""
 
@@ -167,6 +171,16 @@ class Connection:
         if limit and length > limit:
             raise ProtocolViolation(f"{pdu_type.name} of {length} bytes", AbortReason.INVALID_PDU_PARAMETER_VALUE)
         return Pdu(pdu_type, length)
+
+    def has_input(self) -> bool:
+        """True when the peer has sent something more, or is gone; waits for nothing.
+
+        Raises
+        ------
+        Interrupted
+            This side wants to stop.
+        """
+        return self._high > self._low or self._wait(select.POLLIN, 0.0, interruptible=True)
 
     def limit_time(self, seconds: float) -> None:
         """Bound the body of the current PDU by an absolute time from now, whatever its rate (ARTIM)."""

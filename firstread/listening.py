@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -16,6 +18,8 @@ from dicom_node.association import AssociationSummary
 from dicom_node.association_table import AssociationTable
 from dicom_node.commitment import Report, ReportService
 from dicom_node.contexts import STORAGE_COMMITMENT
+from dicom_node.find_scp import FIND_CLASSES, QUERIES_AT_ONCE, FindService
+from dicom_node.information_models import Here
 from dicom_node.intake import Intake
 from dicom_node.listener import Listener, ListenerConfig
 from dicom_node.pace import AssociationLimits
@@ -33,6 +37,7 @@ from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Quarantined
 from triage.logging import configure, get_logger
 from triage.repositories import associations, events, quarantine
 from triage.repositories import intake as rows
+from triage.repositories.catalogue import DatabaseCatalogue
 from triage.repositories.recorder import Recorder
 from triage.settings import Settings
 from workers.clock import utc_now
@@ -145,7 +150,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
         intake,
         on_association_closed=association_closed,
         on_refused=alerts.refused,
-        services={STORAGE_COMMITMENT: ReportService(reported)},
+        services={STORAGE_COMMITMENT: ReportService(reported), **queries(settings, database)},
         ports=ports,
         table=table,
     )
@@ -161,6 +166,17 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
     database.dispose()
 
 
+def queries(settings: Settings, database: Database) -> dict[str, FindService]:
+    """What answers C-FIND: the query services of one process, which take turns."""
+    zone = ZoneInfo(settings.time_zone) if settings.time_zone else None
+    catalogue, here = DatabaseCatalogue(database), Here(settings.ae_title, zone)
+    turns = threading.BoundedSemaphore(QUERIES_AT_ONCE)
+    return {
+        uid: FindService(uid, catalogue, here, maximum_matches=settings.max_matches, turns=turns)
+        for uid in FIND_CLASSES
+    }
+
+
 def listener_config(settings: Settings) -> ListenerConfig:
     """The listener's part of the settings."""
     return ListenerConfig(
@@ -170,7 +186,7 @@ def listener_config(settings: Settings) -> ListenerConfig:
         tls_port=settings.dicom_tls_port,
         tls=tls_files(settings),
         peers=tuple(
-            AllowedPeer(peer.ae_title, peer.network or "", peer.certificate or "")
+            AllowedPeer(peer.ae_title, peer.network or "", peer.certificate or "", frozenset(peer.services))
             for peer in settings.calling_ae_titles
         ),
         maximum_associations=settings.max_associations,

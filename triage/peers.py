@@ -14,6 +14,7 @@ from triage.addresses import DestinationAddress, DestinationKind
 from triage.identifiers import PeerAddress, ae_title, certificate_name
 from triage.message_options import FhirOptions, Hl7Options, MessageOptions, WebhookOptions
 from triage.profiles import Kind, Profile
+from triage.services import PeerService
 
 _DICOM: Final = frozenset({DestinationKind.C_STORE, DestinationKind.DICOMWEB})
 _HTTP: Final = frozenset(DestinationKind) - {DestinationKind.C_STORE, DestinationKind.MLLP}
@@ -151,6 +152,9 @@ class CallingPeer(BaseModel):
     certificate: str | None = None
     """What its certificate must say, as for a destination. The title is then admitted over TLS only; None: with any
     certificate that is trusted, and over the plain port."""
+    services: tuple[PeerService, ...] = tuple(PeerService)
+    """What it may ask for: `store` (send images), `find` (C-FIND: what is here), `worklist` (C-FIND: the reading list).
+    C-ECHO is everybody's. Not set: all of them."""
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -111,7 +111,8 @@ class Settings(BaseSettings):
     ai_stat_share: float = Field(default=0.4, gt=0, le=1)
     """Breaker: above this share of STAT by AI among the last cases, AI findings enter as URGENT."""
     time_zone: str = Field(default="", max_length=64)
-    """The site's time zone, such as `Europe/Berlin`: what hours and weekdays of `rules` are meant in."""
+    """The site's time zone, such as `Europe/Berlin`: what hours and weekdays of `rules` are meant in, and times of the
+    DICOM worklist. Not set: the zone of this machine for the latter."""
     rules: Annotated[tuple[Rule, ...], NoDecode, Field(max_length=MOST_RULES)] = ()
     """Site rules, tables in firstread.toml (docs/rules.md): which cases are STAT or URGENT whatever the AI says."""
     decoder_megabytes: int = Field(default=2048, ge=256, le=65536)
@@ -155,6 +156,9 @@ class Settings(BaseSettings):
     every 30 s."""
     max_associations: int = Field(default=100, ge=1, le=10000)
     """Simultaneous DICOM associations; more are rejected as transient."""
+    max_matches: int = Field(default=2000, ge=1, le=100_000)
+    """A query by C-FIND gets so many matches at most, the first in reading order; where there are more, it ends with
+    status 0xA700."""
     max_data_set_megabytes: int = Field(default=2048, ge=1, le=1024 * 1024)
     """A longer data set is refused with 0xA700; it is read to its end, and the association goes on."""
     max_association_hours: float = Field(default=24.0, gt=0, le=8760)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -22,6 +23,7 @@ from peers.raw_peer import (
     radiograph,
 )
 
+from dicom_node.acceptor import Service
 from dicom_node.archive import Archive
 from dicom_node.association import AssociationSummary
 from dicom_node.intake import Intake
@@ -59,6 +61,7 @@ class RecordingNode:
     gate: threading.Event | None = None
     """When set by a test, recording waits for it."""
     recording: threading.Event = field(default_factory=threading.Event)
+    services: Mapping[str, Service] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._condition = threading.Condition()
@@ -67,6 +70,7 @@ class RecordingNode:
             Intake(self.archive, self._record),
             on_association_open=self.opened.append,
             on_association_closed=self._closed,
+            services=self.services,
         )
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ from network_samples import RawPeer, RecordingNode
 
 from dicom_node import contexts
 from dicom_node.conformance import CreatedClass, statement
+from dicom_node.find_scp import FIND_CLASSES
 from dicom_node.listener import ListenerConfig
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID
 from dicom_node.results.classes import SOP_CLASS
@@ -39,6 +40,17 @@ def test_the_same_input_gives_the_same_text():
 def test_every_status_that_is_answered_is_listed():
     listed = {row[0].split()[0] for row in rows(statement(CONFIG), "### Statuses of C-STORE")}
     assert listed == {"0x0000", "0x0110", "0x0117", "0x0122", "0xA700", "0xA900", "0xC000"}
+
+
+def test_every_attribute_that_queries_know_is_listed_with_its_matching():
+    text = statement(CONFIG)
+    assert {row[1] for row in rows(text, "## Queries answered (provider)")} == set(FIND_CLASSES)
+    worklist = {row[0]: row[3] for row in rows(text, "### Attributes of queries: Modality Worklist")}
+    assert worklist["Requested Procedure Priority"] == "single value, wildcard"
+    assert worklist["> Scheduled Procedure Step Start Time"] == "single value, range"
+    assert worklist["> Scheduled Station AE Title"] == "answered only"
+    listed = {row[0].split()[0] for row in rows(text, "### Statuses of C-FIND")}
+    assert listed >= {"0x0000", "0xFF00", "0xFF01", "0xFE00", "0xA700", "0xA900", "0xC000"}
 
 
 def test_what_proves_a_delivery_is_listed():
