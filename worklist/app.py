@@ -12,7 +12,19 @@ from triage.crash_points import kill_at
 from triage.database import Database
 from triage.settings import Settings
 from worklist import health, problems
-from worklist.api import admin, audit, deliveries, destinations, fhir, reading_list, room, rules, studies, workitems
+from worklist.api import (
+    admin,
+    audit,
+    deliveries,
+    destinations,
+    fhir,
+    reading_list,
+    room,
+    rules,
+    statistics,
+    studies,
+    workitems,
+)
 from worklist.context import Clock, Context
 from worklist.guard import Guard
 from worklist.live import Feed
@@ -65,6 +77,7 @@ def create_app(
     api.include_router(destinations.router)
     api.include_router(room.router)
     api.include_router(rules.router)
+    api.include_router(statistics.router)
     app.include_router(api)
     app.include_router(health.router)
     app.include_router(routes.router)
