@@ -69,6 +69,8 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("POST", f"{_STUDY}/read", Need.READ),
     ("POST", f"{_STUDY}/findings/{{}}/verdict", Need.READ),
     ("POST", f"{_STUDY}/reanalyse", Need.REPEAT),
+    ("GET", f"{_ADMIN}/stats", Need.VIEW),
+    ("GET", f"{_ADMIN}/stats/{{}}", Need.VIEW),
     # looking after the node
     ("GET", "/deliveries", Need.OPERATE),
     ("GET", "/fragment/deliveries", Need.OPERATE),

@@ -23,6 +23,7 @@ from triage.repositories import analyses, verdicts, worklist
 from triage.settings import Settings
 from triage.tables import Finding, ResultObject, Study
 from worklist.app import create_app
+from worklist.permissions import Need, need_of
 from worklist.statistics_schemas import Table
 
 STATS = "/api/v1/admin/stats"
@@ -226,3 +227,8 @@ def test_the_class_of_nothing_is_told_too(client: TestClient) -> None:
     assert told["period"]["days"] == 7
     assert [row["urgency"] for row in told["turnaround"]] == list(Urgency)
     assert told["models"] == []
+
+
+def test_whoever_sees_the_list_sees_its_figures() -> None:
+    assert {need_of("GET", path) for path in (STATS, f"{STATS}/days.csv")} == {Need.VIEW}
+    assert need_of("POST", STATS) is Need.ADMINISTER
