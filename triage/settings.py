@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -108,6 +109,8 @@ class Settings(BaseSettings):
     """Target turnaround of URGENT."""
     target_minutes_routine: float = Field(default=120.0, gt=0)
     """Target turnaround of ROUTINE; bounds the longest wait."""
+    claim_minutes: float = Field(default=30.0, ge=0, le=1440)
+    """A claim runs out when its reader gives no sign for this long (the open page of the case does); 0: never."""
     ai_stat_share: float = Field(default=0.4, gt=0, le=1)
     """Breaker: above this share of STAT by AI among the last cases, AI findings enter as URGENT."""
     time_zone: str = Field(default="", max_length=64)
@@ -317,6 +320,11 @@ class Settings(BaseSettings):
             free_percent=self.retention_free_percent,
             needs_proof=self.retention_needs_proof,
         )
+
+    @property
+    def claim_lasts(self) -> timedelta | None:
+        """How long a claim lasts after its reader's last sign; None: until it is given back."""
+        return timedelta(minutes=self.claim_minutes) if self.claim_minutes else None
 
     @property
     def breaker(self) -> Breaker:

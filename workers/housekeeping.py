@@ -11,7 +11,7 @@ from triage.completion import CompletionPolicy
 from triage.crash_points import CrashPoint
 from triage.database import Database
 from triage.logging import get_logger
-from triage.repositories import analyses, completing, deliveries, heartbeats, ruling
+from triage.repositories import analyses, claims, completing, deliveries, heartbeats, ruling
 from triage.repositories.associations import close_associations_of
 from triage.tables import Association
 from workers.pulse import died_here
@@ -80,6 +80,21 @@ def apply_changed_rules(bench: Workbench) -> None:
             ruling.remember_judged(session, rules, changed=changed, at=now)
         log.info("rules_changed", rules=len(rules.rules), cases=changed)
     bench.rules_applied = True
+
+
+def end_silent_claims(bench: Workbench) -> int:
+    """Give back what readers have claimed and left; returns how many cases."""
+    lasts, now = bench.settings.claim_lasts, bench.clock()
+    if lasts is None:
+        return 0
+    with bench.database.read() as session:
+        if not claims.any_to_end(session, lasts=lasts, at=now):
+            return 0
+    with bench.database.write() as session:
+        ended = claims.end_silent(session, lasts=lasts, at=now)
+    if ended:
+        log.info("claims_ran_out", cases=ended)
+    return ended
 
 
 def sweep_incoming(bench: Workbench) -> None:

@@ -39,6 +39,7 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         here = bench()
         housekeeping.bury_the_dead(here.database, here.settings.completion, here.clock())
         housekeeping.apply_changed_rules(here)
+        housekeeping.end_silent_claims(here)
         housekeeping.sweep_incoming(here)
         proving.watch_proofs(here)
 

@@ -21,6 +21,7 @@ from worklist.api import (
     reading_list,
     room,
     rules,
+    saved_views,
     statistics,
     studies,
     workitems,
@@ -68,6 +69,7 @@ def create_app(
 
     api = APIRouter(prefix="/api/v1")
     api.include_router(reading_list.router)
+    api.include_router(saved_views.router)
     api.include_router(studies.router)
     api.include_router(fhir.router)
     api.include_router(admin.router)

@@ -13,7 +13,7 @@ from fastapi import Depends, Header, Request, Response
 from sqlalchemy.orm import Session
 
 from triage.errors import IdentifierError, StateError
-from triage.repositories import requests, worklist
+from triage.repositories import claims, requests, worklist
 from triage.tables import Study
 from worklist import describe
 from worklist.context import Context, Here, StudyUid, Who
@@ -85,6 +85,7 @@ class Change:
                 version = requests.version(session, study)
                 if self.if_match and not _matches(self.if_match, version):
                     raise StateError("The case has changed since the version that If-Match names.")
+                claims.settle(session, study, who=self.who, lasts=self.here.settings.claim_lasts, at=self.now)
                 change(session, study)
                 if self.key:
                     requests.sign(session, study, after=version, who=self.who, key=self.key, content=self.content)

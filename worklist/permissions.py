@@ -64,13 +64,19 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("GET", "/metrics", Need.MONITOR),
     # reading
     ("PATCH", f"{_STUDY}/priority", Need.READ),
+    ("POST", f"{_STUDY}/priority/undo", Need.READ),
     ("POST", f"{_STUDY}/claim", Need.READ),
+    ("POST", f"{_STUDY}/claim/renew", Need.READ),
     ("POST", f"{_STUDY}/release", Need.READ),
     ("POST", f"{_STUDY}/read", Need.READ),
     ("POST", f"{_STUDY}/findings/{{}}/verdict", Need.READ),
     ("POST", f"{_STUDY}/reanalyse", Need.REPEAT),
     ("GET", f"{_ADMIN}/stats", Need.VIEW),
     ("GET", f"{_ADMIN}/stats/{{}}", Need.VIEW),
+    # one's own views of the list
+    ("POST", "/api/v1/worklist/views", Need.VIEW),
+    ("PATCH", "/api/v1/worklist/views/{}", Need.VIEW),
+    ("DELETE", "/api/v1/worklist/views/{}", Need.VIEW),
     # looking after the node
     ("GET", "/deliveries", Need.OPERATE),
     ("GET", "/fragment/deliveries", Need.OPERATE),

@@ -7,10 +7,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from triage.errors import StateError
 from triage.findings import Urgency
 from triage.priority import Breaker, Claims, Targets, place
 from triage.repositories import events
-from triage.tables import Analysis, Study
+from triage.tables import Analysis, Event, Study
 
 
 def claims_of(study: Study) -> Claims:
@@ -56,7 +57,7 @@ def set_manual_urgency(
     at: datetime,
 ) -> None:
     """A person's class, which wins over everything; None takes it back."""
-    before = study.manual_urgency
+    before, before_by, before_reason = study.manual_urgency, study.manual_by, study.manual_reason
     study.manual_urgency, study.manual_reason, study.manual_by = urgency, reason, by
     events.record(
         session,
@@ -67,8 +68,51 @@ def set_manual_urgency(
         before=None if before is None else str(before),
         after=None if urgency is None else str(urgency),
         reason=reason,
+        before_by=before_by if before is not None else "",
+        before_reason=before_reason if before is not None else "",
     )
     place_study(session, study, targets, at=at, who=by)
+
+
+def undo_manual_urgency(session: Session, study: Study, *, by: str, targets: Targets, at: datetime) -> None:
+    """Restore what the latest change by hand replaced: an earlier class with its reason and person, or none.
+
+    Once more undoes the change before that one.
+
+    Raises
+    ------
+    StateError
+        Nobody has changed the class by hand, or all of it is undone.
+    """
+    change = _latest_not_undone(session, study)
+    before, was = change.detail.get("before"), study.manual_urgency
+    study.manual_urgency = None if before is None else Urgency(before)
+    study.manual_by = change.detail.get("before_by", "")
+    study.manual_reason = change.detail.get("before_reason", "")
+    events.record(
+        session,
+        "priority_undone",
+        at=at,
+        study=study,
+        who=by,
+        undid=change.id,
+        before=None if was is None else str(was),
+        after=before,
+    )
+    place_study(session, study, targets, at=at, who=by)
+
+
+def _latest_not_undone(session: Session, study: Study) -> Event:
+    by_hand = sa.select(Event).where(
+        Event.study_id == study.id, Event.kind.in_(("priority_set", "priority_withdrawn", "priority_undone"))
+    )
+    undone = set()
+    for event in session.scalars(by_hand.order_by(Event.id.desc())):
+        if event.kind == "priority_undone":
+            undone.add(event.detail["undid"])
+        elif event.id not in undone:
+            return event
+    raise StateError("Nobody has set the class of this case by hand; there is nothing to undo.")
 
 
 def raise_by_ai(

@@ -167,7 +167,7 @@ def events_after(session: Session, event_id: int, limit: int) -> Sequence[tuple[
 
 
 def claim(session: Session, study: Study, *, who: str, at: datetime) -> None:
-    """``who`` reads the case now. Claiming one's own case again changes nothing.
+    """``who`` reads the case now. Claiming one's own case again only renews the claim.
 
     Raises
     ------
@@ -176,9 +176,10 @@ def claim(session: Session, study: Study, *, who: str, at: datetime) -> None:
     """
     if study.reading_status is ReadingStatus.CLAIMED:
         _refuse_other_reader(study, who)
+        study.claim_seen_at = at
         return
     study.reading_status = advance(study.reading_status, ReadingStatus.CLAIMED)
-    study.reader, study.claimed_at = who, at
+    study.reader, study.claimed_at, study.claim_seen_at = who, at, at
     events.record(session, "case_claimed", at=at, study=study, who=who)
 
 
@@ -193,7 +194,7 @@ def release(session: Session, study: Study, *, who: str, at: datetime) -> None:
     kind = "case_reopened" if study.reading_status is ReadingStatus.READ else "case_released"
     before = study.reader
     study.reading_status = advance(study.reading_status, ReadingStatus.UNREAD)
-    study.reader, study.claimed_at, study.read_at = "", None, None
+    study.reader, study.claimed_at, study.claim_seen_at, study.read_at = "", None, None, None
     events.record(session, kind, at=at, study=study, who=who, reader=before)
 
 
@@ -208,7 +209,7 @@ def mark_read(session: Session, study: Study, *, who: str, at: datetime) -> None
     if study.reading_status is ReadingStatus.CLAIMED:
         _refuse_other_reader(study, who)
     study.reading_status = advance(study.reading_status, ReadingStatus.READ)
-    study.reader, study.read_at = who, at
+    study.reader, study.claim_seen_at, study.read_at = who, None, at
     events.record(session, "case_read", at=at, study=study, who=who)
     verdicts.hasten(session, study, at=at)
 

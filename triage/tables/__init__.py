@@ -8,6 +8,7 @@ from triage.tables.analysed import Analysis, AnalysisImage, Finding, ResultObjec
 from triage.tables.assessed import Assessment, FindingVerdict
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
 from triage.tables.house import AuditEntry, Event, Heartbeat, Installation
+from triage.tables.personal import SavedView
 from triage.tables.received import Association, Instance, Quarantined, Study
 from triage.tables.requested import TaskManager, Workitem
 
@@ -28,6 +29,7 @@ __all__ = [
     "Instance",
     "Quarantined",
     "ResultObject",
+    "SavedView",
     "Study",
     "TaskManager",
     "Workitem",

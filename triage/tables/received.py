@@ -74,6 +74,8 @@ class Study(Base):
     reading_status: Mapped[ReadingStatus] = mapped_column(default=ReadingStatus.UNREAD)
     reader: Mapped[str] = mapped_column(default="")
     claimed_at: Mapped[datetime | None]
+    claim_seen_at: Mapped[datetime | None]
+    """When the reader who has claimed it last gave a sign; the claim runs out some time after."""
     read_at: Mapped[datetime | None]
 
     instances: Mapped[list[Instance]] = relationship(back_populates="study", order_by="Instance.id")
@@ -88,6 +90,12 @@ class Study(Base):
             "id",
             sqlite_where=sa.text("reading_status != 'READ'"),
             postgresql_where=sa.text("reading_status != 'READ'"),
+        ),
+        Index(
+            "ix_studies_claimed",
+            "claim_seen_at",
+            sqlite_where=sa.text("reading_status = 'CLAIMED'"),
+            postgresql_where=sa.text("reading_status = 'CLAIMED'"),
         ),
         Index(
             "ix_studies_look_at",

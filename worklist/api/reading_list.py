@@ -142,7 +142,8 @@ async def follow_worklist(
     """One message per event row: `id` is the event's, `data` is JSON with `kind`, `study_instance_uid` and `at`.
 
     The first message has the kind `hello`. A reconnecting client sends `Last-Event-ID` and gets what it missed; the
-    kind `reload` says that this is too much to tell one by one. Comments keep the connection alive.
+    kind `reload` says that this is too much to tell one by one. Events named `ping` keep the connection alive and show
+    that it is: a stream without one for 30 s is dead, whatever its state says.
     """
     if last_event_id and not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19):
         error = {"loc": ("header", "Last-Event-ID"), "msg": "not an event id", "type": "value_error"}
@@ -156,6 +157,7 @@ async def follow_worklist(
         shutdown_event=stopping,
         shutdown_grace_period=STOP_SECONDS,
         ping=HEARTBEAT_SECONDS,
+        ping_message_factory=lambda: ServerSentEvent("{}", event="ping", sep="\n"),
         send_timeout=SEND_SECONDS,
         sep="\n",
     )

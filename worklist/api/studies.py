@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from triage.crash_points import CrashPoint
 from triage.errors import NotFoundError
-from triage.repositories import analyses, placing, requests, verdicts, worklist
+from triage.repositories import analyses, claims, placing, requests, verdicts, worklist
 from triage.tables import AnalysisImage, Study
 from worklist import describe
 from worklist.changing import Changing, etag
@@ -66,10 +66,34 @@ def set_priority(changing: Changing, change: PriorityChange) -> WorklistItem:
     return changing.make(apply)
 
 
+@router.post("/priority/undo", summary="Undo the latest change of class by hand")
+def undo_priority(changing: Changing) -> WorklistItem:
+    """Restores what it replaced: an earlier class set by hand, with its reason, or the order of rules and AI.
+
+    409 when there is nothing to undo.
+    """
+    targets = changing.here.settings.targets
+    return changing.make(
+        lambda session, study: placing.undo_manual_urgency(
+            session, study, by=changing.who, targets=targets, at=changing.now
+        )
+    )
+
+
 @router.post("/claim", summary="I read this case now")
 def claim(changing: Changing) -> WorklistItem:
-    """Others see who has it. 409 when somebody else does."""
+    """Others see who has it. 409 when somebody else does.
+
+    A claim runs out when its reader gives no sign for `claim_minutes` of the settings; every step through the case is
+    one.
+    """
     return changing.make(lambda session, study: worklist.claim(session, study, who=changing.who, at=changing.now))
+
+
+@router.post("/claim/renew", summary="I am still at this case")
+def renew_claim(changing: Changing) -> WorklistItem:
+    """A sign for one's own claim; changes nothing else. 409 when it has run out or somebody else has the case."""
+    return changing.make(lambda _, study: claims.renew(study, who=changing.who, at=changing.now))
 
 
 @router.post("/release", summary="Give a case back to the list")

@@ -17,8 +17,9 @@ from triage.states import DeliveryStatus
 from worklist.api.deliveries import describe_delivery
 from worklist.api.destinations import read_destinations, read_preview
 from worklist.api.reading_list import ListQuery, read_page
+from worklist.api.saved_views import default_view
 from worklist.api.studies import read_detail
-from worklist.context import Context, Here, StudyUid
+from worklist.context import Context, Here, StudyUid, Who
 from worklist.health import beat_ages, missing_parts
 from worklist.page.rendering import render
 from worklist.problems import RETRY_SECONDS, too_many
@@ -43,8 +44,10 @@ Listing = Annotated[ListQuery, Query()]
 
 
 @router.get("/")
-def list_page(request: Request, here: Here, query: Listing) -> HTMLResponse:
-    """The reading list."""
+def list_page(request: Request, here: Here, who: Who, query: Listing) -> Response:
+    """The reading list; without a query the person's default view, if they have saved one."""
+    if not request.url.query and (default := default_view(here, who)) is not None:
+        return RedirectResponse(default.url, status_code=303)
     return _listed(request, here, query, "list.html")
 
 
