@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -83,6 +83,12 @@ class AdmissionPolicy:
 
     called_ae_titles: Sequence[str]
     peers: Sequence[AllowedPeer] | None
+
+    def with_more(self, peers: Sequence[AllowedPeer]) -> AdmissionPolicy:
+        """The same with further peers; a policy that admits everybody goes on to do so."""
+        if self.peers is None or not peers:
+            return self
+        return replace(self, peers=(*self.peers, *peers))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -95,7 +95,7 @@ class ListenerConfig:
 
     @property
     def policy(self) -> AdmissionPolicy:
-        """Who may associate.
+        """Who may associate, of the settings alone.
 
         Raises
         ------
@@ -164,6 +164,9 @@ class Listener:
     on_refused : callable, optional
         Told reason, calling AE title and address of each peer that is turned away for good
         (:meth:`dicom_node.alerts.SecurityAlerts.refused`).
+    more_peers : callable, optional
+        Who may send besides those of ``config``, asked at each connection; never raises or waits. Where ``config``
+        lists nobody, everybody is admitted, and this changes nothing.
     """
 
     def __init__(
@@ -177,6 +180,7 @@ class Listener:
         ports: Sequence[OpenPort] = (),
         table: AssociationTable | None = None,
         on_refused: Callable[[str, str, str], None] | None = None,
+        more_peers: Callable[[], Sequence[AllowedPeer]] = tuple,
     ) -> None:
         self._config = config
         self._policy = config.policy
@@ -185,6 +189,7 @@ class Listener:
         self._on_closed = on_association_closed
         self._services = services or {}
         self._on_refused = on_refused
+        self._more_peers = more_peers
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, tuple[Connection, str]] = {}
         self._silent: dict[threading.Thread, float] = {}
@@ -332,7 +337,7 @@ class Listener:
             connection,
             address,
             intake=self._intake,
-            policy=self._policy,
+            policy=self._policy.with_more(self._more_peers()),
             limits=self._config.limits,
             take_slot=take_slot,
             services=self._services,

@@ -29,6 +29,7 @@ from dicom_node.tls import expiring
 from firstread.closings import Closings
 from firstread.ending import Ending
 from firstread.ground import stand
+from firstread.peer_watch import PeerWatch
 from firstread.siblings import Siblings
 from triage.crash_points import CrashPoint, kill_at
 from triage.database import Database
@@ -144,12 +145,14 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
         return take_report(database, settings, report, who, utc_now())
 
     alerts = SecurityAlerts(alerted)
+    peers = PeerWatch(database)
     intake = Intake(archive, record, on_quarantined=quarantined)
     listener = Listener(
         listener_config(settings),
         intake,
         on_association_closed=association_closed,
         on_refused=alerts.refused,
+        more_peers=peers.now,
         services={STORAGE_COMMITMENT: ReportService(reported), **queries(settings, database)},
         ports=ports,
         table=table,
@@ -158,7 +161,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
     pulse = Pulse(database, "listen", utc_now, lambda: where | {"refusing": space.refusing})
     pulse.start()  # before the first association: who starts at the same time must know that this process lives
     bury_the_dead(database, settings.completion, utc_now())
-    with alerts, closings:
+    with alerts, closings, peers:
         listener.start()
         ending.wait()
         listener.stop()

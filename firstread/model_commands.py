@@ -40,7 +40,8 @@ def list_(data: Data = None, as_json: AsJson = False) -> None:
 
     Example: `firstread models list`
     """
-    from firstread.bundle_tables import as_row, draw  # noqa: PLC0415
+    from firstread.bundle_tables import draw  # noqa: PLC0415
+    from models.listing import as_row  # noqa: PLC0415
     from models.site import SiteState, read_state  # noqa: PLC0415
 
     entries = _registry(data).entries

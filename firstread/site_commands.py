@@ -162,8 +162,9 @@ def thresholds(
 
     Example: `firstread models thresholds phantom-cxr pneumothorax 0.3 --urgency STAT --reason "too many alarms"`
     """
-    from firstread.bundle_tables import draw_points, point_rows  # noqa: PLC0415
+    from firstread.bundle_tables import draw_points  # noqa: PLC0415
     from models.bundle import Bundle  # noqa: PLC0415
+    from models.listing import point_rows  # noqa: PLC0415
 
     settings = settings_of(data)
     store = _store(settings)
@@ -209,7 +210,7 @@ def _audited(settings: Settings, store: BundleStore) -> Iterator[None]:
 
 def _record(settings: Settings, store: BundleStore, changes: Sequence[Change]) -> None:
     from triage.database import Database  # noqa: PLC0415
-    from triage.repositories import events  # noqa: PLC0415
+    from workers.bundle_audit import record_changes  # noqa: PLC0415
 
     not_made_yet = settings.database.startswith("sqlite") and not (settings.data / "firstread.sqlite").is_file()
     if not changes or not_made_yet:
@@ -218,9 +219,7 @@ def _record(settings: Settings, store: BundleStore, changes: Sequence[Change]) -
     try:
         database.require_current()
         with database.write() as session:
-            for change in changes:
-                detail = change.model_dump(include={"what", "bundle", "before", "after", "reason"})
-                events.record(session, "bundle_changed", at=change.at, who=change.who, **detail)
+            record_changes(session, changes)
     except FirstreadError as error:
         Console(stderr=True).print(
             f"The change stands in {store.folder / 'site.json'}, not in the audit trail: {error.advice()}",
@@ -232,8 +231,9 @@ def _record(settings: Settings, store: BundleStore, changes: Sequence[Change]) -
 
 
 def _show(name: str, record: Acceptance, as_json: bool) -> None:
-    from firstread.bundle_tables import acceptance_row, draw_acceptance  # noqa: PLC0415
+    from firstread.bundle_tables import draw_acceptance  # noqa: PLC0415
     from models.acceptance import Proof  # noqa: PLC0415
+    from models.listing import acceptance_row  # noqa: PLC0415
 
     if as_json:
         Console().print_json(data={"name": name, **acceptance_row(record)})

@@ -86,6 +86,27 @@ class WorkitemStatus(StrEnum):
     """Not ours: claimed by another performer, withdrawn, or never with a study of ours."""
 
 
+class ErrandKind(StrEnum):
+    """What a person on the page can ask a worker for."""
+
+    ECHO = "ECHO"
+    """C-ECHO to a peer."""
+    CHECK_DESTINATION = "CHECK_DESTINATION"
+    """Whether a destination can be reached as it is set, without side effects there."""
+    CHANGE_BUNDLE = "CHANGE_BUNDLE"
+    """Enable or disable a bundle, set or reset an operating point."""
+    RETRY_QUARANTINED = "RETRY_QUARANTINED"
+    """Feed quarantined bytes through intake again."""
+
+
+class ErrandStatus(StrEnum):
+    ASKED = "ASKED"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    """It was tried and the answer is no, or nobody did it in time. It is not tried again by itself."""
+
+
 State = TypeVar("State", bound=StrEnum)
 Transitions = Mapping[StrEnum, frozenset[StrEnum]]
 
@@ -143,6 +164,12 @@ WORKITEM: Final[Transitions] = {
     WorkitemStatus.CANCELED: frozenset(),
     WorkitemStatus.LEFT: frozenset(),
 }
+ERRAND: Final[Transitions] = {
+    ErrandStatus.ASKED: frozenset({ErrandStatus.RUNNING, ErrandStatus.FAILED}),
+    ErrandStatus.RUNNING: frozenset({ErrandStatus.DONE, ErrandStatus.FAILED}),
+    ErrandStatus.DONE: frozenset(),
+    ErrandStatus.FAILED: frozenset(),
+}
 MACHINES: Final[Mapping[type[StrEnum], Transitions]] = {
     StudyStatus: STUDY,
     AnalysisStatus: ANALYSIS,
@@ -150,6 +177,7 @@ MACHINES: Final[Mapping[type[StrEnum], Transitions]] = {
     CommitmentStatus: COMMITMENT,
     ReadingStatus: READING,
     WorkitemStatus: WORKITEM,
+    ErrandStatus: ERRAND,
 }
 
 

@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from kombu.exceptions import KombuError
+from sqlalchemy.orm import Session
 
 from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
 from triage.logging import get_logger
-from triage.repositories import analyses, commitments, completing, deliveries, verdicts
+from triage.repositories import analyses, commitments, completing, deliveries, errands, verdicts
 from workers.names import Queue, Task
 
 LOOK_SQLITE: Final = 0.002  # seconds; PRAGMA data_version costs microseconds
@@ -101,14 +102,7 @@ class Bell(threading.Thread):
             if Queue.ANALYSIS in self._queues and verdicts.any_due(session, now):
                 self._ring(Task.ASSESS)
             if Queue.DELIVERY in self._queues:
-                for destination in deliveries.due_destinations(session, now):
-                    self._ring(Task.DELIVER, destination)
-                if self._proofs_looked_at + PROVE_EVERY <= time.monotonic():
-                    self._proofs_looked_at = time.monotonic()
-                    for destination in commitments.due_destinations(session, now):
-                        self._ring(Task.PROVE, destination)
-                if self._workitems and self._last(Task.PERFORM) + PERFORM_EVERY <= time.monotonic():
-                    self._ring(Task.PERFORM)
+                self._look_at_deliveries(session, now)
             if Queue.HOUSEKEEPING in self._queues:
                 if completing.any_due(session, now):
                     self._ring(Task.COMPLETE)
@@ -118,6 +112,18 @@ class Bell(threading.Thread):
                     self._ring(Task.RETAIN)
                 if self._last(Task.SCRUB) + SCRUB_EVERY <= time.monotonic():
                     self._ring(Task.SCRUB)
+
+    def _look_at_deliveries(self, session: Session, now: datetime) -> None:
+        for destination in deliveries.due_destinations(session, now):
+            self._ring(Task.DELIVER, destination)
+        if self._proofs_looked_at + PROVE_EVERY <= time.monotonic():
+            self._proofs_looked_at = time.monotonic()
+            for destination in commitments.due_destinations(session, now):
+                self._ring(Task.PROVE, destination)
+        if errands.any_due(session):
+            self._ring(Task.ERRAND)
+        if self._workitems and self._last(Task.PERFORM) + PERFORM_EVERY <= time.monotonic():
+            self._ring(Task.PERFORM)
 
     def _ring(self, task: Task, argument: str = "") -> None:
         if time.monotonic() - self._last(task, argument) < RING_AGAIN:

@@ -31,7 +31,7 @@ from models.self_test import verify, verify_architecture
 from models.site import Acceptance, Change, OperatingPoint, SiteState, Standing
 from models.unpacking import LARGEST, unpack
 from triage.durable import sync_folder
-from triage.errors import BundleError, StorageFullError
+from triage.errors import BundleError, StateError, StorageFullError
 from triage.findings import Urgency
 from workers import bundle_folder
 
@@ -71,12 +71,15 @@ class BundleStore:
         Stands in the history.
     reserve : int
         Bytes of the file system that stay free: receiving images goes before adding a model.
+    seen : int, optional
+        Revision of the state that a change is meant for: refused when somebody has changed it since.
     """
 
     folder: Path
     clock: Callable[[], datetime]
     who: str
     reserve: int = 0
+    seen: int | None = None
     shipped: Path = SHIPPED
 
     def registry(self, *, check_files: bool = True) -> Registry:
@@ -334,7 +337,12 @@ class BundleStore:
                     raise BundleError(
                         f"Another command is changing {self.folder}.", next_step="Try again when it has ended."
                     ) from error
-                yield self.state()
+                state = self.state()
+                if self.seen not in (None, state.revision):
+                    raise StateError(
+                        "The bundles have changed since you looked.", next_step="Look again, then decide again."
+                    )
+                yield state
         except OSError as error:
             raise StorageFullError(
                 f"{self.folder} cannot be written: {error.strerror}.",

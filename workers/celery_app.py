@@ -38,6 +38,7 @@ def create_celery(settings: Settings) -> Any:
             Task.RETAIN: {"queue": Queue.HOUSEKEEPING},
             Task.SCRUB: {"queue": Queue.HOUSEKEEPING},
             Task.PERFORM: {"queue": Queue.DELIVERY},
+            Task.ERRAND: {"queue": Queue.DELIVERY},  # most of them ask somebody on the network
         },
         # No limit: an acknowledgement that a frozen Redis never got counts as an open message for ever, and a worker
         # with as many of them as its limit hears nothing again. Rings weigh nothing and grow stale in seconds.

@@ -23,3 +23,4 @@ class Task(StrEnum):
     RETAIN = "firstread.retain"
     SCRUB = "firstread.scrub"
     PERFORM = "firstread.perform"
+    ERRAND = "firstread.errand"

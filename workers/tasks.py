@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers import analysis, assessing, delivery, housekeeping, proving, retention, scrubbing, workitems
+from workers import (
+    analysis,
+    assessing,
+    bundle_listing,
+    delivery,
+    errands,
+    housekeeping,
+    proving,
+    retention,
+    scrubbing,
+    workitems,
+)
 from workers.names import Task
 from workers.workbench import Workbench
 
@@ -42,6 +53,7 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         housekeeping.end_silent_claims(here)
         housekeeping.sweep_incoming(here)
         proving.watch_proofs(here)
+        bundle_listing.publish(here)
 
     def retain() -> None:
         retention.make_room(bench())
@@ -51,6 +63,9 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
 
     def perform() -> None:
         workitems.perform_due(bench())
+
+    def errand() -> None:
+        errands.run_due(bench())
 
     for name, body in (
         (Task.ANALYSE, analyse),
@@ -62,5 +77,6 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         (Task.RETAIN, retain),
         (Task.SCRUB, scrub),
         (Task.PERFORM, perform),
+        (Task.ERRAND, errand),
     ):
         app.task(body, name=name)

@@ -49,6 +49,8 @@ class Workbench:
         Told of each crash point that work passes; kills the process where the fault rig asked for it.
     rules_applied : bool
         This process has seen to it that the open cases are judged by its site rules.
+    bundles_published : tuple of Stamp or None
+        Of the site's state, when this process last wrote down for the page how the bundles stand; None: not yet.
     """
 
     settings: Settings
@@ -61,6 +63,7 @@ class Workbench:
     clock: Clock = utc_now
     reached: Reached = nowhere
     rules_applied: bool = False
+    bundles_published: tuple[Stamp | None] | None = None
     _predictors: dict[tuple[str, str], Predictor] = field(default_factory=dict, repr=False)
     _explainers: dict[tuple[str, str], Explain | None] = field(default_factory=dict, repr=False)
     _gate: Gate | None = field(default=None, repr=False)

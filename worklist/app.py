@@ -17,7 +17,10 @@ from worklist.api import (
     audit,
     deliveries,
     destinations,
+    errands,
     fhir,
+    models,
+    peers,
     reading_list,
     room,
     rules,
@@ -74,6 +77,9 @@ def create_app(
     api.include_router(fhir.router)
     api.include_router(admin.router)
     api.include_router(audit.router)
+    api.include_router(errands.router)
+    api.include_router(peers.router)
+    api.include_router(models.router)
     api.include_router(workitems.router)
     api.include_router(deliveries.router)
     api.include_router(destinations.router)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from triage.repositories.previews import Standing
+from worklist.errand_schemas import ErrandOut
 from worklist.schemas import DeliveryOut
 
 
@@ -28,6 +29,16 @@ class DestinationOut(_Answer):
     commitment: str = ""
     counts: dict[str, int]
     """Deliveries by state; those that arrived by their proof."""
+    test: ErrandOut | None = None
+    """The last test that was asked for."""
+
+
+class DestinationTest(BaseModel):
+    """Which destination to test."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
 
 class DestinationPage(_Answer):

@@ -11,6 +11,7 @@ from triage.assessment import Opinion, OpinionReason
 from triage.findings import Laterality, ScoreKind, Urgency
 from triage.retention import Mode
 from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
+from worklist.errand_schemas import ErrandOut
 
 
 class _Answer(BaseModel):
@@ -255,6 +256,12 @@ class QueuedAnalysis(AnalysisOut):
 
     id: int
     study_instance_uid: str
+    due: bool
+    """False while it waits for the rest of its study."""
+    worker: str
+    """Process that is at it: part@host:pid."""
+    lease_until: datetime | None
+    """When its worker counts as gone and another one takes it."""
 
 
 class AnalysisPage(_Answer):
@@ -336,6 +343,8 @@ class QuarantinedOut(_Answer):
     bytes_kept: bool
     dismissed_at: datetime | None
     dismissed_by: str
+    retried: ErrandOut | None = None
+    """The last second try that was asked for."""
 
 
 class QuarantinePage(_Answer):
@@ -354,7 +363,21 @@ class ResendWish(_Request):
 class ResendAll(_Request):
     """Send everything again that was given up for a destination."""
 
-    destination: Annotated[str, StringConstraints(max_length=300)]
+    destination: Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    reason: Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    """Only what was given up for this very reason; empty for any."""
+
+
+class GivenUpOut(_Answer):
+    """What was given up for one destination for one reason."""
+
+    destination: str
+    reason: str
+    count: int
+
+
+class GivenUp(_Answer):
+    items: list[GivenUpOut]
 
 
 class Resent(_Answer):

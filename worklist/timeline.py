@@ -68,6 +68,8 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "verdict_given": lambda d: _because(f"{_OPINIONS.get(str(d.get('verdict')), 'Verdict on')} {d.get('finding')}", d),
     "assessment_issued": lambda _: "The verdicts on the AI's report were made a document of their own",
     "assessment_failed": lambda d: _because("The verdicts could not be made a document", d),
+    "house_changed": lambda d: f"{str(d.get('action')).replace('_', ' ').capitalize()}: {d.get('subject')}",
+    "bundles_listed": lambda _: "The bundles stand otherwise than before",
     "case_claimed": lambda _: "Claimed for reading",
     "claim_ran_out": lambda d: f"Claim of {d.get('reader')} ran out: no sign for {d.get('silent_minutes')} min",
     "case_released": lambda _: "Released to the list",

@@ -245,10 +245,15 @@ def resend(session: Session, delivery: Delivery, *, at: datetime, who: str, conf
     _event(session, delivery, "delivery_resent", at, who=who)
 
 
-def resend_dead(session: Session, destination: str, *, at: datetime, who: str) -> int:
+def resend_dead(session: Session, destination: str, *, at: datetime, who: str, reason: str = "") -> int:
     """Send everything again that was given up for a destination; returns how many.
 
     What is held because of its identity stays where it is: each of these is a person's decision of its own.
+
+    Parameters
+    ----------
+    reason : str
+        Only what was given up for this very reason; empty for any.
     """
     query = (
         sa.select(Delivery)
@@ -261,6 +266,8 @@ def resend_dead(session: Session, destination: str, *, at: datetime, who: str) -
         .options(selectinload(Delivery.result_object).selectinload(ResultObject.analysis).selectinload(Analysis.study))
         .with_for_update(of=Delivery)
     )
+    if reason:
+        query = query.where(Delivery.reason == reason)
     dead = session.scalars(query).all()
     for delivery in dead:
         resend(session, delivery, at=at, who=who)

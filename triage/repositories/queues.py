@@ -14,12 +14,25 @@ from triage.tables import Analysis, Delivery, ResultObject
 
 
 def list_analyses(
-    session: Session, *, status: AnalysisStatus | None = None, before: int | None = None, limit: int = 50
+    session: Session,
+    *,
+    status: AnalysisStatus | None = None,
+    reason: str = "",
+    before: int | None = None,
+    limit: int = 50,
 ) -> Sequence[Analysis]:
-    """Analyses with an id below ``before``, each with its study."""
+    """Analyses with an id below ``before``, each with its study.
+
+    Parameters
+    ----------
+    reason : str
+        Only those whose reason holds this text; upper and lower case are the same.
+    """
     query = sa.select(Analysis).options(joinedload(Analysis.study)).order_by(Analysis.id.desc()).limit(limit)
     if status is not None:
         query = query.where(Analysis.status == status)
+    if reason:
+        query = query.where(Analysis.reason.icontains(reason, autoescape=True))
     if before is not None:
         query = query.where(Analysis.id < before)
     return session.scalars(query).all()
@@ -30,6 +43,7 @@ def list_deliveries(
     *,
     status: DeliveryStatus | None = None,
     destination: str = "",
+    reason: str = "",
     before: int | None = None,
     limit: int = 50,
 ) -> Sequence[Delivery]:
@@ -39,9 +53,35 @@ def list_deliveries(
         query = query.where(Delivery.status == status)
     if destination:
         query = query.where(Delivery.destination == destination)
+    if reason:
+        query = query.where(Delivery.reason == reason)
     if before is not None:
         query = query.where(Delivery.id < before)
     return session.scalars(query).all()
+
+
+def open_analyses(session: Session, *, limit: int = 200) -> Sequence[Analysis]:
+    """Analyses that run, then those that wait, each with its study; the oldest first."""
+    query = (
+        sa.select(Analysis)
+        .where(sa.text("analyses.status IN ('QUEUED', 'RUNNING')"))  # the very text of the partial index
+        .options(joinedload(Analysis.study))
+        .order_by(Analysis.status.desc(), Analysis.id)
+        .limit(limit)
+    )
+    return session.scalars(query).all()
+
+
+def given_up(session: Session) -> Sequence[tuple[str, str, int]]:
+    """Destination, reason and number of what was given up, the most frequent first."""
+    query = (
+        sa.select(Delivery.destination, Delivery.reason, sa.func.count())
+        .where(Delivery.status == DeliveryStatus.DEAD)
+        .group_by(Delivery.destination, Delivery.reason)
+        .order_by(sa.func.count().desc(), Delivery.destination, Delivery.reason)
+        .limit(200)
+    )
+    return [(destination, reason, count) for destination, reason, count in session.execute(query)]
 
 
 def delivery_by_id(session: Session, delivery_id: int) -> Delivery:

@@ -4,6 +4,7 @@ Times are UTC. Enumerations are stored as their text. A study's urgency columns 
 written together by :mod:`triage.repositories.placing`; nobody else touches them.
 """
 
+from triage.tables.administered import BundleListing, Errand, Peer
 from triage.tables.analysed import Analysis, AnalysisImage, Finding, ResultObject
 from triage.tables.assessed import Assessment, FindingVerdict
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
@@ -18,15 +19,18 @@ __all__ = [
     "Assessment",
     "Association",
     "AuditEntry",
+    "BundleListing",
     "Commitment",
     "Delivery",
     "DeliveryAttempt",
+    "Errand",
     "Event",
     "Finding",
     "FindingVerdict",
     "Heartbeat",
     "Installation",
     "Instance",
+    "Peer",
     "Quarantined",
     "ResultObject",
     "SavedView",

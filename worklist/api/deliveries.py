@@ -10,10 +10,19 @@ from triage.repositories import deliveries, queues
 from triage.repositories.deliveries import IDENTITY_DIFFERS
 from triage.states import DeliveryStatus
 from triage.tables import Delivery
-from worklist.api.admin import Before, Limit, RowId
-from worklist.context import Here, Who
+from worklist.api.admin import PLAIN, Before, Limit, RowId
+from worklist.context import Context, Here, Who
 from worklist.describe import delivery_fields
-from worklist.schemas import AttemptOut, DeliveryPage, QueuedDelivery, ResendAll, ResendWish, Resent
+from worklist.schemas import (
+    AttemptOut,
+    DeliveryPage,
+    GivenUp,
+    GivenUpOut,
+    QueuedDelivery,
+    ResendAll,
+    ResendWish,
+    Resent,
+)
 
 router = APIRouter(prefix="/admin/deliveries", tags=["admin"])
 
@@ -24,22 +33,31 @@ NO_WISH = ResendWish()
 def list_deliveries(
     here: Here,
     status: DeliveryStatus | None = None,
-    destination: Annotated[str, Query(max_length=300)] = "",
+    destination: Annotated[str, Query(max_length=300, pattern=PLAIN)] = "",
+    reason: Annotated[str, Query(max_length=2000, pattern=PLAIN, description="The whole reason.")] = "",
     before: Before = None,
     limit: Limit = 50,
 ) -> DeliveryPage:
     """What every destination was offered, what it answered, attempt by attempt, and what proof there is."""
     with here.database.read() as session:
-        rows = queues.list_deliveries(session, status=status, destination=destination, before=before, limit=limit)
+        rows = queues.list_deliveries(
+            session, status=status, destination=destination, reason=reason, before=before, limit=limit
+        )
         full = len(rows) == limit
         return DeliveryPage(items=[describe_delivery(row) for row in rows], next_before=rows[-1].id if full else None)
 
 
+@router.get("/given-up", summary="What was given up, by destination and reason")
+def list_given_up(here: Here) -> GivenUp:
+    """How many deliveries are DEAD for which reason: each line can be sent again in one go."""
+    return read_given_up(here)
+
+
 @router.post("/resend", summary="Send everything again that was given up for a destination")
 def resend_all(here: Here, who: Who, wish: ResendAll) -> Resent:
-    """All DEAD deliveries of the destination; those held because of their identity stay."""
+    """All DEAD deliveries of the destination, or those of one reason; those held because of their identity stay."""
     with here.database.write() as session:
-        count = deliveries.resend_dead(session, wish.destination, at=here.clock(), who=who)
+        count = deliveries.resend_dead(session, wish.destination, at=here.clock(), who=who, reason=wish.reason)
     return Resent(destination=wish.destination, resent=count)
 
 
@@ -54,6 +72,13 @@ def resend(here: Here, who: Who, delivery_id: RowId, wish: ResendWish = NO_WISH)
         deliveries.resend(session, row, at=here.clock(), who=who, confirmed=wish.confirm_identity)
         session.flush()
         return describe_delivery(row)
+
+
+def read_given_up(here: Context) -> GivenUp:
+    """The most frequent first."""
+    with here.database.read() as session:
+        rows = queues.given_up(session)
+    return GivenUp(items=[GivenUpOut(destination=to, reason=reason, count=count) for to, reason, count in rows])
 
 
 def describe_delivery(row: Delivery) -> QueuedDelivery:

@@ -12,12 +12,14 @@ from triage.errors import IdentifierError, NotFoundError
 from triage.identifiers import dicom_uid
 from triage.peers import Destination
 from triage.profiles import Profile
-from triage.repositories import events, previews, queues, results
+from triage.repositories import errands, events, previews, queues, results
 from triage.repositories.previews import Previewed, Standing
 from triage.settings import Settings
+from triage.states import ErrandKind
 from worklist.context import Context, Here, SopUid, Who
 from worklist.describe import delivery_fields
-from worklist.destination_schemas import DestinationOut, DestinationPage, PreviewedOut, PreviewOut
+from worklist.destination_schemas import DestinationOut, DestinationPage, DestinationTest, PreviewedOut, PreviewOut
+from worklist.errand_schemas import ErrandOut, describe_errand
 from worklist.schemas import DeliveryOut
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -33,6 +35,20 @@ _TYPES: Final = {".dcm": "application/dicom", ".json": "application/json", ".hl7
 def list_destinations(here: Here) -> DestinationPage:
     """Those of the settings, and those of before that something was owed to."""
     return DestinationPage(items=read_destinations(here))
+
+
+@router.post("/destinations/test", summary="Test a destination", status_code=202)
+def test_destination(here: Here, who: Who, wish: DestinationTest) -> ErrandOut:
+    """A worker asks it in the way of its kind, without leaving anything there: C-ECHO, a search for one study, a
+    connection. 409 while a test of it is under way.
+    """
+    destination = destination_named(here.settings, wish.address)
+    with here.database.write() as session:
+        errand = errands.ask(
+            session, ErrandKind.CHECK_DESTINATION, f"destination:{destination.address}",
+            {"address": destination.address}, at=here.clock(), who=who,
+        )  # fmt: skip
+        return describe_errand(errand)
 
 
 @router.get("/destinations/preview", summary="What a destination gets of a study")
@@ -74,7 +90,11 @@ def read_destinations(here: Context) -> list[DestinationOut]:
     """Those of the settings in their order, then those that are no longer in them."""
     with here.database.read() as session:
         counts = queues.destinations(session)
+        tests = errands.latest(session, [f"destination:{each.address}" for each in here.settings.destinations])
     known = {destination.address: _described(destination) for destination in here.settings.destinations}
+    for address, facts in known.items():
+        tested = tests.get(f"destination:{address}")
+        facts["test"] = describe_errand(tested) if tested else None
     former: dict[str, dict[str, Any]] = {address: {} for address in sorted(counts.keys() - known.keys())}
     return [
         DestinationOut(address=address, configured=address in known, counts=dict(counts.get(address, {})), **facts)

@@ -8,11 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
-from triage.errors import NotFoundError
-from triage.repositories import events, quarantine
-from triage.tables import Quarantined
+from triage.errors import NotFoundError, StateError
+from triage.repositories import audit, errands, events, quarantine
+from triage.states import ErrandKind
+from triage.tables import Errand, Quarantined
 from worklist.api.admin import Before, Limit, RowId
 from worklist.context import Context, Here, Who
+from worklist.errand_schemas import ErrandOut, describe_errand
 from worklist.room import read_space
 from worklist.schemas import QuarantinedOut, QuarantinePage, SpaceOut
 
@@ -23,7 +25,8 @@ def read_quarantine(here: Context, *, dismissed: bool, before: int | None, limit
     """One page, newest first."""
     with here.database.read() as session:
         rows = quarantine.listed(session, dismissed=dismissed, before=before, limit=limit)
-    items = [_entry(here, row) for row in rows]
+        tried = errands.latest(session, [f"quarantined:{row.id}" for row in rows])
+    items = [_entry(here, row, tried.get(f"quarantined:{row.id}")) for row in rows]
     return QuarantinePage(items=items, next_before=rows[-1].id if len(rows) == limit else None)
 
 
@@ -50,7 +53,29 @@ def dismiss(here: Here, who: Who, quarantined_id: RowId) -> QuarantinedOut:
     with here.database.write() as session:
         row = quarantine.by_id(session, quarantined_id)
         quarantine.dismiss(session, row, at=here.clock(), who=who)
+        audit.record(
+            session, at=here.clock(), who=who, action="quarantine_dismissed", subject=f"quarantined:{row.id}",
+            before={"waiting": True}, after={"waiting": False},
+        )  # fmt: skip
     return _entry(here, row)
+
+
+@router.post("/quarantine/{quarantined_id}/retry", summary="Feed an entry through intake again", status_code=202)
+def retry(here: Here, who: Who, quarantined_id: RowId) -> ErrandOut:
+    """After an upgrade, or where the disk was full: a worker tries again as if it came now.
+
+    What is taken this time is dismissed by itself. 409 when it was dealt with already, or its bytes are gone.
+    """
+    with here.database.write() as session:
+        row = quarantine.by_id(session, quarantined_id)
+        if row.dismissed_at is not None:
+            raise StateError("This entry was dealt with already.", next_step="Reload the list.")
+        if _bytes_of(here, row) is None:
+            raise StateError("The bytes of this entry are gone.", next_step="Have its sender send it again.")
+        errand = errands.ask(
+            session, ErrandKind.RETRY_QUARANTINED, f"quarantined:{row.id}", {"id": row.id}, at=here.clock(), who=who
+        )
+        return describe_errand(errand)
 
 
 @router.get("/quarantine/{quarantined_id}/file", summary="The bytes as they came", response_class=FileResponse)
@@ -66,7 +91,7 @@ def download(here: Here, who: Who, quarantined_id: RowId) -> FileResponse:
     return FileResponse(path, media_type="application/octet-stream", filename=name)
 
 
-def _entry(here: Context, row: Quarantined) -> QuarantinedOut:
+def _entry(here: Context, row: Quarantined, tried: Errand | None = None) -> QuarantinedOut:
     return QuarantinedOut(
         id=row.id,
         at=row.at,
@@ -80,6 +105,7 @@ def _entry(here: Context, row: Quarantined) -> QuarantinedOut:
         bytes_kept=_bytes_of(here, row) is not None,
         dismissed_at=row.dismissed_at,
         dismissed_by=row.dismissed_by,
+        retried=describe_errand(tried) if tried else None,
     )
 
 

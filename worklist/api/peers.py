@@ -1,0 +1,162 @@
+"""``/api/v1/admin/peers``: who may send, from the settings and added while the node runs; who called and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter, Response
+
+from triage.errors import IdentifierError
+from triage.peers import CallingPeer, opens_plain_port
+from triage.repositories import errands, peers
+from triage.repositories.peers import Caller
+from triage.settings import Settings
+from triage.states import ErrandKind
+from triage.tables import Errand, Peer
+from worklist.api.admin import RowId
+from worklist.changing import etag
+from worklist.context import Context, Here, Who
+from worklist.editing import Seen, require_unchanged
+from worklist.errand_schemas import ErrandOut, describe_errand
+from worklist.peer_schemas import CallerOut, EchoWish, PeerList, PeerOut, PeerWish
+
+router = APIRouter(prefix="/admin/peers", tags=["admin"])
+
+REFUSED_FOR_TITLE: Final = "CALLING_AE_TITLE_NOT_RECOGNISED"
+
+
+def read_peers(here: Context) -> PeerList:
+    """Everybody who may send, and who called."""
+    settings = here.settings
+    with here.database.read() as session:
+        rows = peers.all_of(session)
+        senders, refused = peers.senders(session), peers.refused(session)
+        tried = errands.latest(session, [_subject(row) for row in rows])
+    configured = [
+        PeerOut(
+            id=None,
+            ae_title=peer.ae_title,
+            network=peer.network,
+            certificate=peer.certificate,
+            **_seen(peer.ae_title, senders),
+        )
+        for peer in settings.calling_ae_titles
+    ]
+    added = [describe_peer(row, senders, tried.get(_subject(row))) for row in rows]
+    known = {peer.ae_title for peer in (*configured, *added)}
+    return PeerList(
+        admits_everybody=admits_everybody(settings),
+        network_needed=network_needed(settings),
+        items=[*configured, *added],
+        others=_callers(caller for caller in senders if caller.ae_title not in known),
+        refused=_callers(refused),
+    )
+
+
+@router.get("", summary="Who may send, and who called")
+def list_peers(here: Here) -> PeerList:
+    """Peers of the settings, peers that were added, and who was turned away lately with the reason."""
+    return read_peers(here)
+
+
+@router.post("", summary="Admit a peer", status_code=201)
+def add_peer(here: Here, who: Who, wish: PeerWish, response: Response) -> PeerOut:
+    """The listeners admit it within a second, without a restart. 409 when its AE title was added before."""
+    wanted = _wanted(here.settings, wish)
+    with here.database.write() as session:
+        row = peers.add(session, wanted, wish.note, at=here.clock(), who=who)
+    response.headers["ETag"] = etag(row.version)
+    return describe_peer(row)
+
+
+@router.put("/{peer_id}", summary="Change where a peer comes from")
+def change_peer(here: Here, who: Who, peer_id: RowId, wish: PeerWish, seen: Seen, response: Response) -> PeerOut:
+    """Network, certificate and note; the AE title stays. 409 when somebody else has changed it since."""
+    wanted = _wanted(here.settings, wish)
+    with here.database.write() as session:
+        row = peers.by_id(session, peer_id)
+        require_unchanged(row.version, seen)
+        peers.change(session, row, wanted, wish.note, at=here.clock(), who=who)
+    response.headers["ETag"] = etag(row.version)
+    return describe_peer(row)
+
+
+@router.delete("/{peer_id}", summary="Admit a peer no more", status_code=204)
+def remove_peer(here: Here, who: Who, peer_id: RowId, seen: Seen) -> None:
+    """New associations are refused within a second; an open one ends by itself. What it has sent stays."""
+    with here.database.write() as session:
+        row = peers.by_id(session, peer_id)
+        require_unchanged(row.version, seen)
+        peers.remove(session, row, at=here.clock(), who=who)
+
+
+@router.post("/{peer_id}/echo", summary="C-ECHO to a peer", status_code=202)
+def echo_peer(here: Here, who: Who, peer_id: RowId, wish: EchoWish) -> ErrandOut:
+    """A worker asks it and says what it answered; nothing is stored there."""
+    with here.database.write() as session:
+        row = peers.by_id(session, peer_id)
+        asked = {"ae_title": row.ae_title, "certificate": row.certificate if wish.tls else None}
+        errand = errands.ask(
+            session, ErrandKind.ECHO, _subject(row), asked | wish.model_dump(), at=here.clock(), who=who
+        )
+        return describe_errand(errand)
+
+
+def admits_everybody(settings: Settings) -> bool:
+    """Whether every AE title is admitted."""
+    return settings.on_loopback and not settings.calling_ae_titles
+
+
+def network_needed(settings: Settings) -> bool:
+    """Whether a peer has to name its network: AE titles are no secrets, and a port without TLS believes them."""
+    opens = opens_plain_port(settings.dicom_plain, on_loopback=settings.on_loopback, tls_port=settings.dicom_tls_port)
+    return opens and settings.dicom_plain is None and not settings.on_loopback
+
+
+def describe_peer(row: Peer, senders: Sequence[Caller] = (), echo: Errand | None = None) -> PeerOut:
+    """A peer that was added."""
+    return PeerOut(
+        id=row.id,
+        ae_title=row.ae_title,
+        network=row.network,
+        certificate=row.certificate,
+        note=row.note,
+        version=row.version,
+        changed_at=row.changed_at,
+        changed_by=row.changed_by,
+        echo=describe_errand(echo) if echo else None,
+        **_seen(row.ae_title, senders),
+    )
+
+
+def _wanted(settings: Settings, wish: PeerWish) -> CallingPeer:
+    if wish.network is None and network_needed(settings):
+        raise IdentifierError(
+            f"network: {wish.ae_title} may not come from anywhere, because dicom_port has no TLS.",
+            next_step="Name its address or network.",
+        )
+    if wish.certificate is not None and settings.dicom_tls_port is None:
+        raise IdentifierError(
+            "certificate: there is no dicom_tls_port that would see one.", next_step="Leave it out, or set the port."
+        )
+    return CallingPeer(ae_title=wish.ae_title, network=wish.network, certificate=wish.certificate)
+
+
+def _seen(title: str, senders: Sequence[Caller]) -> dict[str, Any]:
+    own = [caller for caller in senders if caller.ae_title == title]
+    if not own:
+        return {}
+    return {
+        "last_at": own[0].last_at,
+        "last_address": own[0].address,
+        "associations": sum(caller.times for caller in own),
+    }
+
+
+def _callers(callers: Iterable[Caller]) -> list[CallerOut]:
+    return [CallerOut.model_validate(caller, from_attributes=True) for caller in callers]
+
+
+def _subject(row: Peer) -> str:
+    return f"peer:{row.ae_title}"
