@@ -13,7 +13,7 @@ from triage.tables import Delivery
 from worklist.api.admin import PLAIN, Before, Limit, RowId
 from worklist.context import Context, Here, Who
 from worklist.describe import delivery_fields
-from worklist.schemas import (
+from worklist.operation_schemas import (
     AttemptOut,
     DeliveryPage,
     GivenUp,

@@ -53,7 +53,7 @@ def test_quarantine_newest_first_page_by_page_and_dealt_with_once(house: Any, cl
     assert entries[0] | {"id": 0, "reason": ""} == {
         "id": 0, "at": "2026-03-01T12:00:00Z", "reason": "", "dicom_status": "0xC000", "calling_ae_title": "CR1",
         "peer_address": "10.0.0.1", "transfer_syntax_uid": "1.2.840.10008.1.2", "size": 18, "digest": "a" * 64,
-        "bytes_kept": True, "dismissed_at": None, "dismissed_by": "",
+        "bytes_kept": True, "dismissed_at": None, "dismissed_by": "", "retried": None,
     }  # fmt: skip
     url = f"{API}/quarantine/{entries[0]['id']}/dismiss"
     assert client.post(url, json={}).json()["dismissed_by"] == "local"
