@@ -7,8 +7,6 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
-
 from triage.database import Database, alembic_config
 from triage.errors import SettingsError
 from triage.settings import Settings
@@ -66,6 +64,8 @@ def upgrade(settings: Settings, *, now: datetime, backed_up: bool = False) -> Pa
 
 
 def _known() -> set[str]:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - half a second that a start on a known schema saves
+
     return {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
 
 

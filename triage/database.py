@@ -7,18 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
+from triage import schema_revision
 from triage.errors import DatabaseDamagedError, DatabaseUnavailableError, SettingsError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 BUSY_TIMEOUT: Final = 10.0  # seconds that a SQLite writer waits for another
 QUICKLY_CHECKED: Final = 512 * 1024 * 1024
@@ -26,7 +26,6 @@ QUICKLY_CHECKED: Final = 512 * 1024 * 1024
 _FIRST_WAIT: Final = 0.0002
 _LONGEST_WAIT: Final = 0.002
 """Seconds between two attempts to get the write lock. SQLite's own waits grow to 100 ms, for locks held 2 ms here."""
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 class Database:
@@ -103,6 +102,8 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to this version (create it when empty)."""
+        from alembic import command  # noqa: PLC0415 - half a second that few processes need
+
         with _translated(), self.engine.connect() as connection:
             if self.is_sqlite:
                 _begin_immediate(connection)
@@ -113,9 +114,8 @@ class Database:
 
     def revision(self) -> tuple[str | None, str]:
         """(schema revision of the database, revision this version needs)."""
-        head = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
         with _translated(), self.engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision(), str(head)
+            return schema_revision.found(connection), schema_revision.needed()
 
     def require_current(self) -> None:
         """Refuse to run on another schema.
@@ -208,8 +208,10 @@ class ChangeWatch:
 
 def alembic_config() -> Config:
     """Alembic's configuration without a file: the scripts travel with the package."""
+    from alembic.config import Config  # noqa: PLC0415 - as in `migrate`
+
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(schema_revision.MIGRATIONS))
     return config
 
 
