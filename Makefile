@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 MIN ?= 20
 T ?= tests
-JOBS ?= auto
+JOBS ?= $(shell expr $$(nproc) + 1)
 PACKAGES := triage models dicom_node worklist workers firstread
 
 .DEFAULT_GOAL := help
@@ -24,10 +24,11 @@ up: $(VENV)/ready ## The product for real use (ARGS="--destination PACS@host:por
 
 test: $(VENV)/ready ## All tests (T=tests/unit for a part); neighbours that are not installed are skipped with a reason
 ifeq ($(T),tests)
-# Unit tests side by side; then those that start whole products, kill them and wait for them, one after the other.
+# Side by side, a file at a time, one more process than cores: many tests wait. Then those that need the machine alone.
 	@failed=0; \
-	$(BIN)/python -m pytest tests/unit --numprocesses $(JOBS) --dist loadfile $(ARGS) || failed=1; \
-	$(BIN)/python -m pytest tests --ignore tests/unit $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest tests -m 'not alone and not faults' --numprocesses $(JOBS) --dist loadgroup \
+		--no-loadscope-reorder $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest tests -m 'alone and not faults' $(ARGS) || failed=1; \
 	exit $$failed
 else
 	@$(BIN)/python -m pytest $(T) $(ARGS)
