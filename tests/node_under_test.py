@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from migrated import migrate
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -111,7 +112,7 @@ def opened(data: Path, **more: object) -> Iterator[Node]:
     for folder in (settings.archive, settings.results):
         folder.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
-    database.migrate()
+    migrate(database)
     clock = Clock()
     bench = Workbench.open(settings, clock=clock)
     archive = Archive(settings.archive)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Final, Protocol, Self
+
+from migrated import empty_sqlite
 
 from triage.columns import Base
 from triage.database import Database
@@ -41,7 +42,7 @@ class SqliteGround:
         self.database.dispose()
         for rest in self.data.glob("firstread.sqlite-*"):
             rest.unlink()
-        self._file.write_bytes(_template())
+        self._file.write_bytes(empty_sqlite())
         _sweep(self.data)
 
     def close(self) -> None:
@@ -88,15 +89,3 @@ def _sweep(data: Path) -> None:
             for name in files:
                 Path(folder, name).unlink()
     (data / "syncs").unlink(missing_ok=True)
-
-
-@functools.cache
-def _template() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "template.sqlite"
-        database = Database(f"sqlite:///{file}")
-        database.migrate()
-        with database.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        database.dispose()
-        return file.read_bytes()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+from migrated import migrate
 from peers.node import FIRSTREAD, SCALED_PARTS
 from peers.processes import eventually, free_port, listens
 
@@ -232,7 +233,7 @@ def product(
     settings = settings_from(environment)
     settings.data.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database.replace(ALIAS, "127.0.0.1"))
-    database.migrate()
+    migrate(database)
     here = Product(settings.data, environment, fork_server, settings, database)
     try:
         if parts:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from migrated import migrate
 from page_node import CHROMIUM, FLAGS, Node
 from PIL import Image
 
@@ -24,7 +25,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     for name, grey in (("image", 90), ("overlay", 180)):
         Image.fromarray(np.full((300, 240), grey, dtype=np.uint8)).save(settings.results / f"{name}.jpg")
     database = Database(settings.database)
-    database.migrate()
+    migrate(database)
     with database.write() as session:
         for part in ("listen", "work"):
             heartbeats.beat(session, f"{part}@test:1", part, at=datetime.now(UTC))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from migrated import migrate
 
 from firstread.alive import alive_here
 from triage.database import Database
@@ -18,7 +19,7 @@ NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'rows.sqlite'}")
-    database.migrate()
+    migrate(database)
     with database.write() as session:
         heartbeats.beat(session, "work@worker-1:7", "work", at=NOW)
     yield database

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from migrated import migrate
 from typer.testing import CliRunner
 from worklist_rows import NOON, PACS, Seen, arrive, deliver, score
 
@@ -23,7 +24,7 @@ from triage.settings import Settings
 def data(tmp_path: Path) -> Iterator[Path]:
     """A data directory whose database has two deliveries that were given up, one of them for its identity."""
     database = Database(Settings(data=tmp_path).database)
-    database.migrate()
+    migrate(database)
     with database.write() as session:
         score(session, arrive(session, "one"), [Seen("nodule", 0.1)])
         for hour in range(BUDGET[Verdict.REFUSED]):

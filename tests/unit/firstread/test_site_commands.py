@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from migrated import migrate
 from typer.testing import CliRunner, Result
 
 from firstread.model_commands import app
@@ -141,7 +142,7 @@ def test_disabling_needs_a_reason(run: Run) -> None:
 def test_changes_stand_in_the_audit_trail(run: Run, tmp_path: Path) -> None:
     database = Database(Settings(data=tmp_path / "data").database)
     (tmp_path / "data").mkdir()
-    database.migrate()
+    migrate(database)
     run("disable", "phantom-cxr", "--reason", "no phantoms here")
     run("thresholds", "nih-cxr-research", "cardiomegaly", "0.4")
     with database.read() as session:

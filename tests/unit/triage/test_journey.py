@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from migrated import migrate
 
 from triage import tables
 from triage.completion import CompletionPolicy
@@ -44,7 +45,7 @@ class Journey(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.database = Database(f"sqlite:///{Path(self.folder.name) / 'rows.sqlite'}")
-        self.database.migrate()
+        migrate(self.database)
 
     def teardown(self) -> None:
         self.database.dispose()

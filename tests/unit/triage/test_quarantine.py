@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from migrated import migrate
 
 from triage.database import Database
 from triage.instances import Arrival, QuarantinedObject
@@ -37,7 +38,7 @@ KEPT = QuarantinedObject(
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'rows.sqlite'}")
-    database.migrate()
+    migrate(database)
     yield database
     database.dispose()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from migrated import migrate
 
 from triage import tables
 from triage.completion import CompletionPolicy
@@ -70,7 +71,7 @@ ALGORITHM = Algorithm(
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'rows.sqlite'}")
-    database.migrate()
+    migrate(database)
     yield database
     database.dispose()
 

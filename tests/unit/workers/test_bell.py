@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from kombu.exceptions import OperationalError
+from migrated import migrate
 from redis.exceptions import ResponseError
 
 from triage.database import Database
@@ -47,7 +48,7 @@ class Broker:
 )
 def test_a_ring_that_the_broker_refuses_is_rung_again(tmp_path: Path, refusal: Exception) -> None:
     database = Database(f"sqlite:///{tmp_path / 'rows.sqlite'}")
-    database.migrate()
+    migrate(database)
     with database.write() as session:
         session.execute(
             sa.insert(Study).values(

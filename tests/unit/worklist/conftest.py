@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from migrated import empty_sqlite
 from starlette.testclient import TestClient
 from worklist_rows import NOON
 
@@ -45,15 +46,9 @@ class House:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def empty_database() -> bytes:
     """A migrated SQLite file, made once."""
-    file = tmp_path_factory.mktemp("migrated") / "firstread.sqlite"
-    database = Database(f"sqlite:///{file}")
-    database.migrate()
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.dispose()
-    return file.read_bytes()
+    return empty_sqlite()
 
 
 @pytest.fixture
