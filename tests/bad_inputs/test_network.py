@@ -103,7 +103,7 @@ def slow(attacked_node: Attacked) -> Iterator[dict[str, Slow]]:
     eventually(lambda: len(attacked_node.parts_of_files()) == opened, within=5, what="slow data sets begin")
     yield connections
     for connection in connections.values():
-        connection.thread.join(60)
+        connection.thread.join(120)
 
 
 @case("N2")
@@ -277,7 +277,7 @@ def test_the_largest_requests_are_answered_at_once(attacked: Attacked, count: in
         kind, answer = peer.receive()
         assert kind == ACCEPT
         assert len(negotiation.read_acceptance(answer).answers) == count
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < FAST
 
 
 @case("N16")
@@ -403,22 +403,22 @@ def test_who_is_trusted_is_served_while_others_keep_silent_before_their_hello(at
 
 @pytest.mark.parametrize("how", [one("N20", how, name=how) for how in ("TLS silence", "half a TLS hello", "TLS hello")])
 def test_a_handshake_that_does_not_end_is_closed(attacked: Attacked, slow: dict[str, Slow], how: str) -> None:
-    assert slow[how].closed_after() < 11
+    assert slow[how].closed_after() < 30
 
 
 @case("N1")
 def test_a_silent_connection_is_closed(attacked: Attacked, slow: dict[str, Slow]) -> None:
-    assert slow["silence"].closed_after() < 11
+    assert slow["silence"].closed_after() < 30
 
 
 @pytest.mark.parametrize(
     ("how", "seconds"),
     [
-        one("N3", "request", 11, name="request"),
-        one("N3", "value", 16, name="value"),
-        one("N3", "fragments", 16, name="fragments"),
-        one("N3", "empty fragments", 16, name="empty fragments"),
-        one("N3", "empty command", 16, name="empty command"),
+        one("N3", "request", 30, name="request"),
+        one("N3", "value", 45, name="value"),
+        one("N3", "fragments", 45, name="fragments"),
+        one("N3", "empty fragments", 45, name="empty fragments"),
+        one("N3", "empty command", 45, name="empty command"),
     ],
 )
 def test_a_drip_feed_is_closed(attacked: Attacked, slow: dict[str, Slow], how: str, seconds: float) -> None:

@@ -112,6 +112,7 @@ def test_a_decoder_that_the_system_kills_is_replaced(node: Node, tmp_path: Path)
     assert node.settled(str(dataset.StudyInstanceUID))["analysis_status"] == "SUCCEEDED"
 
 
+@pytest.mark.alone
 def test_one_poison_study_in_ten_does_not_double_the_wait_of_the_others(node: Node, tmp_path: Path) -> None:
     def waited(name: str, *, poisoned: int) -> float:
         """Seconds until 95 % of twenty sound studies are scored; they arrive together, poison among the first."""

@@ -16,7 +16,7 @@ from triage.database import Database
 from triage.repositories import heartbeats
 from workers.clock import utc_now
 
-DEADLINE = 60.0  # seconds
+DEADLINE = 180.0  # seconds, for the slowest machine
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
