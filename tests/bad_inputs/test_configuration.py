@@ -172,7 +172,7 @@ def test_a_port_that_is_not_ours_to_open_is_one_line(tmp_path: Path, data: Path)
         env={"PATH": "/usr/bin:/bin", "FIRSTREAD_DATA": str(data), "FIRSTREAD_DICOM_PORT": "890"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == UNUSABLE, ended

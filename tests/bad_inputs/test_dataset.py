@@ -426,7 +426,7 @@ def test_a_strange_radiograph_is_read_and_reported_on(
     assert_inert(rendered_report(report))
     validator = shutil.which("dciodvfy")
     if validator is not None:
-        said = subprocess.run([validator, report], check=False, capture_output=True, text=True, timeout=60).stderr
+        said = subprocess.run([validator, report], check=False, capture_output=True, text=True, timeout=180).stderr
         assert [line for line in said.splitlines() if line.startswith("Error")] == []
     if name == "name":  # as the sender has it: a PACS files by these bytes
         assert there.get_item(DataTag("PatientName")).value.strip() == NAMES["bidirectional"][1]

@@ -52,7 +52,7 @@ def pacs(tmp_path: Path) -> Iterator[StoreScp]:
 def fsck(node: Node, *options: str) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", "firstread", "fsck", "--data", node.data, "--json", *options],
-        env=node.environment, cwd=node.data, capture_output=True, text=True, timeout=120, check=False,
+        env=node.environment, cwd=node.data, capture_output=True, text=True, timeout=360, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout)

@@ -128,7 +128,7 @@ def small(tmp_path: Path) -> dict[str, str]:
 
 
 def refused(*command: str | Path, env: dict[str, str], status: int) -> str:
-    done = subprocess.run([FIRSTREAD, *command], env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([FIRSTREAD, *command], env=env, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == status, done.stderr
     return done.stderr
 

@@ -19,7 +19,7 @@ def demo(cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         env={**inherited, "COLUMNS": "120", **environment},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=450,
         check=False,
     )
 

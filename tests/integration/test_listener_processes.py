@@ -189,7 +189,7 @@ def test_all_end_in_order(listeners: Listeners) -> None:
         peer.data_set(data[100:])
         assert peer.response().status == 0  # who is sending may finish
         assert peer.receive()[0] == 5  # and is asked to release
-    assert listeners.parent.wait(timeout=60) == 0
+    assert listeners.parent.wait(timeout=180) == 0
     assert all(gone(process) for process in processes)
     with listeners.database.read() as session:
         assert session.scalars(sa.select(Heartbeat)).all() == []
@@ -226,7 +226,7 @@ def script(work: str) -> subprocess.Popen[str]:
 
 def test_settings_that_are_wrong_for_one_end_all() -> None:
     process = script("def work(ending, again): raise SettingsError('The port is wrong.')")
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=180)
     assert "The port is wrong. Correct the setting" in said
     assert "refused 1 A process cannot run with these settings" in said
 
@@ -238,7 +238,7 @@ def test_one_that_does_not_end_is_killed() -> None:
     assert process.stdout is not None
     up = [int(process.stdout.readline().removeprefix("up ")) for _ in range(2)]
     process.terminate()
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=180)
     assert process.returncode == 0
     assert said.count("process_killed") == 2
     assert all(gone(pid) for pid in up)
@@ -253,5 +253,5 @@ def test_one_that_keeps_dying_is_replaced_more_and_more_slowly() -> None:
         if "process_died" in line:
             pauses.append(float(line.partition("restart_in_s=")[2].split()[0]))
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert sorted(pauses) == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]

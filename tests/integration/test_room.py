@@ -62,7 +62,7 @@ class SmallNode:
         ]
         refusals = []
         for sender in senders:
-            output, _ = sender.communicate(timeout=120)
+            output, _ = sender.communicate(timeout=360)
             file = ""
             for sent, answer in _SENT.findall(output.decode(errors="replace")):
                 file = sent or file
@@ -154,7 +154,7 @@ def test_forty_megabytes_run_full_and_recover(tmp_path: Path) -> None:
         eventually(node.refusing, within=15, what="the heartbeat says that it refuses")
         assert "must be" in node.refusing()[0]
         told = subprocess.run(
-            [FIRSTREAD, "doctor"], env=node.environment, capture_output=True, text=True, timeout=60, check=False
+            [FIRSTREAD, "doctor"], env=node.environment, capture_output=True, text=True, timeout=180, check=False
         )
         assert "takes nothing new" in told.stdout
 

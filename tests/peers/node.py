@@ -122,7 +122,7 @@ def embedded(
         _await_ready(node, [node.supervisor])
         yield node
         node.supervisor.terminate()
-        status = node.supervisor.wait(timeout=60)
+        status = node.supervisor.wait(timeout=180)
     assert status == 0, f"firstread up ended with {status}:\n{node.log.read_text()[-4000:]}"
 
 
@@ -151,7 +151,7 @@ def scaled(
         yield node
         for process in node.started.values():
             process.terminate()
-        ended = {part: process.wait(timeout=60) for part, process in node.started.items()}
+        ended = {part: process.wait(timeout=180) for part, process in node.started.items()}
     assert set(ended.values()) == {0}, f"parts ended with {ended}:\n{node.log.read_text()[-4000:]}"
 
 

@@ -36,7 +36,7 @@ def firstread(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comp
         env={**inherited, "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -32,7 +32,7 @@ def test_phantoms_end_to_end_for_a_program(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "firstread", "models", "evaluate", *arguments],
         cwd=tmp_path, env={**inherited, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=120, check=True,
+        timeout=360, check=True,
     )  # fmt: skip
     summary = json.loads(run.stdout)
     assert summary["bundle"] == "phantom-cxr"

@@ -183,14 +183,14 @@ def test_a_damaged_database_is_refused_with_the_way_out(settings: Settings, harm
     assert "firstread fsck --reindex" in refused.value.next_step
     started = subprocess.run(
         [sys.executable, "-m", "firstread", "up", "--data", str(settings.data), "--dicom-port", "0"],
-        capture_output=True, text=True, timeout=60, check=False, cwd=settings.data,
+        capture_output=True, text=True, timeout=180, check=False, cwd=settings.data,
     )  # fmt: skip
     assert started.returncode not in (0, 2)
     assert "--reindex" in started.stderr
     assert "Traceback" not in started.stderr
     checked = subprocess.run(
         [sys.executable, "-m", "firstread", "fsck", "--data", str(settings.data), "--json"],
-        capture_output=True, text=True, timeout=60, check=False, cwd=settings.data,
+        capture_output=True, text=True, timeout=180, check=False, cwd=settings.data,
     )  # fmt: skip
     (said,) = [finding for finding in examine(settings) if finding.subject == "database"]
     assert (said.grade, "--reindex" in said.next_step) == (Grade.BAD, True)
@@ -207,7 +207,7 @@ def test_the_way_out_of_a_damaged_database_works_as_it_is_written(settings: Sett
         shutil.move(path, aside)
     done = subprocess.run(
         [sys.executable, "-m", "firstread", "fsck", "--data", str(settings.data), "--reindex"],
-        capture_output=True, text=True, timeout=60, check=False, cwd=settings.data,
+        capture_output=True, text=True, timeout=180, check=False, cwd=settings.data,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 instances stored" in done.stdout

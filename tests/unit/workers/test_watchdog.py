@@ -36,7 +36,7 @@ dog.begin(lambda reason: said.write_text(reason))
 
 def ran(said: Path, body: str) -> int:
     program = textwrap.dedent(PROGRAM) + textwrap.dedent(body)
-    return subprocess.run([sys.executable, "-c", program, str(said)], timeout=60, check=False).returncode
+    return subprocess.run([sys.executable, "-c", program, str(said)], timeout=180, check=False).returncode
 
 
 def test_a_process_that_hangs_says_why_and_ends(tmp_path: Path) -> None:
