@@ -30,7 +30,7 @@ SHARED = ("attacked_node", "embedded_house", "scaled_house")
 """Products that are started once for several files: costly, so one process of a test run has each of them."""
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side (``--dist loadgroup``) a file stays together, and so do all tests of a shared product."""
     for item in items:
