@@ -26,7 +26,7 @@ test: $(VENV)/ready ## All tests (T=tests/unit for a part); neighbours that are 
 ifeq ($(T),tests)
 # Side by side, a file at a time, one more process than cores: many tests wait. Then those that need the machine alone.
 	@failed=0; \
-	$(BIN)/python -m pytest tests -m 'not alone and not faults' --numprocesses $(JOBS) --dist loadgroup \
+	$(BIN)/python -m pytest tests -m 'not alone and not faults' --numprocesses $(JOBS) --dist loadfile \
 		--no-loadscope-reorder $(ARGS) || failed=1; \
 	$(BIN)/python -m pytest tests -m 'alone and not faults' $(ARGS) || failed=1; \
 	exit $$failed

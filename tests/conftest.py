@@ -24,17 +24,3 @@ def test_data() -> Path:
 
 
 settings.register_profile("deep")  # custody's histories by the hundred: make test ARGS=--hypothesis-profile=deep
-
-
-SHARED = ("attacked_node", "embedded_house", "scaled_house")
-"""Products that are started once for several files: costly, so one process of a test run has each of them."""
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (``--dist loadgroup``) a file stays together, and so do all tests of a shared product."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        house = getattr(getattr(item, "callspec", None), "params", {}).get("house")
-        wanted = [name for name in SHARED if name in fixtures or name == f"{house}_house"]
-        item.add_marker(pytest.mark.xdist_group(wanted[0] if wanted else item.nodeid.partition("::")[0]))
