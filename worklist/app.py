@@ -32,7 +32,7 @@ from worklist.api import (
 from worklist.context import Clock, Context
 from worklist.guard import Guard
 from worklist.live import Feed
-from worklist.page import node_routes, routes
+from worklist.page import list_routes, node_routes, routes
 from worklist.page.rendering import STATIC, environment
 from worklist.schemas import Problem
 from worklist.signin import Tokens
@@ -88,6 +88,7 @@ def create_app(
     api.include_router(statistics.router)
     app.include_router(api)
     app.include_router(health.router)
+    app.include_router(list_routes.router)
     app.include_router(routes.router)
     app.include_router(node_routes.router)
     app.include_router(routes.sign_in_routes(tokens))

@@ -54,7 +54,8 @@ class FindingOut(_Answer):
     urgency: Urgency
     """Class that a positive score asks for."""
     verdict: VerdictOut | None = None
-    """The one that stands, in a case in full: the latest on this finding of this image under the same weights."""
+    """The one that stands. In a case in full the latest on this finding of this image under the same weights, in the
+    list the latest on this very finding, and only where it is positive."""
 
 
 class ClassesOut(_Answer):

@@ -23,57 +23,6 @@ def _live(page: Any, url: str) -> None:
     page.evaluate("window.sameDocument = true")
 
 
-def _first_patient(page: Any, name: str) -> None:
-    page.wait_for_function(
-        "name => document.querySelector('[data-rows] .patient a')?.textContent === name", arg=f"{name}, ANNA"
-    )
-
-
-def test_a_stat_case_comes_to_the_top_without_reload(page: Any, node: Node) -> None:
-    node.case("alpha", 0.1, minutes_ago=50)
-    node.case("beta", 0.1, minutes_ago=20)
-    _live(page, node.url)
-    _first_patient(page, "ALPHA")
-    kept = page.query_selector("tr:has-text('BETA')")
-    node.case("gamma", 0.95, minutes_ago=0)
-    _first_patient(page, "GAMMA")
-    assert page.evaluate("window.sameDocument") is True
-    assert page.locator("[data-rows] tr").count() == 3
-    assert page.locator("[data-rows] tr").first.locator(".badge").inner_text() == "STAT"
-    assert page.locator("[data-announce]").inner_text() == "1 new STAT on the list"
-    assert kept.evaluate("row => row.isConnected"), "a row that did not change is not replaced"
-
-
-def test_the_focus_stays_on_its_case_when_the_order_changes(page: Any, node: Node) -> None:
-    node.case("alpha", 0.1, minutes_ago=50)
-    node.case("beta", 0.1, minutes_ago=20)
-    _live(page, node.url)
-    for _ in range(2):
-        page.keyboard.press("j")
-    assert page.evaluate("document.activeElement.textContent") == "BETA, ANNA"
-    node.case("gamma", 0.95, minutes_ago=0)
-    _first_patient(page, "GAMMA")
-    assert page.evaluate("document.activeElement.textContent") == "BETA, ANNA"
-    page.keyboard.press("k")
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"**/studies/{node.uids['alpha']}")
-
-
-def test_a_lost_stream_is_said_with_its_time_and_found_again(page: Any, node: Node) -> None:
-    node.case("alpha", 0.1, minutes_ago=50)
-    _live(page, node.url)
-    node.stop()
-    page.wait_for_selector("[data-stale]:not([hidden])")
-    assert page.locator("[data-stale]").inner_text().startswith("Order stale since ")
-    assert page.locator("[data-rows] tr").count() == 1, "the last known order stays on the screen"
-    node.case("gamma", 0.95, minutes_ago=0)
-    node.start()
-    page.wait_for_selector("[data-live-state=live]")
-    _first_patient(page, "GAMMA")
-    page.wait_for_selector("[data-stale]", state="hidden")
-    assert page.evaluate("window.sameDocument") is True
-
-
 def test_a_case_with_image_and_heat_map(page: Any, node: Node) -> None:
     uid = node.case("alpha", 0.94, minutes_ago=2)
     _live(page, f"{node.url}/studies/{uid}")
@@ -128,19 +77,6 @@ def test_what_was_given_up_is_sent_again_with_a_click(page: Any, node: Node) -> 
     with node.database.write() as session:
         deliver(session, at=datetime.now(UTC))
     page.wait_for_selector("text=2 taken, not proven")
-
-
-def test_search_and_theme(page: Any, node: Node) -> None:
-    node.case("alpha", 0.1, minutes_ago=50)
-    node.case("beta", 0.1, minutes_ago=20)
-    _live(page, node.url)
-    page.get_by_role("button", name="Light").click()
-    page.keyboard.press("/")
-    page.keyboard.type("beta")
-    page.keyboard.press("Enter")
-    _first_patient(page, "BETA")
-    assert page.locator("[data-rows] tr").count() == 1
-    assert page.evaluate("document.documentElement.dataset.theme") == "light"
 
 
 @pytest.mark.parametrize("width", [360, 800, 1280])

@@ -23,11 +23,6 @@ def of_person(session: Session, who: str) -> Sequence[SavedView]:
     return session.scalars(query.order_by(SavedView.is_default.desc(), SavedView.name)).all()
 
 
-def default_of(session: Session, who: str) -> SavedView | None:
-    """What the person wants to see first."""
-    return session.scalar(sa.select(SavedView).where(SavedView.who == who, SavedView.is_default))
-
-
 def save(
     session: Session, *, who: str, name: str, query: Mapping[str, Any], is_default: bool, at: datetime
 ) -> SavedView:

@@ -127,6 +127,12 @@ def standing(session: Session, finding_id: int) -> FindingVerdict:
     return verdict
 
 
+def standing_on(session: Session, finding_ids: Sequence[int]) -> Mapping[int, FindingVerdict]:
+    """The verdict that stands on each of these findings that has one."""
+    query = sa.select(FindingVerdict).where(FindingVerdict.finding_id.in_(finding_ids)).order_by(FindingVerdict.id)
+    return {verdict.finding_id: verdict for verdict in session.scalars(query)}
+
+
 def _latest(session: Session, finding_id: int) -> FindingVerdict | None:
     query = sa.select(FindingVerdict).where(FindingVerdict.finding_id == finding_id)
     return session.scalars(query.order_by(FindingVerdict.id.desc()).limit(1)).first()

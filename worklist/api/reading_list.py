@@ -17,7 +17,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from triage.errors import DatabaseUnavailableError
 from triage.findings import Urgency
-from triage.repositories import worklist
+from triage.repositories import verdicts, worklist
 from triage.repositories.list_query import Filters, Place
 from triage.states import ReadingStatus, StudyStatus
 from worklist import describe
@@ -105,7 +105,10 @@ def read_page(here: Context, query: ListQuery, *, counted: bool = False) -> Kept
     """One page of the list, kept for the time when the database is away; with the counts of open cases if asked."""
     with here.database.read() as session:
         page = worklist.list_page(session, query.filters(here.clock()), query.after, query.limit)
-        items = [describe.item(case) for case in page.cases]
+        positives = [finding.id for case in page.cases for finding in case.findings if finding.positive]
+        given = verdicts.standing_on(session, positives) if positives else {}
+        standing = {finding_id: describe.describe_verdict(verdict) for finding_id, verdict in given.items()}
+        items = [describe.item(case, standing) for case in page.cases]
         counts = worklist.open_counts(session) if counted else {}
     next_cursor = cursors.encode(page.next) if page.next else None
     kept = Kept(WorklistPage(items=items, next_cursor=next_cursor), here.clock(), counts)

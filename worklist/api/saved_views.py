@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from fastapi import Path as PathParameter
 
-from triage.errors import DatabaseUnavailableError
 from triage.repositories import saved_views
 from triage.tables import SavedView
 from worklist.api.reading_list import ListQuery
@@ -24,7 +23,8 @@ EVERYTHING_OPEN: Final = "/?status=OPEN"
 
 def parameters(query: ListQuery) -> dict[str, Any]:
     """Of a query what is not as always; where a page begins is no part of it."""
-    return query.model_dump(exclude_defaults=True, exclude={"cursor"}, mode="json")
+    chosen = query.model_dump(exclude_defaults=True, exclude={"cursor"}, mode="json")
+    return {name: value for name, value in chosen.items() if (name, value) != ("status", "OPEN")}
 
 
 def address(chosen: dict[str, Any]) -> str:
@@ -40,16 +40,6 @@ def read_views(here: Context, who: str) -> list[ViewOut]:
     """A person's views."""
     with here.database.read() as session:
         return [describe_view(view) for view in saved_views.of_person(session, who)]
-
-
-def default_view(here: Context, who: str) -> ViewOut | None:
-    """What the list opens with for this person; None also while the database is away, which the list then says."""
-    try:
-        with here.database.read() as session:
-            view = saved_views.default_of(session, who)
-    except DatabaseUnavailableError:
-        return None
-    return None if view is None else describe_view(view)
 
 
 @router.get("", summary="Your saved views of the list")

@@ -11,7 +11,9 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from worklist.page.ages import shown_age
 from worklist.permissions import Caller, need_of
+from worklist.schemas import WorklistItem
 
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
@@ -50,6 +52,7 @@ def environment() -> Environment:
         "flag": lambda flag: FLAGS.get(flag, flag.replace("_", " ")),
         "date": dicom_date,
         "size": size,
+        "age": _age,
     }
     return templates
 
@@ -75,6 +78,10 @@ def render(
         theme=theme, who=who, may=may, pages=pages, **context
     )
     return HTMLResponse(page, status_code=status, headers=dict(headers or {}))
+
+
+def _age(item: WorklistItem, now: datetime) -> str:
+    return shown_age(item.patient_birth_date, item.study_date, item.patient_age, now.date())
 
 
 def person_name(name: str) -> str:

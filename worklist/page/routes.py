@@ -1,60 +1,30 @@
-"""The page at ``/``, the case view, the fragments that live updates fetch, and sign-in."""
+"""The case view, the fragments that live updates fetch, and sign-in."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from triage.errors import DatabaseUnavailableError
 from triage.findings import Urgency
 from triage.repositories import queues
 from triage.repositories.deliveries import IDENTITY_DIFFERS
 from triage.states import DeliveryStatus
 from worklist.api.deliveries import describe_delivery
 from worklist.api.destinations import read_destinations, read_preview
-from worklist.api.reading_list import ListQuery, read_page
-from worklist.api.saved_views import default_view
 from worklist.api.studies import read_detail
-from worklist.context import Context, Here, StudyUid, Who
-from worklist.health import beat_ages, missing_parts
+from worklist.context import Context, Here, StudyUid
 from worklist.page.rendering import render
-from worklist.problems import RETRY_SECONDS, too_many
+from worklist.problems import too_many
 from worklist.signin import COOKIE, FAILURES, LIFETIME, SIGN_INS, Patience, Tokens
-from worklist.snapshot import Kept
 from worklist.timeline import condensed
 
 SHOWN: Final = 100
 """Deliveries of each kind on their page."""
-STATUSES: Final = {
-    "": "Open",
-    "UNREAD": "Unread",
-    "CLAIMED": "Claimed",
-    "RECEIVING": "Receiving",
-    "COMPLETE": "Complete",
-    "READ": "Read",
-    "ALL": "All",
-}
 
 router = APIRouter(include_in_schema=False)
-Listing = Annotated[ListQuery, Query()]
-
-
-@router.get("/")
-def list_page(request: Request, here: Here, who: Who, query: Listing) -> Response:
-    """The reading list; without a query the person's default view, if they have saved one."""
-    if not request.url.query and (default := default_view(here, who)) is not None:
-        return RedirectResponse(default.url, status_code=303)
-    return _listed(request, here, query, "list.html")
-
-
-@router.get("/fragment/worklist")
-def list_fragment(request: Request, here: Here, query: Listing) -> HTMLResponse:
-    """The part of the list page that changes."""
-    return _listed(request, here, query, "list_rows.html")
 
 
 @router.get("/studies/{study_uid}")
@@ -93,40 +63,6 @@ def deliveries_fragment(request: Request, here: Here) -> HTMLResponse:
 def docs(request: Request) -> HTMLResponse:
     """The API in words, from its own OpenAPI document, without loading anything from elsewhere."""
     return render(request, "docs.html", {"api": request.app.openapi()})
-
-
-def _listed(request: Request, here: Context, query: ListQuery, template: str) -> HTMLResponse:
-    """The list, or while the database is away the one last shown, which says so."""
-    try:
-        kept = read_page(here, query, counted=True)
-        with here.database.read() as session:
-            missing = missing_parts(beat_ages(session, here.clock()))
-    except DatabaseUnavailableError as error:
-        old = here.snapshot.last(query)
-        if old is None:
-            raise
-        headers = {"Retry-After": str(RETRY_SECONDS)}
-        context = _list(query, old, now=here.clock(), missing=[], lost=str(error))
-        return render(request, template, context, status=503, headers=headers)
-    return render(request, template, _list(query, kept, now=kept.at, missing=missing))
-
-
-def _list(query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lost: str = "") -> dict[str, Any]:
-    chosen = query.model_dump(exclude_defaults=True, exclude={"cursor"}, mode="json")
-    following = kept.page.next_cursor
-    return {
-        "items": kept.page.items,
-        "counts": kept.counts,
-        "missing": missing,
-        "lost": lost,
-        "as_of": kept.at,
-        "now": now,
-        "query": query,
-        "query_string": urlencode(chosen | ({"cursor": query.cursor} if query.cursor else {})),
-        "next_page": "/?" + urlencode(chosen | {"cursor": following}) if following else None,
-        "statuses": STATUSES,
-        "urgencies": list(Urgency),
-    }
 
 
 def _deliveries(here: Context) -> dict[str, Any]:
