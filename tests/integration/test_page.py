@@ -58,6 +58,16 @@ def test_a_person_claims_sets_a_class_and_reads(page: Any, node: Node) -> None:
     page.wait_for_selector("text=ReadingStatus cannot go from UNREAD to UNREAD.")
 
 
+def test_the_open_page_of_a_case_keeps_its_claim(page: Any, node: Node) -> None:
+    page.clock.install()
+    _live(page, f"{node.url}/studies/{node.case('alpha', 0.94, minutes_ago=2)}")
+    page.get_by_role("button", name="Claim").click()
+    page.wait_for_selector("text=claimed by local")
+    with page.expect_response("**/claim/renew") as renewed:
+        page.clock.run_for(61_000)
+    assert renewed.value.status == 200
+
+
 def test_what_was_given_up_is_sent_again_with_a_click(page: Any, node: Node) -> None:
     uids = [node.case(name, 0.94, minutes_ago=9) for name in ("alpha", "beta")]
     refused = Attempt(verdict=Verdict.REFUSED, dicom_status=0xA900, error="refused with status 0xa900")

@@ -18,6 +18,8 @@ from triage.priority import Targets
 from triage.repositories import claims, placing, worklist
 from triage.states import ReadingStatus
 from triage.tables import Event, Study
+from workers.housekeeping import end_silent_claims
+from workers.workbench import Workbench
 
 HALF_AN_HOUR = timedelta(minutes=30)
 TOKENS = ("ada:ada-ada-ada-ada-ada-ada-ada", "bob:bob-bob-bob-bob-bob-bob-bob")
@@ -121,6 +123,20 @@ def test_a_reader_who_comes_back_late_still_has_what_nobody_took(house: Any, cas
     ada.post(f"{case}/claim")
     house.clock.pass_by(hours=3)
     assert ada.post(f"{case}/read").json()["reader"] == "ada"
+
+
+def test_housekeeping_gives_back_what_ran_out(house: Any, case: str, readers: Any) -> None:
+    ada, _ = readers
+    ada.post(f"{case}/claim")
+    bench = Workbench.open(house.settings, clock=house.clock)
+    try:
+        assert end_silent_claims(bench) == 0
+        house.clock.pass_by(minutes=30)
+        assert (end_silent_claims(bench), end_silent_claims(bench)) == (1, 0)
+    finally:
+        bench.decoder.close()
+        bench.database.dispose()
+    assert _kinds(house)[-1] == "claim_ran_out"
 
 
 def test_nothing_runs_out_where_the_site_wants_none(house: Any, case: str) -> None:

@@ -27,7 +27,7 @@ document.addEventListener("pointermove", (event) => {
   over = Boolean(event.target.closest?.("[data-rows]"));
   if (over) touched = Date.now();
 });
-document.addEventListener("pointerleave", () => { over = false; });
+document.documentElement.addEventListener("pointerleave", () => { over = false; });
 for (const sign of ["keydown", "focusin"]) {
   document.addEventListener(sign, () => { if (rows.focused()) touched = Date.now(); });
 }
@@ -49,6 +49,7 @@ placeWith((fresh) => {
   const newStats = [...classes].filter(([one, urgency]) => urgency === "STAT" && known.get(one) !== "STAT").length;
   for (const [one, urgency] of classes) known.set(one, urgency);
   const elsewhere = newStats ? 0 : Math.max(0, stats() - openStats);
+  if (stats() < openStats) delete pill.dataset.outside;
   openStats = stats();
   if (newStats) announce(`${newStats} new STAT on the list`);
   else if (elsewhere) announce(`${elsewhere} new STAT outside this view`);
@@ -77,9 +78,9 @@ function showNews(news, elsewhere = 0) {
 function showNew() {
   if (pill.hidden) return;
   if (pill.dataset.outside && !rows.news().count) { location.assign("/?urgency=STAT"); return; }
-  const first = rows.settle({ follow: false });
+  const row = rows.settle({ follow: false }) ?? rows.all()[0];
+  rows.unseen.clear();
   showNews(rows.news());
-  const row = first ?? rows.all()[0];
   scrollTo({ top: 0 });
   if (row) moveTo(row);
 }

@@ -78,7 +78,6 @@ export class Rows {
       row.classList.toggle("moved", was === undefined || (index < was && row.dataset.urgency !== "ROUTINE"));
     }
     if (anchor?.isConnected) scrollBy({ top: anchor.getBoundingClientRect().top - top, behavior: "instant" });
-    if (!follow) this.unseen.clear();
     this.seen();
     return first;
   }
