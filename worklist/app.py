@@ -19,6 +19,7 @@ from worklist.api import (
     destinations,
     errands,
     fhir,
+    list_csv,
     models,
     peers,
     reading_list,
@@ -73,6 +74,7 @@ def create_app(
     api = APIRouter(prefix="/api/v1")
     api.include_router(reading_list.router)
     api.include_router(saved_views.router)
+    api.include_router(list_csv.router)
     api.include_router(studies.router)
     api.include_router(fhir.router)
     api.include_router(admin.router)

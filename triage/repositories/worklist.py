@@ -79,12 +79,12 @@ def list_page(session: Session, filters: Filters, after: Place | None, limit: in
     more = len(studies) > limit
     studies = studies[:limit]
     last = studies[-1] if more else None
-    return Page(_listed(session, studies), None if last is None else Place(last.tier, last.due_at, last.id))
+    return Page(listed_cases(session, studies), None if last is None else Place(last.tier, last.due_at, last.id))
 
 
 def listed_case(session: Session, study: Study) -> ListedCase:
     """One study as the list shows it."""
-    return _listed(session, [study])[0]
+    return listed_cases(session, [study])[0]
 
 
 def study_by_uid(session: Session, study_uid: str, *, to_change: bool = False) -> Study:
@@ -225,7 +225,8 @@ def _found(study: Study | None) -> Study:
     return study
 
 
-def _listed(session: Session, studies: Sequence[Study]) -> list[ListedCase]:
+def listed_cases(session: Session, studies: Sequence[Study]) -> list[ListedCase]:
+    """Studies as the list shows them, in their order: three queries, however many they are."""
     ids = [study.id for study in studies]
     if not ids:
         return []
