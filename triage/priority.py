@@ -84,7 +84,7 @@ def _deciding(claims: Claims, urgency: Urgency) -> str:
     if urgency is Urgency.ROUTINE:
         return claims.ai_reason or "no reason to hurry"
     if claims.order is urgency:
-        return "ordered so"
+        return f"ordered {urgency}"
     if claims.rule is urgency:
         return claims.rule_reason or "site rule"
     return claims.ai_reason or "AI finding"

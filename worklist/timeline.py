@@ -32,6 +32,11 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "image_not_decodable": lambda d: _because("An image cost its decoder and is left out", d),
     "lease_expired": lambda _: "A worker went silent; the analysis goes to another one",
     "urgency_changed": lambda d: f"Class {d.get('before')} → {d.get('after')}",
+    "order_claimed": lambda d: _because(f"{d.get('after')} ordered", d, "sender"),
+    "order_withdrawn": lambda _: "What was ordered stands no more",
+    "order_of_another_patient": lambda d: _because(
+        "An order for this accession number names another patient", d, "sender"
+    ),
     "rule_claimed": lambda d: _because(f"{d.get('after')} asked for", d),
     "rules_changed": lambda d: f"Site rules changed: {d.get('cases')} open cases judged anew",
     "priority_set": lambda d: _because(f"Set to {d.get('after')}", d),

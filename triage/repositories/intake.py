@@ -17,6 +17,7 @@ from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received, S
 from triage.priority import Targets, order_urgency
 from triage.repositories import analyses, events, scrubbing
 from triage.repositories.completing import reconsider
+from triage.repositories.orders import claim_by_orders
 from triage.repositories.placing import place_study
 from triage.repositories.ruling import claim_by_rules
 from triage.repositories.upsert import insert_or_ignore
@@ -148,7 +149,8 @@ class _Batch:
         latest = {item.header.study_instance_uid: item for item in kept}
         for uid, study in self._studies.items():
             at = latest[uid].arrival.received_at
-            if claim_by_rules(self._session, study, self._rules.site_rules, at=at):
+            ruled = claim_by_rules(self._session, study, self._rules.site_rules, at=at)
+            if claim_by_orders(self._session, study, at=at) or ruled:
                 self._place[study.id] = (study, latest[uid])
         for study, item in self._place.values():
             place_study(
@@ -293,9 +295,8 @@ class _Batch:
         if header.number_of_study_related_instances is not None:
             study.expected_instances = max(study.expected_instances or 0, header.number_of_study_related_instances)
         ordered = order_urgency(header.requested_procedure_priority)
-        if ordered is not None and (study.order_urgency is None or ordered.rank < study.order_urgency.rank):
-            study.order_urgency = ordered
-            self._place[study.id] = (study, item)
+        if ordered is not None and (study.header_urgency is None or ordered.rank < study.header_urgency.rank):
+            study.header_urgency = ordered
 
     def _compare(self, known: Instance | None, study: Study, item: Received) -> IntakeOutcome:
         if known is None:

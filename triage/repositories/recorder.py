@@ -23,6 +23,7 @@ from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received
 from triage.prepared import Prepared, insert_rows, one, select_in
 from triage.priority import Claims, place
 from triage.repositories.intake import INSTANCE, NOT_AN_IMAGE, STUDY, IntakeRules, record_instances
+from triage.repositories.orders import without_orders
 from triage.repositories.ruling import facts_of_arrivals
 from triage.repositories.upsert import insert_or_ignore_all
 from triage.states import AnalysisStatus, StudyStatus
@@ -164,6 +165,7 @@ class Recorder:
                     fresh[uid] = items
             elif _grows_plainly(study, items):
                 growing[study.id] = items
+        fresh = without_orders(connection, fresh)
         if growing:
             growing = self._with_open_analysis(connection, growing)
         ids = self._create(connection, fresh) if fresh else {}

@@ -10,6 +10,7 @@ from triage.tables.assessed import Assessment, FindingVerdict
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
 from triage.tables.house import AuditEntry, Event, Heartbeat, Installation
 from triage.tables.personal import SavedView
+from triage.tables.ordered import Order
 from triage.tables.received import Association, Instance, Quarantined, Study
 from triage.tables.requested import TaskManager, Workitem
 
@@ -31,6 +32,7 @@ __all__ = [
     "Installation",
     "Instance",
     "Peer",
+    "Order",
     "Quarantined",
     "ResultObject",
     "SavedView",

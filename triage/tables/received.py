@@ -56,9 +56,13 @@ class Study(Base):
     expected_instances: Mapped[int | None]
     instance_count: Mapped[int] = mapped_column(default=0)
     flags: Mapped[list[Any]] = mapped_column(default=list)
-    """Warnings that the list shows: "conflict", "identity_changed", "no_identity", "two_patients"."""
+    """Warnings that the list shows: "conflict", "identity_changed", "no_identity", "two_patients",
+    "order_mismatch"."""
 
+    header_urgency: Mapped[Urgency | None]
+    """What its images carry: Requested Procedure Priority (0040,1003)."""
     order_urgency: Mapped[Urgency | None]
+    """The highest of that and of the orders that stand for it."""
     rule_urgency: Mapped[Urgency | None]
     rule_reason: Mapped[str] = mapped_column(default="")
     ai_urgency: Mapped[Urgency | None]

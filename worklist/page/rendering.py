@@ -31,6 +31,7 @@ FLAGS: Final = {
     "identity_changed": "patient identity changed after arrival",
     "no_identity": "no patient ID",
     "two_patients": "images of two patients under one study",
+    "order_mismatch": "an order for this accession number names another patient",
     "burned_in_annotation": "annotation is burnt into an image",
 }
 

@@ -1,0 +1,155 @@
+"""Orders and the studies that they are of: what is ordered claims a class for the case, whichever of them comes first.
+
+The claim of a case is the highest of what its images carry and of the orders that stand for its accession number and
+its patient. It is always made anew from these, so it does not matter how often or in which sequence they are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from triage.findings import Urgency
+from triage.instances import Received
+from triage.orders import PlacedOrder, is_of
+from triage.prepared import select_in
+from triage.priority import Targets
+from triage.repositories import events
+from triage.repositories.placing import place_study
+from triage.repositories.upsert import insert_or_ignore
+from triage.states import ReadingStatus
+from triage.tables import Order, Study
+
+MISMATCH: Final = "order_mismatch"
+"""Flag of a study with an order for its accession number that names another patient: nobody knows whose it is."""
+REMEMBERED: Final = 20
+"""Messages about one order that are known again."""
+MOST_STUDIES: Final = 100
+"""Of one accession number; a number that everybody has (a default of some device) is none."""
+WHO: Final = "orders"
+_ACCESSION: Final = select_in(sa.select(Order.accession_number).distinct(), Order.accession_number)
+
+
+def record(session: Session, placed: PlacedOrder, targets: Targets, *, at: datetime) -> Order:
+    """Keep what a sender says of an order, and let the studies that are here already feel it.
+
+    A message that is known changes nothing, also when a later one about the same order has come since.
+    """
+    key = {"source": str(placed.source), "sender": placed.sender, "number": placed.number}
+    insert_or_ignore(
+        session, Order, **key, accession_number=placed.accession_number, patient_ids=[], digests=[], priority="",
+        control_id="", received_at=at, changed_at=at,
+    )  # fmt: skip
+    order = session.scalars(sa.select(Order).filter_by(**key).with_for_update()).one()
+    if placed.digest and placed.digest in order.digests:
+        return order
+    before = order.accession_number
+    order.accession_number, order.patient_ids = placed.accession_number, list(placed.patient_ids)
+    order.priority, order.urgency, order.control_id = placed.priority, placed.urgency, placed.control_id
+    order.cancelled_at = (order.cancelled_at or at) if placed.cancelled else None
+    if placed.digest:
+        order.digests = [*order.digests, placed.digest][-REMEMBERED:]
+    order.changed_at = at
+    session.flush()
+    for number in {before, placed.accession_number}:
+        apply_to_studies(session, number, targets, at=at)
+    return order
+
+
+def apply_to_studies(session: Session, accession_number: str, targets: Targets, *, at: datetime) -> int:
+    """Make the claim of every unread study with an accession number anew; returns how many changed."""
+    if not accession_number:
+        return 0
+    studies = session.scalars(
+        sa.select(Study)
+        .where(Study.accession_number == accession_number, Study.reading_status != ReadingStatus.READ)
+        .order_by(Study.study_instance_uid)
+        .limit(MOST_STUDIES)
+        .with_for_update(key_share=True)
+    ).all()
+    changed = [study for study in studies if claim_by_orders(session, study, at=at)]
+    for study in changed:
+        place_study(session, study, targets, at=at, who=WHO)
+    return len(changed)
+
+
+def apply_recent(session: Session, since: datetime, targets: Targets, *, at: datetime) -> int:
+    """:func:`apply_to_studies` for orders that changed lately: one and its study may have been written side by side."""
+    query = sa.select(Order.accession_number).where(Order.changed_at >= since).distinct()
+    return sum(apply_to_studies(session, number, targets, at=at) for number in sorted(session.scalars(query)))
+
+
+def claim_by_orders(session: Session, study: Study, *, at: datetime) -> bool:
+    """Make the case's claim by orders anew; True when the case has to be placed anew.
+
+    An order of another patient claims nothing; the case says that there is one.
+    """
+    standing, foreign = _orders_of(session, study)
+    if foreign and MISMATCH not in study.flags:
+        study.flags = [*study.flags, MISMATCH]
+        events.record(session, "order_of_another_patient", at=at, study=study, who=WHO, sender=foreign[0].sender)
+    elif not foreign and MISMATCH in study.flags:
+        study.flags = [flag for flag in study.flags if flag != MISMATCH]
+    claims = [study.header_urgency, *(order.urgency for order in standing)]
+    claimed = Urgency.highest(*claims) if any(claim is not None for claim in claims) else None
+    before = study.order_urgency
+    if claimed is before:
+        return False
+    study.order_urgency = claimed
+    deciding = next((order for order in standing if order.urgency is claimed), None)
+    events.record(
+        session,
+        "order_claimed" if claimed is not None else "order_withdrawn",
+        at=at,
+        study=study,
+        who=WHO,
+        before=None if before is None else str(before),
+        after=None if claimed is None else str(claimed),
+        source=None if deciding is None else deciding.source,
+        sender=None if deciding is None else deciding.sender,
+        priority=None if deciding is None else deciding.priority,
+    )
+    return True
+
+
+def without_orders(connection: sa.Connection, fresh: dict[str, list[Received]]) -> dict[str, list[Received]]:
+    """Of new studies, by UID, those for which nothing is ordered: the others are not plain."""
+    said = {uid: {i.header.accession_number for i in items} - {""} for uid, items in fresh.items()}
+    asked = sorted(set().union(*said.values()))
+    ordered = {number for (number,) in _ACCESSION.run(connection, len(asked), asked)} if asked else set()
+    return {uid: items for uid, items in fresh.items() if not said[uid] & ordered}
+
+
+def list_orders(session: Session, *, before: int | None = None, limit: int = 50) -> Sequence[Order]:
+    """Orders with an id below ``before``, newest first."""
+    query = sa.select(Order).order_by(Order.id.desc()).limit(limit)
+    return session.scalars(query if before is None else query.where(Order.id < before)).all()
+
+
+def studies_to_ask(session: Session, since: datetime, limit: int) -> Sequence[tuple[int, str, datetime]]:
+    """(row, accession number, arrival) of unread studies that came lately and have a number, latest first."""
+    query: sa.Select[Any] = (
+        sa.select(Study.id, Study.accession_number, Study.received_at)
+        .where(
+            Study.received_at >= since, Study.accession_number != "", Study.reading_status != ReadingStatus.READ
+        )
+        .order_by(Study.id.desc())
+        .limit(limit)
+    )  # fmt: skip
+    return [tuple(row) for row in session.execute(query)]
+
+
+def _orders_of(session: Session, study: Study) -> tuple[list[Order], list[Order]]:
+    """Orders for the study that stand, and those that name another patient."""
+    if not study.accession_number:
+        return [], []
+    query = sa.select(Order).where(
+        Order.accession_number == study.accession_number, Order.cancelled_at.is_(None)
+    ).order_by(Order.id)  # fmt: skip
+    standing = session.scalars(query).all()
+    ours = [order for order in standing if is_of(study.patient_id, order.patient_ids)]
+    return ours, [order for order in standing if order not in ours]
