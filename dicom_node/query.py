@@ -1,8 +1,9 @@
-"""Asking a peer what it holds (PS3.4 annex C, user side): C-FIND in the Study Root model."""
+"""Asking a peer what it holds (PS3.4 annex C, user side): C-FIND in the Study Root model, or another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from typing import Final
 
@@ -21,13 +22,13 @@ SUCCESS: Final = 0x0000
 MAXIMUM_MATCHES: Final = 10_000
 
 
-def find(association: Conversation, keys: Dataset) -> Iterator[Dataset]:
+def find(association: Conversation, keys: Dataset, sop_class_uid: str = STUDY_ROOT_FIND) -> Iterator[Dataset]:
     """Matches of a query, as the peer sends them.
 
     Parameters
     ----------
     keys : Dataset
-        The identifier (PS3.4 C.4.1.1.3) with its Query/Retrieve Level.
+        The identifier (PS3.4 C.4.1.1.3), with its Query/Retrieve Level where the model has levels.
 
     Raises
     ------
@@ -35,11 +36,11 @@ def find(association: Conversation, keys: Dataset) -> Iterator[Dataset]:
         The peer does not answer queries, refuses this one, sends more than :data:`MAXIMUM_MATCHES` matches or
         something unreadable; the association is of no further use.
     """
-    context = association.context_of(STUDY_ROOT_FIND)
+    context = association.context_of(sop_class_uid)
     if context is None:
         raise DeliveryError("The peer answers no queries.", retryable=False)
     context_id, transfer_syntax = context
-    message_id = association.request(context_id, _find_request, encoded(keys, transfer_syntax))
+    message_id = association.request(context_id, partial(_find_request, sop_class_uid), encoded(keys, transfer_syntax))
     for _ in range(MAXIMUM_MATCHES):
         message = association.receive()
         status = message.command.status
@@ -74,11 +75,11 @@ def holds(association: Conversation, *, study_uid: str, series_uid: str, sop_ins
     return sop_instance_uid in matches
 
 
-def _find_request(message_id: int) -> bytes:
+def _find_request(sop_class_uid: str, message_id: int) -> bytes:
     """An encoded C-FIND-RQ of medium priority (PS3.7 9.3.2)."""
     return dimse.encode(
         {
-            Tag.AFFECTED_SOP_CLASS_UID: STUDY_ROOT_FIND,
+            Tag.AFFECTED_SOP_CLASS_UID: sop_class_uid,
             Tag.COMMAND_FIELD: CommandField.C_FIND_RQ,
             Tag.MESSAGE_ID: message_id,
             Tag.PRIORITY: 0,

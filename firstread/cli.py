@@ -129,6 +129,17 @@ def listen() -> None:
 
 
 @app.command(rich_help_panel="Parts, for scaled deployments")
+def orders() -> None:
+    """Take orders alone: HL7 messages and worklists that are asked (scaled deployments, docs/orders.md).
+
+    Example: `FIRSTREAD_ORDER_FEEDS=RIS@10.0.0.7:104 firstread orders`
+    """
+    from firstread.ordering import run_orders  # noqa: PLC0415
+
+    run_orders(settings_of())
+
+
+@app.command(rich_help_panel="Parts, for scaled deployments")
 def work(
     queue: Annotated[
         list[str] | None,

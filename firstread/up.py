@@ -17,6 +17,7 @@ from firstread.schema import make_or_require
 from triage.database import Database
 from triage.errors import FirstreadError, SettingsError
 from triage.logging import get_logger
+from triage.order_feeds import takes_orders
 from triage.repositories import heartbeats
 from triage.settings import Settings
 from workers.clock import utc_now
@@ -28,6 +29,10 @@ PARTS: Final[dict[str, Sequence[str]]] = {
     "serve": ("serve",),
 }
 """Analysis and delivery are separate workers: a slow destination never holds up a diagnosis."""
+OPTIONAL_PARTS: Final[dict[str, tuple[Sequence[str], Callable[[Settings], bool]]]] = {
+    "orders": (("orders",), lambda settings: takes_orders(settings.order_feeds, settings.hl7_orders)),
+}
+"""Parts that only some sites have, each with its commands and who has it."""
 STOP_WITHIN: Final = 30.0  # seconds for running work before a part is killed
 LONGEST_PAUSE: Final = 30.0  # seconds between restarts of a part that keeps dying
 STEADY: Final = 60.0  # seconds after which a part counts as healthy again
@@ -63,6 +68,12 @@ class Supervisor:
     _stopping: bool = False
     _lock: IO[str] | None = None
 
+    @property
+    def commands(self) -> dict[str, Sequence[str]]:
+        """The parts of this site, in the order in which they stop."""
+        optional = {name: command for name, (command, wanted) in OPTIONAL_PARTS.items() if wanted(self.settings)}
+        return {**PARTS, **optional}
+
     def start(self) -> None:
         """Prepare data directory and database, then start every part.
 
@@ -77,7 +88,7 @@ class Supervisor:
         make_folders(self.settings)
         self._lock = hold(self.settings.data / "up.lock", "`firstread up`")
         make_or_require(self.settings)
-        for name in PARTS:
+        for name in self.commands:
             self.parts[name] = self._launch(name)
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
@@ -96,7 +107,7 @@ class Supervisor:
                 self.look_after()
                 with database.read() as session:
                     alive = {row.part for row in heartbeats.alive(session, utc_now())}
-                missing = sorted(PARTS.keys() - alive)
+                missing = sorted(self.commands.keys() - alive)
                 if not missing:
                     return
                 if time.monotonic() > deadline:
@@ -155,7 +166,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop receiving first, then let workers finish what they hold; kill what does not end in time."""
-        for name in PARTS:
+        for name in self.commands:
             part = self.parts.get(name)
             if part is not None and part.process.poll() is None:
                 part.process.terminate()
@@ -176,7 +187,7 @@ class Supervisor:
             environment["FIRSTREAD_CRASH_AT"] = ""
         # A session of its own: Ctrl-C reaches only the supervisor, which then stops the parts in order.
         process = subprocess.Popen(
-            [sys.executable, "-m", "firstread.supervised", str(os.getpid()), *PARTS[name]],
+            [sys.executable, "-m", "firstread.supervised", str(os.getpid()), *self.commands[name]],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=self.output,

@@ -27,6 +27,7 @@ from triage.addresses import DestinationKind
 from triage.completion import CompletionPolicy
 from triage.errors import FirstreadError, SettingsError
 from triage.identifiers import ae_title, is_loopback
+from triage.order_feeds import Hl7Orders, OrderFeed, check_order_feeds
 from triage.peers import CallingPeer, Destination, check_transport, opens_plain_port
 from triage.priority import Breaker, Targets
 from triage.retention import Mode, RetentionPolicy
@@ -118,6 +119,10 @@ class Settings(BaseSettings):
     DICOM worklist. Not set: the zone of this machine for the latter."""
     rules: Annotated[tuple[Rule, ...], NoDecode, Field(max_length=MOST_RULES)] = ()
     """Site rules, tables in firstread.toml (docs/rules.md): which cases are STAT or URGENT whatever the AI says."""
+    order_feeds: Annotated[tuple[OrderFeed, ...], NoDecode] = ()
+    """Modality Worklists that know how urgent an examination is (docs/orders.md): `AET@host:port`, or tables."""
+    hl7_orders: Hl7Orders | None = None
+    """A table: port and options for HL7 orders over MLLP (docs/orders.md). Not set: none."""
     decoder_megabytes: int = Field(default=2048, ge=256, le=65536)
     """Address space of the process that decodes compressed pixels; an image that needs more is not analysed."""
     decoder_seconds: float = Field(default=20.0, gt=0, le=30)
@@ -187,7 +192,7 @@ class Settings(BaseSettings):
         file = Path(os.environ.get("FIRSTREAD_CONFIG", "firstread.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
-    @field_validator("destinations", "task_managers", mode="before")
+    @field_validator("destinations", "task_managers", "order_feeds", mode="before")
     @classmethod
     def _addressed(cls, value: Any) -> Any:
         return tuple({"address": item} if isinstance(item, str) else item for item in _items(value))
@@ -248,6 +253,8 @@ class Settings(BaseSettings):
         if bool(self.broker_url) and self.database_url.startswith("sqlite"):
             raise ValueError("broker_url is for several hosts and needs a PostgreSQL database_url")
         check_rules(self.rules, self.time_zone)
+        files = (self.dicom_tls_certificate, self.dicom_tls_key, self.dicom_tls_trusted)
+        check_order_feeds(self.order_feeds, self.hl7_orders, bind=self.bind, tls_files=files)
         check_url("database_url", self.database_url, may_lack_password=True)  # ~/.pgpass, a certificate
         check_url("broker_url", self.broker_url)
         return self

@@ -7,6 +7,7 @@ from datetime import datetime
 from dicom_node.tls import PeerTls, TlsFiles, requestor_tls
 from triage.errors import FirstreadError, SettingsError
 from triage.identifiers import PeerAddress, certificate_name
+from triage.order_feeds import OrderFeed
 from triage.peers import Destination
 from triage.settings import Settings
 
@@ -33,6 +34,18 @@ def tls_towards(settings: Settings, destination: Destination, now: datetime) -> 
     if files is None:
         raise SettingsError(f"Destination {destination.address} needs TLS and there is no certificate.")
     return requestor_tls(files, now, certificate=destination.certificate or "")
+
+
+def tls_towards_feed(settings: Settings, feed: OrderFeed, now: datetime) -> PeerTls | None:
+    """TLS for a worklist that is asked for orders; None without.
+
+    Raises
+    ------
+    SettingsError
+        A file that cannot be used; says which and why.
+    """
+    files = tls_files(settings) if feed.tls else None
+    return requestor_tls(files, now, certificate=feed.certificate or "") if files is not None else None
 
 
 def destination_at(settings: Settings, address: str) -> Destination:

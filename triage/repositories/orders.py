@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -31,7 +31,8 @@ REMEMBERED: Final = 20
 MOST_STUDIES: Final = 100
 """Of one accession number; a number that everybody has (a default of some device) is none."""
 WHO: Final = "orders"
-_ACCESSION: Final = select_in(sa.select(Order.accession_number).distinct(), Order.accession_number)
+_NUMBER: Final = cast(sa.Table, Order.__table__).c.accession_number
+_ACCESSION: Final = select_in(sa.select(_NUMBER).distinct(), _NUMBER)
 
 
 def record(session: Session, placed: PlacedOrder, targets: Targets, *, at: datetime) -> Order:
@@ -83,6 +84,11 @@ def apply_recent(session: Session, since: datetime, targets: Targets, *, at: dat
     return sum(apply_to_studies(session, number, targets, at=at) for number in sorted(session.scalars(query)))
 
 
+def any_recent(session: Session, since: datetime) -> bool:
+    """True when :func:`apply_recent` has something to look at."""
+    return bool(session.scalar(sa.select(sa.exists().where(Order.changed_at >= since))))
+
+
 def claim_by_orders(session: Session, study: Study, *, at: datetime) -> bool:
     """Make the case's claim by orders anew; True when the case has to be placed anew.
 
@@ -132,7 +138,7 @@ def list_orders(session: Session, *, before: int | None = None, limit: int = 50)
 
 def studies_to_ask(session: Session, since: datetime, limit: int) -> Sequence[tuple[int, str, datetime]]:
     """(row, accession number, arrival) of unread studies that came lately and have a number, latest first."""
-    query: sa.Select[Any] = (
+    query = (
         sa.select(Study.id, Study.accession_number, Study.received_at)
         .where(
             Study.received_at >= since, Study.accession_number != "", Study.reading_status != ReadingStatus.READ
@@ -140,7 +146,7 @@ def studies_to_ask(session: Session, since: datetime, limit: int) -> Sequence[tu
         .order_by(Study.id.desc())
         .limit(limit)
     )  # fmt: skip
-    return [tuple(row) for row in session.execute(query)]
+    return [(number, accession, at) for number, accession, at in session.execute(query)]
 
 
 def _orders_of(session: Session, study: Study) -> tuple[list[Order], list[Order]]:

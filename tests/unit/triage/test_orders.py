@@ -39,18 +39,8 @@ def session(database: Database) -> Iterator[Session]:
 
 
 def ordered(accession: str, urgency: Urgency | None = Urgency.STAT, **said: Any) -> PlacedOrder:
-    return PlacedOrder(
-        **{
-            "source": OrderSource.HL7,
-            "sender": "RIS|HOSP",
-            "number": accession,
-            "accession_number": accession,
-            "patient_ids": (),
-            "priority": "S",
-            "urgency": urgency,
-        }
-        | said  # fmt: skip
-    )  # type: ignore[arg-type]
+    usual = {"source": OrderSource.HL7, "sender": "RIS|HOSP", "number": accession, "patient_ids": (), "priority": "S"}
+    return PlacedOrder(**{**usual, "accession_number": accession, "urgency": urgency, **said})
 
 
 def record(session: Session, placed: PlacedOrder) -> None:

@@ -1,0 +1,114 @@
+"""The orders part as a process: the HL7 port and the worklists that are asked, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from dicom_node.tls import acceptor_context
+from firstread.ending import Ending
+from firstread.ground import require_sane_clock
+from triage.database import Database
+from triage.errors import FirstreadError, SettingsError
+from triage.logging import configure, get_logger
+from triage.order_feeds import Hl7Orders, takes_orders
+from triage.repositories import orders
+from triage.settings import Settings
+from workers.clock import utc_now
+from workers.orders.mllp_receiver import MllpReceiver
+from workers.orders.order_desk import OrderDesk
+from workers.orders.worklist_feed import WorklistFeed
+from workers.pulse import Pulse
+from workers.transport import tls_files
+
+RECENT: Final = timedelta(minutes=2)
+"""Orders that are looked at again: one and its study may have been written side by side."""
+LOOK_AGAIN: Final = 5.0
+
+log = get_logger(__name__)
+
+
+def run_orders(settings: Settings) -> None:
+    """Take orders until told to stop.
+
+    Raises
+    ------
+    SettingsError
+        No feed is set, the HL7 port or a certificate cannot be used, or the database has another schema.
+    """
+    configure(part="orders", as_json=settings.log_json)
+    require_sane_clock(utc_now())
+    if not takes_orders(settings.order_feeds, settings.hl7_orders):
+        raise SettingsError("No order feed is set.", next_step="Set order_feeds or hl7_orders (docs/orders.md).")
+    database = Database(settings.database)
+    database.require_current()
+    ending, stopping = Ending(), threading.Event()
+    receiver = None if settings.hl7_orders is None else _receiver(settings, settings.hl7_orders, database)
+    problems: dict[str, str] = {}
+
+    def detail() -> dict[str, Any]:
+        return {"hl7_port": receiver.port if receiver else None, "problems": dict(problems)}
+
+    feeds = [WorklistFeed(database, settings, feed, utc_now) for feed in settings.order_feeds]
+    loops = [_loop(feed.look, feed.feed.poll_seconds, stopping, problems, feed.feed.address) for feed in feeds]
+    loops.append(_loop(lambda: _again(settings, database), LOOK_AGAIN, stopping, problems, "orders"))
+    pulse = Pulse(database, "orders", utc_now, detail)
+    pulse.start()
+    if receiver is not None:
+        receiver.start()
+        log.info("hl7_port_open", bind=settings.bind, port=receiver.port)
+    for loop in loops:
+        loop.start()
+    ending.wait()
+    stopping.set()
+    if receiver is not None:
+        receiver.stop()
+    for loop in loops:
+        loop.join(timeout=30.0)
+    pulse.stop()
+    database.dispose()
+
+
+def _receiver(settings: Settings, options: Hl7Orders, database: Database) -> MllpReceiver:
+    files = tls_files(settings)
+    return MllpReceiver(
+        OrderDesk(database, options, settings.targets, utc_now),
+        bind=settings.bind,
+        port=options.port,
+        peers=options.peers,
+        tls=acceptor_context(files, utc_now()) if options.tls and files is not None else None,
+        maximum=options.max_kilobytes * 1024,
+        stall_seconds=options.stall_seconds,
+    )
+
+
+def _again(settings: Settings, database: Database) -> None:
+    now = utc_now()
+    with database.read() as session:
+        quiet = not orders.any_recent(session, now - RECENT)
+    if not quiet:
+        with database.write() as session:
+            orders.apply_recent(session, now - RECENT, settings.targets, at=now)
+
+
+def _loop(
+    look: Callable[[], object], pause: float, stopping: threading.Event, problems: dict[str, str], name: str
+) -> threading.Thread:
+    """A thread that looks again and again; what goes wrong is said once, and again when it changes."""
+
+    def run() -> None:
+        while True:
+            try:
+                look()
+                problem = ""
+            except FirstreadError as error:
+                problem = error.advice()
+            if problem and problem != problems.get(name):
+                log.warning("order_feed_failed", feed=name, problem=problem)
+            problems[name] = problem
+            if stopping.wait(pause):
+                return
+
+    return threading.Thread(target=run, name=f"orders-{name}", daemon=True)
