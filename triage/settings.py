@@ -34,6 +34,7 @@ from triage.retention import Mode, RetentionPolicy
 from triage.room import RoomPolicy
 from triage.rules import MOST_RULES, Rule, RuleSet, check_rules
 from triage.setting_rules import check_destination, check_file, check_token, check_url
+from triage.setting_texts import items_of, problem_of
 from triage.states import Proof
 from triage.task_managers import TaskManager
 
@@ -195,17 +196,17 @@ class Settings(BaseSettings):
     @field_validator("destinations", "task_managers", "order_feeds", mode="before")
     @classmethod
     def _addressed(cls, value: Any) -> Any:
-        return tuple({"address": item} if isinstance(item, str) else item for item in _items(value))
+        return tuple({"address": item} if isinstance(item, str) else item for item in items_of(value))
 
     @field_validator("calling_ae_titles", mode="before")
     @classmethod
     def _calling(cls, value: Any) -> Any:
-        return tuple(CallingPeer.parse(item) if isinstance(item, str) else item for item in _items(value))
+        return tuple(CallingPeer.parse(item) if isinstance(item, str) else item for item in items_of(value))
 
     @field_validator("http_tokens", mode="before")
     @classmethod
     def _tokens(cls, value: Any) -> Any:
-        return _items(value)
+        return items_of(value)
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -354,16 +355,6 @@ class Settings(BaseSettings):
         return environment
 
 
-def _items(value: Any) -> Any:
-    """A comma-separated or JSON text as a list; anything else unchanged."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text.startswith("["):
-        return json.loads(text)
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings once, at an entry point.
 
@@ -390,17 +381,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     try:
         return Settings(**{k: v for k, v in (overrides or {}).items() if v is not None})
     except ValidationError as error:
-        problems = "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
+        problems = "; ".join(problem_of(item) for item in error.errors(include_url=False, include_input=False))
         raise SettingsError(f"{problems}.") from None
     except (FirstreadError, ValueError) as error:
         raise SettingsError(str(error)) from None
-
-
-def _problem(item: Any) -> str:
-    name = ".".join(str(part) for part in item["loc"]) or "settings"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return (
-        f"unknown setting {name}"
-        if item["type"] == "extra_forbidden"
-        else f"{name}: {message}".removeprefix("settings: ")
-    )

@@ -9,8 +9,8 @@ from triage.tables.analysed import Analysis, AnalysisImage, Finding, ResultObjec
 from triage.tables.assessed import Assessment, FindingVerdict
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
 from triage.tables.house import AuditEntry, Event, Heartbeat, Installation
-from triage.tables.personal import SavedView
 from triage.tables.ordered import Order
+from triage.tables.personal import SavedView
 from triage.tables.received import Association, Instance, Quarantined, Study
 from triage.tables.requested import TaskManager, Workitem
 
@@ -31,8 +31,8 @@ __all__ = [
     "Heartbeat",
     "Installation",
     "Instance",
-    "Peer",
     "Order",
+    "Peer",
     "Quarantined",
     "ResultObject",
     "SavedView",
