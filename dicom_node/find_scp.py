@@ -42,7 +42,6 @@ from dicom_node.information_models import (
     Level,
 )
 from dicom_node.match_encoding import Element, encode_match
-from dicom_node.matching import KeyRefusedError
 from dicom_node.negotiation import Roles
 from dicom_node.query_conditions import (
     IDENTIFIER_DOES_NOT_MATCH,
@@ -64,6 +63,7 @@ from dicom_node.store_scp import (
 from triage.catalogue import Catalogue, Narrowing, StudyFacts
 from triage.errors import DatabaseUnavailableError, DicomError
 from triage.logging import get_logger
+from triage.matching import KeyRefusedError
 
 PENDING: Final = 0xFF00
 PENDING_WITH_UNKNOWN_KEYS: Final = 0xFF01

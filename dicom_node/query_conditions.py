@@ -19,11 +19,11 @@ from dicom_node.information_models import (
     Here,
     Level,
 )
-from dicom_node.matching import KeyRefusedError, Matcher, matcher_of, span
 from dicom_node.query_keys import Keys
 from dicom_node.store_scp import Answer
 from triage.catalogue import Narrowing
 from triage.errors import DicomError
+from triage.matching import KeyRefusedError, Matcher, matcher_of, span
 
 IDENTIFIER_DOES_NOT_MATCH: Final = 0xA900
 

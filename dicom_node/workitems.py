@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from dicom_node.results.codes import code_item
 from triage.errors import DicomError, IdentifierError
 from triage.findings import Code, Urgency
-from triage.identifiers import derive_uid, dicom_uid
+from triage.identifiers import dicom_uid
 from triage.priority import UPS_PRIORITY
 
 UPS_PUSH: Final = "1.2.840.10008.5.1.4.34.6.1"
@@ -157,11 +157,6 @@ class ReadingTask:
     worklist: str = "Radiology reading"
     instances: Mapping[str, Sequence[tuple[str, str]]] | None = None
     """Series Instance UID to (SOP class, SOP instance) of what is to be read."""
-
-
-def reading_task_uid(study_instance_uid: str, device_uid: str) -> str:
-    """UID of the workitem for the reading of a study: one for its life, whatever class it is in."""
-    return derive_uid(study_instance_uid, device_uid, "reading task")
 
 
 def reading_task(task: ReadingTask) -> Dataset:

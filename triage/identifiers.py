@@ -136,6 +136,11 @@ def derive_uid(*parts: str) -> str:
     return f"{DERIVED_ROOT}{uuid.uuid5(UID_NAMESPACE, chr(0).join(parts)).int}"
 
 
+def reading_task_uid(study_instance_uid: str, device_uid: str) -> str:
+    """UID of the workitem for the reading of a study: one for its life, whatever class it is in."""
+    return derive_uid(study_instance_uid, device_uid, "reading task")
+
+
 def is_loopback(host: str) -> bool:
     """True when nobody outside this machine can reach what listens on ``host``; a name other than localhost is not."""
     if host == "localhost":

@@ -31,6 +31,7 @@ from worklist.api import (
     workitems,
 )
 from worklist.context import Clock, Context
+from worklist.dicom_web import workitems as dicom_web
 from worklist.guard import Guard
 from worklist.live import Feed
 from worklist.page import list_routes, node_routes, routes
@@ -89,6 +90,7 @@ def create_app(
     api.include_router(rules.router)
     api.include_router(statistics.router)
     app.include_router(api)
+    app.include_router(dicom_web.router)
     app.include_router(health.router)
     app.include_router(list_routes.router)
     app.include_router(routes.router)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from dicom_node.dicom_json import encoded
-from dicom_node.workitems import ReadingTask, reading_task, reading_task_uid
+from dicom_node.workitems import ReadingTask, reading_task
+from triage.identifiers import reading_task_uid
 from workers.messages.statement import Statement
 
 KIND: Final = "UPS"

@@ -21,10 +21,10 @@ from dicom_node.workitems import (
     performed,
     priority_change,
     reading_task,
-    reading_task_uid,
 )
 from triage.errors import DicomError
 from triage.findings import Urgency
+from triage.identifiers import reading_task_uid
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=timezone(timedelta(hours=1)))
 

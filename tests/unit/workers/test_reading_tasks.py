@@ -17,9 +17,10 @@ from peers.web_server import WebServer, answers, half_closes
 from pydicom.dataset import Dataset
 
 from dicom_node.dicom_json import encoded
-from dicom_node.workitems import ReadingTask, reading_task, reading_task_uid
+from dicom_node.workitems import ReadingTask, reading_task
 from triage import tables
 from triage.findings import Urgency
+from triage.identifiers import reading_task_uid
 from triage.repositories import placing
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus
 from workers.carriers import ups

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.matching import KeyRefusedError, fits, matcher_of
+from triage.matching import KeyRefusedError, fits, matcher_of
 
 
 def matches(vr: str, asked: str, held: str) -> bool:
@@ -46,6 +46,9 @@ def matches(vr: str, asked: str, held: str) -> bool:
         ("TM", "1200-1259", "1300", False),
         ("TM", "12", "120000", True),
         ("TM", "12:30", "1230", True),
+        ("DT", "20260301-20260302", "20260301235959.000000+0000", True),
+        ("DT", "20260301120000-", "20260301115959.999999+0000", False),
+        ("DT", "-20260301130000+0100", "20260301120000.000000+0000", True),
     ],
 )
 def test_a_key_matches(vr: str, asked: str, held: str, expected: bool) -> None:

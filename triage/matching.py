@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 Matcher = Callable[[str], bool]
@@ -18,6 +19,7 @@ RANGES: Final = frozenset({"DA", "TM", "DT"})
 WILDCARDS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _DAY: Final = re.compile(r"\d{8}", re.ASCII)
 _TIME: Final = re.compile(r"\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?", re.ASCII)
+_INSTANT: Final = re.compile(r"(\d{8})(\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?(?:\+(\d{2})(\d{2}))?", re.ASCII)
 _EARLIEST, _LATEST = "000000.000000", "235959.999999"
 
 
@@ -82,7 +84,7 @@ def within(vr: str, held: str, first: str, last: str) -> bool:
 
 
 def normal(vr: str, text: str, *, earliest: bool) -> str:
-    """A date as YYYYMMDD, a time as HHMMSS.FFFFFF: what it does not say is the earliest or the latest that it can be.
+    """A date as YYYYMMDD, a time as HHMMSS.FFFFFF, both as one in UTC: what is not said is the earliest or latest.
 
     The forms of ACR-NEMA, with full stops and colons, are read too (PS3.5 Table 6.2-1).
 
@@ -96,10 +98,26 @@ def normal(vr: str, text: str, *, earliest: bool) -> str:
         if not _DAY.fullmatch(day):
             raise KeyRefusedError("not a date")
         return day
+    if vr == "DT":
+        return _instant(text, earliest=earliest)
     time = text.replace(":", "")
     if not _TIME.fullmatch(time):
         raise KeyRefusedError("not a time")
     return time + (_EARLIEST if earliest else _LATEST)[len(time) :]
+
+
+def _instant(text: str, *, earliest: bool) -> str:
+    """A DT from its day on; without an offset it is in UTC. Offsets west of it cannot be told from ranges."""
+    said = _INSTANT.fullmatch(text)
+    if said is None:
+        raise KeyRefusedError("not a date and time")
+    day, clock, hours, minutes = said.groups()
+    time = normal("TM", clock or "", earliest=earliest) if clock else (_EARLIEST if earliest else _LATEST)
+    try:
+        at = datetime.strptime(day + time, "%Y%m%d%H%M%S.%f")  # noqa: DTZ007 - the offset is taken off here
+    except ValueError:
+        raise KeyRefusedError("not a date and time") from None
+    return f"{at - timedelta(hours=int(hours or 0), minutes=int(minutes or 0)):%Y%m%d%H%M%S.%f}"
 
 
 def folded(name: str) -> str:

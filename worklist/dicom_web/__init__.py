@@ -1,0 +1,1 @@
+"""What this node answers over DICOMweb (PS3.18): its reading list as workitems, read-only."""
