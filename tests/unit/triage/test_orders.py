@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 from worklist_rows import NOON, RULES, Seen, arrive, score
@@ -169,25 +169,22 @@ _SAID = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_SAID, st.integers(0, 6), st.sampled_from(["", "HIGH", "STAT"]))
 def test_the_claim_is_the_highest_that_stands_whatever_came_first(
-    said: list[tuple[str, Urgency | None, bool]], arrives_after: int, header: str
+    database: Database, said: list[tuple[str, Urgency | None, bool]], arrives_after: int, header: str
 ) -> None:
-    database = Database("sqlite://")
-    from triage.columns import Base  # noqa: PLC0415
-
-    Base.metadata.create_all(database.engine)
-    with Session(database.engine) as session:
+    with database.write() as session:
+        name = f"case{session.query(Study).count()}"
         for step in range(len(said) + 1):
             if step == min(arrives_after, len(said)):
-                study = arrive(session, "keller", requested_procedure_priority=header)
+                study = arrive(session, name, requested_procedure_priority=header)
             if step < len(said):
                 number, urgency, cancelled = said[step]
-                record(session, ordered("A-keller", urgency, number=number, cancelled=cancelled))
+                record(session, ordered(f"A-{name}", urgency, number=f"{name}{number}", cancelled=cancelled))
         last = {number: None if cancelled else urgency for number, urgency, cancelled in said}
         claims = [claim for claim in (*last.values(), urgency_of(header)) if claim is not None]
         assert study.order_urgency is (Urgency.highest(*claims) if claims else None)
-    database.dispose()
 
 
 def _received(name: str) -> Received:
