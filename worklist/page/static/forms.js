@@ -2,13 +2,16 @@
 
 import { refreshNow, region, signIn } from "./live.js";
 
-/** "" when it was done, else why not. */
-export async function send(method, url, body = {}, { version } = {}) {
+/** "" when it was done, else why not. `version`: of the case as it was seen; `changed` is told the one it has then. */
+export async function send(method, url, body = {}, { version, changed } = {}) {
   const headers = { "Content-Type": "application/json" };
   if (version) headers["If-Match"] = `"${version}"`;
   try {
     const answer = await fetch(url, { method, headers, body: method === "DELETE" ? undefined : JSON.stringify(body) });
-    if (answer.ok) return "";
+    if (answer.ok) {
+      changed?.((answer.headers.get("ETag") ?? "").replaceAll('"', ""));
+      return "";
+    }
     if (answer.status === 401) { signIn(); return "Signed out."; }
     const told = await answer.json();
     if (version && answer.status === 409 && told.detail.includes("If-Match")) return "The case has changed just now. Look again, then repeat.";

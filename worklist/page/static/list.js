@@ -140,7 +140,8 @@ const urlOf = (row) => `/api/v1/studies/${row.dataset.key}`;
 async function step(row, method, path, body, { version = "", done = "" } = {}) {
   const one = row.dataset.key;
   tell(one, "");
-  const refused = await send(method, urlOf(row) + path, body, { version });
+  const changed = (now) => { const here = rows.byKey(one); if (here && now) here.dataset.version = now; };
+  const refused = await send(method, urlOf(row) + path, body, { version, changed });
   if (refused) tell(one, refused);
   else if (done) say(done);
   refreshNow();

@@ -132,8 +132,10 @@ export class Rows {
       this.said.set(row, html);
       const control = row.contains(document.activeElement) ? document.activeElement.dataset.do ?? "" : null;
       for (const { name, value } of now.attributes) row.setAttribute(name, value);
-      row.replaceChildren(...now.cloneNode(true).childNodes);
-      if (control !== null) {
+      for (const [index, cell] of [...now.cells].entries()) { // mostly only the waiting time has changed
+        if (row.cells[index].outerHTML !== cell.outerHTML) row.cells[index].replaceWith(cell.cloneNode(true));
+      }
+      if (control !== null && !row.contains(document.activeElement)) {
         const again = (control && row.querySelector(`[data-do="${control}"]`)) || row.querySelector(".patient a");
         again.focus({ preventScroll: true });
       }
