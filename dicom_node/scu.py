@@ -103,13 +103,15 @@ class SendOutcome:
 class EchoOutcome:
     """Answer of :func:`echo`; ``milliseconds`` from connecting to the response, 0 without one.
 
-    ``rejected`` says that the peer answered, and does not take associations from us.
+    ``rejected`` says that the peer answered, and does not take associations from us; ``problem`` is the message without
+    its advice, which is about deliveries.
     """
 
     ok: bool
     milliseconds: float
     message: str
     rejected: bool = False
+    problem: str = ""
 
 
 Progress = Callable[[SendOutcome], None]
@@ -266,7 +268,7 @@ def echo(peer: PeerAddress, *, calling_ae_title: str, timeout: float = 10.0, tls
         )
         status = association.echo()
     except DeliveryError as error:
-        return EchoOutcome(False, 0.0, error.advice(), isinstance(error, AssociationRejectedError))
+        return EchoOutcome(False, 0.0, error.advice(), isinstance(error, AssociationRejectedError), str(error))
     milliseconds = (time.monotonic() - start) * 1000
     association.release()
     if status:

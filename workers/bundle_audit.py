@@ -26,6 +26,6 @@ def record_changes(session: Session, changes: Iterable[Change]) -> None:
             who=change.who,
             action="bundle_operating_point" if point else f"bundle_{change.what.replace(' ', '_')}",
             subject=f"bundle:{change.bundle}",
-            before={**about, "was": change.before} if change.before else None,
-            after={**about, "is": change.after, "reason": change.reason},
+            before={**about, "standing": change.before} if change.before else None,
+            after={**about, "standing": change.after, "reason": change.reason},
         )

@@ -74,7 +74,7 @@ def _echo(bench: Workbench, errand: Errand) -> Answer:
     if outcome.ok:
         return Answer(True, f"{peer} answers C-ECHO in {outcome.milliseconds:.0f} ms.")
     advice = f"Check host and port, and that it admits {settings.ae_title} as calling AE title."
-    return Answer(False, outcome.message, advice)
+    return Answer(False, outcome.problem or outcome.message, advice)
 
 
 def _check_destination(bench: Workbench, errand: Errand) -> Answer:

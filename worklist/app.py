@@ -34,7 +34,7 @@ from worklist.context import Clock, Context
 from worklist.dicom_web import workitems as dicom_web
 from worklist.guard import Guard
 from worklist.live import Feed
-from worklist.page import list_routes, node_routes, routes
+from worklist.page import admin_routes, list_routes, node_routes, routes
 from worklist.page.rendering import STATIC, environment
 from worklist.schemas import Problem
 from worklist.signin import Tokens
@@ -95,6 +95,7 @@ def create_app(
     app.include_router(list_routes.router)
     app.include_router(routes.router)
     app.include_router(node_routes.router)
+    app.include_router(admin_routes.router)
     app.include_router(routes.sign_in_routes(tokens))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

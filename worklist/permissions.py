@@ -82,6 +82,12 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("GET", "/fragment/deliveries", Need.OPERATE),
     ("GET", "/node", Need.OPERATE),
     ("GET", "/fragment/node", Need.OPERATE),
+    *(
+        ("GET", f"{at}/admin{page}", Need.OPERATE)
+        for page in ("", "/destinations", "/analyses", "/deliveries", "/quarantine", "/rules", "/disk")
+        for at in ("", "/fragment")
+    ),
+    ("POST", "/fragment/admin/rules/test", Need.OPERATE),
     ("GET", f"{_ADMIN}/analyses", Need.OPERATE),
     ("GET", f"{_ADMIN}/workitems", Need.OPERATE),
     ("GET", f"{_ADMIN}/deliveries", Need.OPERATE),

@@ -21,6 +21,7 @@ PAGES: Final = (
     ("/", "Reading list"),
     ("/deliveries", "Deliveries"),
     ("/node", "Node"),
+    ("/admin", "Admin"),
     ("/docs", "API"),
 )
 """Path and name of what every page links to, in this order."""

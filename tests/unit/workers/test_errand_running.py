@@ -109,11 +109,11 @@ def test_an_operating_point_is_set_and_reset_with_before_and_after(node: Any) ->
     first, second = audited(node)
     assert (first.action, first.before, first.after) == (
         "bundle_operating_point",
-        {"finding": "pneumothorax", "was": "the bundle's own"},
-        {"finding": "pneumothorax", "is": "0.5 URGENT", "reason": "too many alarms"},
+        {"finding": "pneumothorax", "standing": "the bundle's own"},
+        {"finding": "pneumothorax", "standing": "0.5 URGENT", "reason": "too many alarms"},
     )
     assert second.after is not None
-    assert second.after["is"] == "the bundle's own"
+    assert second.after["standing"] == "the bundle's own"
 
 
 def test_a_change_for_an_older_state_is_refused(node: Any) -> None:

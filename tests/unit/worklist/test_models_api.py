@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from worklist_rows import NOON, PACS, Seen, arrive, deliver, score
 
+from triage.instances import Arrival, QuarantinedObject
 from triage.outbox import BUDGET, Verdict
 from triage.repositories import bundle_listing, errands, heartbeats, quarantine
 from triage.repositories.deliveries import Attempt
@@ -26,6 +28,14 @@ ROW = {
     "note": "", "problem": "", "research": False, "weights_sha256": "a" * 64, "acceptance": None, "points": [POINT],
     "of a later version": 1,
 }  # fmt: skip
+KEPT = QuarantinedObject(
+    reason="StudyInstanceUID (0020,000D) is missing.", dicom_status=0xC000, relative_path=Path("quarantine/a.dcm"),
+    digest="a" * 64, size=10, transfer_syntax_uid="1.2.840.10008.1.2.1",
+    arrival=Arrival(
+        received_at=NOON, association_uid="assoc-1", calling_ae_title="CR1", called_ae_title="FIRSTREAD",
+        peer_address="127.0.0.1",
+    ),
+)  # fmt: skip
 WHY = {"reason": "too many alarms"}
 
 
@@ -131,8 +141,6 @@ def test_analyses_are_found_by_their_reason_and_say_who_is_at_them(house: Any, c
 
 
 def test_an_entry_of_the_quarantine_is_tried_again_or_dealt_with(house: Any, client: TestClient) -> None:
-    from test_quarantine import KEPT  # noqa: PLC0415 - beside the table's own tests
-
     with house.database.write() as session:
         number = quarantine.record(session, KEPT).id
     url = f"/api/v1/admin/quarantine/{number}"
