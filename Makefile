@@ -24,10 +24,11 @@ up: $(VENV)/ready ## The product for real use (ARGS="--destination PACS@host:por
 
 test: $(VENV)/ready ## All tests (T=tests/unit for a part); neighbours that are not installed are skipped with a reason
 ifeq ($(T),tests)
-# Side by side, a file at a time, one more process than cores: many tests wait. Then those that need the machine alone.
-	@failed=0; \
-	$(BIN)/python -m pytest tests -m 'not alone and not faults' --numprocesses $(JOBS) --dist loadfile \
-		--no-loadscope-reorder $(ARGS) || failed=1; \
+# Side by side, a file at a time, one more process than cores, for many tests wait; first those that start products, in a
+# run of their own, for products that nobody asks for any more cost the others time. Then those that need the machine.
+	@failed=0; side_by_side="--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder"; \
+	$(BIN)/python -m pytest tests --ignore tests/unit -m 'not alone and not faults' $$side_by_side $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest tests/unit -m 'not alone and not faults' $$side_by_side $(ARGS) || failed=1; \
 	$(BIN)/python -m pytest tests -m 'alone and not faults' $(ARGS) || failed=1; \
 	exit $$failed
 else

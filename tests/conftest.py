@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
@@ -24,3 +25,29 @@ def test_data() -> Path:
 
 
 settings.register_profile("deep")  # custody's histories by the hundred: make test ARGS=--hypothesis-profile=deep
+
+SHARED: Final = {
+    "attacked_node": ("test_damaged_streams.py", "test_dataset.py", "test_dimse.py", "test_network.py"),
+    "houses": (
+        "test_radiographs.py", "test_scaled.py", "test_series_through_the_house.py", "test_through_ohif.py",
+        "test_not_for_the_model.py",
+    ),
+}  # fmt: skip
+"""Files that share a product which takes long to start: side by side they stay together."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``--dist loadfile``, with the files of :data:`SHARED` as one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415 - only where tests run side by side
+
+    together = {file: product for product, files in SHARED.items() for file in files}
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return together.get(Path(file).name, file)
+
+    return Scheduling(config, log)
