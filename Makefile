@@ -29,7 +29,7 @@ ifeq ($(T),tests)
 	@failed=0; side_by_side="--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder"; \
 	$(BIN)/python -m pytest tests --ignore tests/unit -m 'not alone and not faults' $$side_by_side $(ARGS) || failed=1; \
 	$(BIN)/python -m pytest tests/unit -m 'not alone and not faults' $$side_by_side $(ARGS) || failed=1; \
-	$(BIN)/python -m pytest tests -m 'alone and not faults' $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest $$(grep -rl 'mark[.]alone' tests --include 'test_*.py') -m 'alone and not faults' $(ARGS) || failed=1; \
 	exit $$failed
 else
 	@$(BIN)/python -m pytest $(T) $(ARGS)

@@ -5,6 +5,7 @@ Whatever a source is like, each kind is either a valid object or a :class:`Resul
 
 from __future__ import annotations
 
+import functools
 import math
 import subprocess
 import warnings
@@ -178,6 +179,12 @@ def cells(studies: Mapping[str, Study], *kinds: str) -> Iterator[tuple[str, Stud
                 yield f"{name}: {kind}", study, kind, path
 
 
+@functools.cache
+def without_pixels(path: Path) -> Dataset:
+    """An object as pydicom reads it; several tests ask for each of the six hundred."""
+    return dcmread(path, stop_before_pixels=True)
+
+
 def in_parallel(check: Callable[[Path], list[str]], paths: Mapping[str, Path]) -> dict[str, list[str]]:
     """What a program finds wrong with each file; only those with which something is."""
     with ThreadPoolExecutor(4) as pool:
@@ -254,11 +261,11 @@ def test_the_head_of_every_file(studies: dict[str, Study]) -> None:
     """PS3.10 section 7.1: preamble, prefix, meta information that names what follows."""
     for name, _, _, path in cells(studies):
         data = path.read_bytes()
-        head, meta = read_head(data), dcmread(path, stop_before_pixels=True).file_meta
+        head, ds = read_head(data), without_pixels(path)
+        meta = ds.file_meta
         assert data[:132] == PREAMBLE + b"DICM", name
         assert meta.FileMetaInformationVersion == b"\x00\x01", name
         assert 144 + meta.FileMetaInformationGroupLength == head.offset, name
-        ds = dcmread(path, stop_before_pixels=True)
         assert (head.sop_class_uid, head.sop_instance_uid) == (ds.SOPClassUID, ds.SOPInstanceUID), name
         assert (meta.ImplementationClassUID, head.transfer_syntax_uid) != ("", ""), name
 
@@ -266,7 +273,7 @@ def test_the_head_of_every_file(studies: dict[str, Study]) -> None:
 def test_the_patient_reads_as_in_the_source(studies: dict[str, Study]) -> None:
     """By pydicom, in its own character set, and by DCMTK, which converts to UTF-8."""
     for name, study, _, path in cells(studies):
-        source, result = study.key, dcmread(path, stop_before_pixels=True)
+        source, result = study.key, without_pixels(path)
         if name.split(":", 1)[0] in _RESPELLED:
             continue
         for keyword in ("PatientName", "PatientID", "ReferringPhysicianName", "StudyDescription"):
@@ -280,7 +287,7 @@ _RESPELLED = frozenset(("undeclared UTF-8", "UTF-8 under the default repertoire"
 @pytest.mark.parametrize("name", sorted(_RESPELLED))
 def test_utf_8_that_nobody_declared_is_read(name: str, studies: dict[str, Study]) -> None:
     for path in studies[name].paths.values():
-        assert str(dcmread(path, stop_before_pixels=True).PatientName) == "Müller^Jörg"
+        assert str(without_pixels(path).PatientName) == "Müller^Jörg"
 
 
 _DCMTK_CANNOT_CONVERT = frozenset(("Japanese", "Japanese katakana", "Japanese supplementary"))
@@ -355,7 +362,7 @@ def test_pixels_read_back_by_highdicom_are_those_that_were_put_in(studies: dict[
 
 def test_every_reference_leads_to_an_object_of_its_class_series_and_study(studies: dict[str, Study]) -> None:
     for name, study in studies.items():
-        made = {kind: dcmread(path, stop_before_pixels=True) for kind, path in study.paths.items()}
+        made = {kind: without_pixels(path) for kind, path in study.paths.items()}
         known = {str(ds.SOPInstanceUID): ds for ds in (*study.headers, *made.values())}
         for kind, ds in made.items():
             assert ds.StudyInstanceUID == study.headers[0].StudyInstanceUID, (name, kind)

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from migrated import migrate
 from sqlalchemy.orm import Session
 
 from triage import tables
-from triage.columns import Base
 from triage.completion import CompletionPolicy
 from triage.database import Database
 from triage.findings import Urgency
@@ -47,7 +47,7 @@ COMPARED = (tables.Study, tables.Instance, tables.Analysis, tables.Association)
 def database() -> Iterator[Database]:
     with TemporaryDirectory() as folder:
         here = Database(f"sqlite:///{folder}/rows.sqlite")
-        Base.metadata.create_all(here.engine)  # quicker than migrating, and as good here
+        migrate(here)
         yield here
         here.dispose()
 
