@@ -40,7 +40,7 @@ DIMSE: Final = {
     "D7": "unknown command field: 0x0211",
     "D8": "command set of 10 MB: A-ABORT",
     "D9": "C-CANCEL with nothing to cancel: ignored",
-    "D10": "C-FIND, C-MOVE: context refused",
+    "D10": "C-MOVE, C-GET: context refused",
     "D11": "the same instance over two associations at once: one row, 0x0000 twice",
     "D12": "the same instance from 20 threads: one row",
     "D13": "known instance with another header: version 2",

@@ -27,7 +27,7 @@ from triage.tables import Event
 
 ACCEPT, REJECT, ABORT = 2, 3, 7
 RELEASE_RQ = struct.pack(">BxLxxxx", 5, 4)
-STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 
 
 def request(*contexts: ProposedContext, calling: str = KNOWN, called: str = "FIRSTREAD") -> bytearray:
@@ -232,9 +232,9 @@ def test_more_associations_than_allowed_are_rejected_as_transient(attacked_node:
     "contexts",
     [
         one("N15", (), name="none"),
-        one("N15", (ProposedContext(1, STUDY_ROOT_FIND, (IMPLICIT,)),), name="unsupported"),
+        one("N15", (ProposedContext(1, STUDY_ROOT_MOVE, (IMPLICIT,)),), name="unsupported"),
         one("D10", tuple(ProposedContext(8 * n + 2 * k + 1, f"1.2.840.10008.5.1.4.1.2.{n}.{k}", (IMPLICIT,))
-            for n in (1, 2) for k in (1, 2, 3)), name="C-FIND and C-MOVE"),
+            for n in (1, 2) for k in (2, 3)), name="C-MOVE and C-GET"),
     ],
 )  # fmt: skip
 def test_contexts_without_a_match_are_refused_one_by_one(
