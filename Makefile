@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 MIN ?= 20
 T ?= tests
-JOBS ?= $(shell expr $$(nproc) + 1)
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PACKAGES := triage models dicom_node worklist workers firstread
 
 .DEFAULT_GOAL := help
