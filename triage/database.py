@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url.replace("postgresql://", "postgresql+psycopg://", 1))
         self.engine = _engine(self.url)
+        self._watches: weakref.WeakSet[ChangeWatch] = weakref.WeakSet()
 
     @property
     def is_sqlite(self) -> bool:
@@ -98,7 +100,9 @@ class Database:
 
     def watch(self) -> ChangeWatch:
         """A watch for commits by anybody, for the bell and for live pages."""
-        return ChangeWatch(self)
+        watch = ChangeWatch(self)
+        self._watches.add(watch)
+        return watch
 
     def migrate(self) -> None:
         """Bring the schema to this version (create it when empty)."""
@@ -158,27 +162,30 @@ class Database:
 
     def dispose(self) -> None:
         """Close all connections; needed before and after fork."""
+        for watch in list(self._watches):
+            watch.close()
         self.engine.dispose()
 
 
 class ChangeWatch:
     """Tells whether anything was committed since it was last asked.
 
-    On SQLite ``PRAGMA data_version`` answers in microseconds; on PostgreSQL the highest event id does, because every
-    change that matters to somebody else appends an event. Keeps one connection of its own; not thread-safe.
+    On SQLite ``PRAGMA data_version`` answers in microseconds; on PostgreSQL the current snapshot does: two that are
+    equal see the same rows. (The highest event id would not do: ids are taken before they are committed, and so may
+    come to light in another order.) Keeps one connection of its own; not thread-safe.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: sa.PoolProxiedConnection | None = None
-        self._query = "PRAGMA data_version" if database.is_sqlite else "SELECT max(id) FROM events"
+        self._query = "PRAGMA data_version" if database.is_sqlite else "SELECT pg_current_snapshot()::text"
         self._last: Any = None
 
     def changed(self) -> bool:
         """True at the first call and whenever another connection has committed since the last one."""
         seen = self._ask()
         changed = self._last is None or seen != self._last
-        self._last = seen if seen is not None else 0
+        self._last = seen
         return changed
 
     def _ask(self) -> Any:
@@ -204,6 +211,7 @@ class ChangeWatch:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._last = None  # SQLite counts per connection
 
 
 def alembic_config() -> Config:

@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from triage.crash_points import kill_at
 from triage.database import Database
 from triage.settings import Settings
-from worklist import health, problems
+from worklist import health, openapi, problems
 from worklist.api import (
     admin,
     audit,
@@ -32,11 +32,11 @@ from worklist.api import (
 )
 from worklist.context import Clock, Context
 from worklist.dicom_web import workitems as dicom_web
+from worklist.fresh import Fresh
 from worklist.guard import Guard
 from worklist.live import Feed
 from worklist.page import admin_routes, list_routes, node_routes, routes
 from worklist.page.rendering import STATIC, environment
-from worklist.schemas import Problem
 from worklist.signin import Tokens
 
 
@@ -66,10 +66,11 @@ def create_app(
         description="Times are RFC 3339 in UTC, errors RFC 9457 problem documents. Scores are of an AI: no diagnosis.",
         docs_url=None,
         redoc_url=None,
-        responses={"4XX": {"model": Problem, "content": {problems.MEDIA_TYPE: {}}}},
+        responses=openapi.REFUSALS,
     )
+    openapi.describe(app)
     tokens = Tokens(settings.http_tokens)
-    app.state.context = Context(settings, database, clock, Feed(database), kill_at(settings.crash_at))
+    app.state.context = Context(settings, database, clock, Feed(database), Fresh(database), kill_at(settings.crash_at))
     app.state.templates = environment()
 
     api = APIRouter(prefix="/api/v1")

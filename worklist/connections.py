@@ -13,8 +13,9 @@ from typing import Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-CONNECTIONS: Final = 600
-"""At once: 200 live listeners, and the pages around them. More hear 503 at once."""
+CONNECTIONS: Final = 900
+"""At once: 400 live listeners, and the pages around them; below the 1,024 files that a process may commonly open.
+More hear 503 at once."""
 HEAD_SECONDS: Final = 10.0
 """From the first byte, or from connecting, to the end of the request's head."""
 READER_SECONDS: Final = 30.0

@@ -13,6 +13,7 @@ from triage.crash_points import Reached, nowhere
 from triage.database import Database
 from triage.identifiers import dicom_uid
 from triage.settings import Settings
+from worklist.fresh import Fresh
 from worklist.live import Feed
 from worklist.snapshot import Snapshot
 
@@ -21,12 +22,14 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Settings, rows, time (UTC), the live feed, the crash points and the last list of one application."""
+    """Settings, rows, time (UTC), the live feed, answers that still hold, the crash points and the last list of one
+    application."""
 
     settings: Settings
     database: Database
     clock: Clock
     feed: Feed
+    fresh: Fresh
     reached: Reached = nowhere
     snapshot: Snapshot[Any] = field(default_factory=Snapshot)
 

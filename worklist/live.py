@@ -1,16 +1,21 @@
 """Live changes: one watcher of the database for all listeners, bounded however many and however slow they are.
 
-A listener keeps no queue: it holds the id of the last event it passed on and reads the next ones from a ring that all
-share. One that falls behind the ring, or comes back after a long time, is told to reload instead.
+A listener keeps no queue: it knows how far it has read in a ring that all share. One that falls behind the ring, or
+comes back after a long time, is told to reload instead.
+
+PostgreSQL gives an event its id before it is committed, so an event may come to light behind later ones: the last
+:data:`LOOK_BACK` ids are looked at again each time. SQLite has one writer and so no such events.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -19,10 +24,14 @@ from triage.database import ChangeWatch, Database
 from triage.errors import DatabaseUnavailableError
 from triage.logging import get_logger
 from triage.repositories import events, worklist
+from triage.tables import Event
 
 INTERVAL: Final = 0.15  # seconds between two looks; SQLite answers one in microseconds
-LISTENERS: Final = 200
+LISTENERS: Final = 400
+"""Open pages of one process: a department's two hundred, and as many again while they are taken over from another."""
 RING: Final = 1000
+LOOK_BACK: Final = 500
+"""Ids; as many events may overtake one that is being committed."""
 
 log = get_logger(__name__)
 
@@ -45,10 +54,14 @@ class Feed:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._ring: deque[Notice] = deque()
-        self._forgotten = 0
-        """Highest id that is in no ring any more."""
+        self._ring: deque[Notice] = deque(maxlen=RING)
+        self._position = 0
+        """How many notices there were, kept or not."""
         self._latest = 0
+        """Highest event id that was told."""
+        self._back = 0 if database.is_sqlite else LOOK_BACK
+        self._known: set[int] = set()
+        """Of the last ids the ones that were told, or committed before."""
         self._listeners = 0
         self._watcher: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
@@ -61,31 +74,37 @@ class Feed:
         return self._listeners >= LISTENERS
 
     async def follow(self, after: int | None) -> AsyncIterator[Notice]:
-        """Notices after event id ``after`` (None: from now on). The first one is "hello", with the id it starts from.
+        """:meth:`follow_together`, one notice at a time."""
+        async with aclosing(self.follow_together(after)) as groups:
+            async for together in groups:
+                for notice in together:
+                    yield notice
 
-        Ends when the database is lost: the listener reconnects and hears why.
+    async def follow_together(self, after: int | None) -> AsyncGenerator[Sequence[Notice], None]:
+        """Notices after event id ``after`` (None: from now on), those together that came together.
+
+        The first one is "hello", with the id it starts from. Ends when the database is lost: the listener reconnects
+        and hears why.
         """
         self._listeners += 1
         try:
             await self.start()
             if after is not None and after > self._latest:  # the house was set up anew
                 after = None
-            last = self._latest if after is None else after
-            yield Notice(last, "hello", None, None)
+            position, caught_up = self._position, frozenset[int]()
+            yield [Notice(self._latest if after is None else after, "hello", None, None)]
             if after is not None:
-                for notice in await run_in_threadpool(self._catch_up, after):
-                    yield notice
-                    last = notice.id
+                missed = await run_in_threadpool(self._catch_up, after)
+                caught_up = frozenset(notice.id for notice in missed)
+                if missed:
+                    yield missed
             while not self._lost:
                 async with self._news:
-                    while self._latest <= last and not self._lost:
+                    while self._position == position and not self._lost:
                         await self._news.wait()
-                    missed = last < self._forgotten
-                    notices = [Notice(self._latest, "reload", None, None)] if missed else list(self._ring)
-                for notice in notices:
-                    if notice.id > last:
-                        yield notice
-                        last = notice.id
+                    fresh, position = self._since(position), self._position
+                if together := [notice for notice in fresh if notice.id not in caught_up]:
+                    yield together
         finally:
             self._listeners -= 1
 
@@ -109,7 +128,7 @@ class Feed:
             self._lost, self._behind = False, False
             watch = self._database.watch()
             self._ring.clear()
-            self._latest = self._forgotten = await run_in_threadpool(self._begin, watch)
+            self._latest = await run_in_threadpool(self._begin, watch)
             self._watcher = asyncio.create_task(self._run(watch), name="worklist-feed")
 
     async def _run(self, watch: ChangeWatch) -> None:
@@ -133,18 +152,36 @@ class Feed:
 
     def _keep(self, fresh: list[Notice]) -> None:
         self._ring.extend(fresh)
-        self._latest = fresh[-1].id
+        self._position += len(fresh)
         self._behind = len(fresh) > RING
-        while len(self._ring) > RING:
-            self._forgotten = self._ring.popleft().id
+        self._latest = max(self._latest, fresh[-1].id)
+        if self._back:
+            self._known.update(notice.id for notice in fresh)
+            self._known = {known for known in self._known if known > self._latest - self._back}
+
+    def _since(self, position: int) -> list[Notice]:
+        count = self._position - position
+        if count > len(self._ring):
+            return [Notice(self._latest, "reload", None, None)]
+        return list(islice(self._ring, len(self._ring) - count, None))
 
     def _begin(self, watch: ChangeWatch) -> int:
         watch.changed()  # from here on; what is committed between this and the next line is in the id
         with self._database.read() as session:
-            return events.latest_id(session)
+            latest = events.latest_id(session)
+            self._known = set(events.ids_between(session, latest - self._back, latest))
+        return latest
 
     def _look(self, watch: ChangeWatch) -> list[Notice]:
-        return self._notices(self._latest) if watch.changed() or self._behind else []
+        if not (watch.changed() or self._behind):
+            return []
+        late: list[Notice] = []
+        if self._back:
+            with self._database.read() as session:
+                recent = events.ids_between(session, self._latest - self._back, self._latest)
+                unknown = [event_id for event_id in recent if event_id not in self._known]
+                late = [_notice(row) for row in worklist.events_by_id(session, unknown)] if unknown else []
+        return [*late, *self._notices(self._latest)]
 
     def _catch_up(self, after: int) -> list[Notice]:
         notices = self._notices(after)
@@ -152,5 +189,9 @@ class Feed:
 
     def _notices(self, after: int) -> list[Notice]:
         with self._database.read() as session:
-            rows = worklist.events_after(session, after, RING + 1)
-            return [Notice(event.id, event.kind, uid, event.at) for event, uid in rows]
+            return [_notice(row) for row in worklist.events_after(session, after, RING + 1)]
+
+
+def _notice(row: tuple[Event, str | None]) -> Notice:
+    event, uid = row
+    return Notice(event.id, event.kind, uid, event.at)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from triage.errors import DatabaseUnavailableError, FirstreadError, IdentifierError, NotFoundError, StateError
@@ -69,6 +70,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(FirstreadError, _firstread)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DataError, _not_to_be_kept)
 
 
 async def _firstread(request: Request, error: Exception) -> Response:
@@ -90,3 +92,10 @@ async def _validation(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     return problem(request, error.status_code, error.detail, headers=dict(error.headers or {}))
+
+
+async def _not_to_be_kept(request: Request, error: Exception) -> Response:
+    """PostgreSQL takes no NUL in a text; whichever field it was in, nothing was changed."""
+    assert isinstance(error, DataError)  # noqa: S101
+    detail = "A text holds a character that cannot be kept, such as NUL."
+    return problem(request, 422, detail, next_step="Send it without control characters.")

@@ -5,11 +5,13 @@ Kept in the memory of one `serve` process, never written. It is always said to b
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Final, Generic, TypeVar
 
 from triage.findings import Urgency
@@ -20,13 +22,23 @@ QUERIES: Final = 50
 _Query = TypeVar("_Query")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kept:
     """A page of the list as of ``at``; counts of open cases by class where the page that asked shows them."""
 
     page: WorklistPage
     at: datetime
     counts: Mapping[Urgency, int] = field(default_factory=dict)
+
+    @cached_property
+    def json(self) -> bytes:
+        """The page as the API says it."""
+        return self.page.model_dump_json().encode()
+
+    @cached_property
+    def etag(self) -> str:
+        """Strong entity tag (RFC 9110 8.8.3): equal for equal pages, of whichever process and database."""
+        return f'"{hashlib.sha256(self.json).hexdigest()[:32]}"'
 
 
 class Snapshot(Generic[_Query]):

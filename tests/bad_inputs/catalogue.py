@@ -105,6 +105,11 @@ API: Final = {
     "A12": "destination at a metadata address, or at loopback of an open node: refused at start",
     "A13": "database down: 503 with Retry-After, the last list marked stale",
     "A14": "1,000 slow readers: bounded",
+    "A15": "malformed UIDs, cursors, filters, types: 422, 404 or 415 naming it; NUL and wildcards in a search: text",
+    "A16": "HTML, SQL, CRLF in names, descriptions, reasons: text, or 422",
+    "A17": "two people claim or change at once, or one request comes twice: one wins, the other gets 409 or its repeat",
+    "A18": "a case that is read while it is analysed again: stays read",
+    "A19": "the clock is set back: nothing lost, the order total, versions still compared",
 }
 CONFIGURATION: Final = {
     "C1": "unknown key or wrong type: refused, key and type named",

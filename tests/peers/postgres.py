@@ -18,26 +18,35 @@ from peers.processes import eventually, free_port, program, run, running
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
+def postgres(kept: Path | None = None) -> Iterator[str]:
     """A private cluster with an empty database; yields its SQLAlchemy URL, password included.
 
     It lives below the system's temporary folder: pytest's own are closed to other users.
+
+    Parameters
+    ----------
+    kept : Path, optional
+        Folder of a cluster that stays: made if absent, started again as it was if not.
     """
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     places = [str(path) for path in reversed(versions)]
     initdb, server = program("initdb", also_in=places), program("postgres", also_in=places)
-    folder = Path(tempfile.mkdtemp(prefix="firstread-postgres-"))
+    folder = kept or Path(tempfile.mkdtemp(prefix="firstread-postgres-"))
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         as_owner = _as_owner(folder)
-        password, port = secrets.token_hex(16), free_port()
+        port = free_port()
         secret = folder / "password"
-        secret.write_text(password)
-        secret.chmod(0o644)
-        run(
-            *as_owner, initdb, "--pgdata", folder / "data", "--username=firstread", f"--pwfile={secret}",
-            "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync",
-        )  # fmt: skip
-        secret.unlink()
+        if not secret.exists():
+            secret.write_text(secrets.token_hex(16))
+            secret.chmod(0o644)
+            run(
+                *as_owner, initdb, "--pgdata", folder / "data", "--username=firstread", f"--pwfile={secret}",
+                "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync",
+            )  # fmt: skip
+        password = secret.read_text()
+        if kept is None:
+            secret.unlink()
         command = [*as_owner, server, "-D", str(folder / "data"), "-p", str(port), "-k", "", "-h", "127.0.0.1"]
         log = folder / "postgres.log"
         with running(*command, log=log):
@@ -45,7 +54,8 @@ def postgres() -> Iterator[str]:
             eventually(lambda: _create_database(url), within=30, what="PostgreSQL answers")
             yield f"postgresql+psycopg://firstread:{password}@127.0.0.1:{port}/firstread"
     finally:
-        shutil.rmtree(folder)
+        if kept is None:
+            shutil.rmtree(folder)
 
 
 def _as_owner(folder: Path) -> list[str]:
@@ -64,6 +74,8 @@ def _create_database(url: str) -> bool:
     try:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE firstread")
+    except psycopg.errors.DuplicateDatabase:
+        return True
     except psycopg.OperationalError:
         return False
     return True

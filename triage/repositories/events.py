@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -24,3 +25,9 @@ def record(
 def latest_id(session: Session) -> int:
     """The highest event id, 0 before the first: where a live page continues from."""
     return session.scalar(sa.select(sa.func.max(Event.id))) or 0
+
+
+def ids_between(session: Session, above: int, up_to: int) -> Sequence[int]:
+    """Ids of the events in ``(above, up_to]``, in order."""
+    query = sa.select(Event.id).where(Event.id > above, Event.id <= up_to).order_by(Event.id)
+    return session.scalars(query).all()

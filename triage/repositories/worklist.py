@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session, selectinload
 from triage.errors import NotFoundError, StateError
 from triage.findings import Laterality, ScoreKind, Urgency
 from triage.repositories import events, requests, verdicts
-from triage.repositories.list_query import OPEN, Filters, Place, page_query
+from triage.repositories.list_query import OPEN, Filters, Place, narrowed_on_sqlite, page_query
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, advance
 from triage.tables import Analysis, AnalysisImage, Delivery, Event, Finding, Instance, ResultObject, Study
 
@@ -75,7 +76,10 @@ class Page:
 
 def list_page(session: Session, filters: Filters, after: Place | None, limit: int) -> Page:
     """Up to ``limit`` cases behind ``after`` (None: from the top), each with its findings and deliveries."""
-    studies = list(session.scalars(page_query(filters, after, limit + 1)))
+    query = page_query(filters, after, limit + 1)
+    if filters.q and session.get_bind().dialect.name == "sqlite":
+        query = narrowed_on_sqlite(session, query, filters)
+    studies = list(session.scalars(query))
     more = len(studies) > limit
     studies = studies[:limit]
     last = studies[-1] if more else None
@@ -156,13 +160,20 @@ def open_counts(session: Session) -> Mapping[Urgency, int]:
 
 def events_after(session: Session, event_id: int, limit: int) -> Sequence[tuple[Event, str | None]]:
     """Events later than ``event_id``, oldest first, each with its Study Instance UID (None: of the house itself)."""
-    query = (
-        sa.select(Event, Study.study_instance_uid)
-        .outerjoin(Study, Study.id == Event.study_id)
-        .where(Event.id > event_id)
-        .order_by(Event.id)
-        .limit(limit)
-    )
+    return _with_study(session, _EVENTS.where(Event.id > event_id).limit(limit))
+
+
+def events_by_id(session: Session, ids: Sequence[int]) -> Sequence[tuple[Event, str | None]]:
+    """These events, as :func:`events_after` gives them."""
+    return _with_study(session, _EVENTS.where(Event.id.in_(ids)))
+
+
+_EVENTS: Final = (
+    sa.select(Event, Study.study_instance_uid).outerjoin(Study, Study.id == Event.study_id).order_by(Event.id)
+)
+
+
+def _with_study(session: Session, query: sa.Select[Event, str]) -> Sequence[tuple[Event, str | None]]:
     return [(event, uid) for event, uid in session.execute(query)]
 
 

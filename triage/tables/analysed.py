@@ -57,6 +57,7 @@ class Analysis(Base):
 
     __table_args__ = (
         UniqueConstraint("study_id", "revision", "bundle_name"),
+        Index("ix_analyses_scored_at", "scored_at"),
         Index(
             "ix_analyses_open",
             "status",

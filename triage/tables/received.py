@@ -1,9 +1,13 @@
-"""What came: studies, associations, instances, and what could not become one."""
+"""What came: studies, associations, instances, and what could not become one.
+
+The migrations add to the indexes of :class:`Study` what only one database has: on SQLite ``ix_studies_open_order`` also
+holds what the list is filtered by, and ``studies_search`` finds text; on PostgreSQL ``ix_studies_search`` does.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
@@ -11,11 +15,22 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from triage.columns import Base
 from triage.findings import NotAnalysedReason, Urgency
+from triage.searching import search_text
 from triage.states import ReadingStatus, StudyStatus
 
 if TYPE_CHECKING:
     from triage.tables.analysed import Analysis
     from triage.tables.house import Event
+
+
+def _search_text(context: Any) -> str:
+    """For a new row, however it is inserted."""
+    said = context.get_current_parameters()
+    return search_text(*(said.get(name) or "" for name in SEARCHED))
+
+
+SEARCHED: Final = ("patient_id", "patient_name", "accession_number", "study_description")
+"""What :attr:`Study.search_text` is made of."""
 
 
 class Study(Base):
@@ -41,6 +56,8 @@ class Study(Base):
     """Distinct modalities of its instances, sorted, separated by a backslash as in (0008,0061)."""
     body_part_examined: Mapped[str] = mapped_column(default="")
     calling_ae_title: Mapped[str] = mapped_column(default="")
+    search_text: Mapped[str] = mapped_column(default=_search_text)
+    """What it is found by (:func:`triage.searching.search_text`); it follows the texts by itself."""
 
     status: Mapped[StudyStatus] = mapped_column(default=StudyStatus.RECEIVING)
     status_reason: Mapped[str] = mapped_column(default="")
@@ -95,6 +112,13 @@ class Study(Base):
             sqlite_where=sa.text("reading_status != 'READ'"),
             postgresql_where=sa.text("reading_status != 'READ'"),
         ),
+        Index("ix_studies_order", "tier", "due_at", "id"),
+        Index(
+            "ix_studies_open_urgency",
+            "urgency",
+            sqlite_where=sa.text("reading_status != 'READ'"),
+            postgresql_where=sa.text("reading_status != 'READ'"),
+        ),
         Index(
             "ix_studies_claimed",
             "claim_seen_at",
@@ -108,6 +132,11 @@ class Study(Base):
             postgresql_where=sa.text("look_at IS NOT NULL"),
         ),
     )
+
+
+@sa.event.listens_for(Study, "before_update")
+def _follow(_mapper: Any, _connection: Any, study: Study) -> None:
+    study.search_text = search_text(*(getattr(study, name) for name in SEARCHED))
 
 
 class Association(Base):

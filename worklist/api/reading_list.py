@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Final
 
 import anyio
@@ -22,8 +24,9 @@ from triage.repositories.list_query import Filters, Place
 from triage.states import ReadingStatus, StudyStatus
 from worklist import describe
 from worklist.api import cursor as cursors
+from worklist.conditions import IfNoneMatch, names_tag
 from worklist.context import Context, Here
-from worklist.live import Feed
+from worklist.live import RING, Feed, Notice
 from worklist.problems import problem, unavailable
 from worklist.schemas import WorklistPage
 from worklist.snapshot import Kept
@@ -31,6 +34,8 @@ from worklist.snapshot import Kept
 HEARTBEAT_SECONDS: Final = 10
 STOP_SECONDS: Final = 1.0
 """How long streams may take to end when the server stops."""
+RETRY_MS: Final = 2000
+"""After which a listener that lost the stream comes back."""
 SEND_SECONDS: Final = 20.0
 """A listener that takes nothing for this long is let go."""
 
@@ -100,40 +105,69 @@ class ListQuery(BaseModel):
     def after(self) -> Place | None:
         return cursors.decode(self.cursor) if self.cursor else None
 
+    @property
+    def ageing(self) -> bool:
+        """The answer depends on the time."""
+        return self.overdue or self.waiting is not None
+
 
 def read_page(here: Context, query: ListQuery, *, counted: bool = False) -> Kept:
-    """One page of the list, kept for the time when the database is away; with the counts of open cases if asked."""
+    """One page of the list, read once per commit; with the counts of open cases if asked.
+
+    It is kept for the time when the database is away.
+    """
+    return here.fresh.answer(("list", query, counted), lambda: _read(here, query, counted), ageing=query.ageing)
+
+
+def _read(here: Context, query: ListQuery, counted: bool) -> Kept:
+    at = here.clock()
     with here.database.read() as session:
-        page = worklist.list_page(session, query.filters(here.clock()), query.after, query.limit)
+        page = worklist.list_page(session, query.filters(at), query.after, query.limit)
         positives = [finding.id for case in page.cases for finding in case.findings if finding.positive]
         given = verdicts.standing_on(session, positives) if positives else {}
         standing = {finding_id: describe.describe_verdict(verdict) for finding_id, verdict in given.items()}
         items = [describe.item(case, standing) for case in page.cases]
         counts = worklist.open_counts(session) if counted else {}
     next_cursor = cursors.encode(page.next) if page.next else None
-    kept = Kept(WorklistPage(items=items, next_cursor=next_cursor), here.clock(), counts)
+    kept = Kept(WorklistPage(items=items, next_cursor=next_cursor), at, counts)
     here.snapshot.keep(query, kept)
     return kept
 
 
-@router.get("/worklist", summary="The reading list, most urgent first", response_model=WorklistPage)
-def list_worklist(request: Request, here: Here, query: Annotated[ListQuery, Query()]) -> WorklistPage | Response:
+@router.get(
+    "/worklist",
+    summary="The reading list, most urgent first",
+    response_model=WorklistPage,
+    responses={304: {"description": "The page is still the one that `If-None-Match` names.", "model": None}},
+)
+def list_worklist(
+    request: Request,
+    here: Here,
+    query: Annotated[ListQuery, Query()],
+    if_none_match: IfNoneMatch = "",
+) -> Response:
     """STAT first, then by due time (arrival + target of the class), ties by arrival in our tables.
 
     Pages follow the order by keyset: a case that moves up while you page appears again or not at all, none is lost
     between two pages that did not move.
 
+    The header `ETag` names the content of the page; sent back as `If-None-Match` it saves reading the same again (304).
+
     While the database does not answer: 503, and where this process has read the same page before, the problem document
     carries it as `items`, with `stale: true` and `as_of`.
     """
     try:
-        return read_page(here, query).page
+        kept = read_page(here, query)
     except DatabaseUnavailableError as error:
-        kept = here.snapshot.last(query)
-        if kept is None:
+        last = here.snapshot.last(query)
+        if last is None:
             raise
-        old = kept.page.model_dump(mode="json")
-        return unavailable(request, error, stale=True, as_of=kept.at.isoformat().replace("+00:00", "Z"), **old)
+        old = last.page.model_dump(mode="json")
+        return unavailable(request, error, stale=True, as_of=last.at.isoformat().replace("+00:00", "Z"), **old)
+    headers = {"ETag": kept.etag}
+    if names_tag(if_none_match, kept.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(kept.json, media_type="application/json", headers=headers)
 
 
 @router.get("/worklist/events", summary="What changes, live (server-sent events)", response_class=EventSourceResponse)
@@ -166,15 +200,23 @@ async def follow_worklist(
     )
 
 
-async def _messages(feed: Feed, after: int | None, stopping: anyio.Event) -> AsyncIterator[ServerSentEvent]:
+async def _messages(feed: Feed, after: int | None, stopping: anyio.Event) -> AsyncIterator[bytes]:
     last_words = asyncio.create_task(_end_with(stopping, feed))
     try:
-        async for notice in feed.follow(after):
-            at = notice.at.isoformat().replace("+00:00", "Z") if notice.at else None
-            data = {"kind": notice.kind, "study_instance_uid": notice.study_instance_uid, "at": at}
-            yield ServerSentEvent(json.dumps(data), id=str(notice.id), retry=2000 if notice.kind == "hello" else None)
+        async with aclosing(feed.follow_together(after)) as groups:
+            async for together in groups:
+                yield b"".join(_encoded(notice) for notice in together)
     finally:
         last_words.cancel()
+
+
+@lru_cache(maxsize=RING)
+def _encoded(notice: Notice) -> bytes:
+    """A notice on the wire, made once for all listeners."""
+    at = notice.at.isoformat().replace("+00:00", "Z") if notice.at else None
+    data = {"kind": notice.kind, "study_instance_uid": notice.study_instance_uid, "at": at}
+    retry = RETRY_MS if notice.kind == "hello" else None
+    return ServerSentEvent(json.dumps(data), id=str(notice.id), retry=retry, sep="\n").encode()
 
 
 async def _end_with(stopping: anyio.Event, feed: Feed) -> None:

@@ -18,6 +18,7 @@ from worklist.api.saved_views import EVERYTHING_OPEN, address, parameters, read_
 from worklist.context import Context, Here, Who
 from worklist.health import beat_ages, missing_parts
 from worklist.page.rendering import render
+from worklist.permissions import Caller
 from worklist.problems import RETRY_SECONDS
 from worklist.schemas import WorklistItem
 from worklist.snapshot import Kept
@@ -62,18 +63,27 @@ def list_page(request: Request, here: Here, who: Who, query: Listing) -> Respons
 
 @router.get("/fragment/worklist")
 def list_fragment(request: Request, here: Here, query: Listing) -> HTMLResponse:
-    """The part of the list page that changes."""
-    return _listed(request, here, query, "list_rows.html")
+    """The part of the list page that changes: made once a commit for all who see the same, however many pages ask."""
+    return _listed(request, here, query, "list_rows.html", shared=True)
 
 
-def _listed(request: Request, here: Context, query: ListQuery, template: str, **more: Any) -> HTMLResponse:
+def _listed(
+    request: Request, here: Context, query: ListQuery, template: str, *, shared: bool = False, **more: Any
+) -> HTMLResponse:
     """The list, or while the database is away the one last shown, which says so."""
     chosen = set(request.cookies.get(COLUMNS_COOKIE, "").split("."))
     more["hidden_columns"] = [name for name in COLUMNS if name in chosen]
     try:
         kept = read_page(here, query, counted=True)
-        with here.database.read() as session:
-            missing = missing_parts(beat_ages(session, here.clock()))
+        if not shared:
+            return HTMLResponse(_current(request, here, query, template, more))
+        caller: Caller = request.state.caller
+        # Who asks makes a difference only to their own cases.
+        more["who"] = caller.name if any(item.reader == caller.name for item in kept.page.items) else ""
+        question = (template, query, more["who"], caller.may, *more["hidden_columns"])
+        return HTMLResponse(
+            here.fresh.answer(question, lambda: _current(request, here, query, template, more), ageing=True)
+        )
     except DatabaseUnavailableError as error:
         old = here.snapshot.last(query)
         if old is None:
@@ -81,7 +91,14 @@ def _listed(request: Request, here: Context, query: ListQuery, template: str, **
         headers = {"Retry-After": str(RETRY_SECONDS)}
         context = _list(query, old, now=here.clock(), missing=[], lost=str(error))
         return render(request, template, context | more, status=503, headers=headers)
-    return render(request, template, _list(query, kept, now=kept.at, missing=missing) | more)
+
+
+def _current(request: Request, here: Context, query: ListQuery, template: str, more: dict[str, Any]) -> bytes:
+    kept = read_page(here, query, counted=True)
+    now = here.clock()
+    with here.database.read() as session:
+        missing = missing_parts(beat_ages(session, now))
+    return bytes(render(request, template, _list(query, kept, now=now, missing=missing) | more).body)
 
 
 def _list(query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lost: str = "") -> dict[str, Any]:
@@ -92,7 +109,7 @@ def _list(query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lo
         "counts": kept.counts,
         "missing": missing,
         "lost": lost,
-        "as_of": kept.at,
+        "as_of": kept.at if lost else now,
         "now": now,
         "query": query,
         "chosen": chosen,

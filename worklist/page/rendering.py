@@ -77,7 +77,7 @@ def render(
     pages = [(path, name) for path, name in PAGES if need_of("GET", path) in may]
     who = caller.name if caller else ""
     page = request.app.state.templates.get_template(template).render(
-        theme=theme, who=who, may=may, pages=pages, **context
+        {"theme": theme, "who": who, "may": may, "pages": pages, **context}
     )
     return HTMLResponse(page, status_code=status, headers=dict(headers or {}))
 

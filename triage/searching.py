@@ -1,0 +1,43 @@
+"""Text as it is searched: folded here and not by the database, so that every database finds the same."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+LONGEST: Final = 500
+"""Characters of a case that are searched; an index entry has to fit a page of every database."""
+GRAM: Final = 3
+"""Characters of the pieces by which texts are indexed; shorter queries are answered by looking at each case."""
+TAIL: Final = 6
+_SEPARATORS: Final = str.maketrans(dict.fromkeys("^=,", " "))
+
+
+def folded(text: str) -> str:
+    """``text`` without case, accents, control characters and the separators of person names (PS3.5 6.2.1).
+
+    "Müller^Anna", "MULLER, ANNA" and "muller  anna" are the same then.
+    """
+    if text.isascii():
+        text = text.lower()
+    else:
+        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+        text = "".join(c for c in text if not unicodedata.combining(c))
+    plain = "".join(c if c.isprintable() else " " for c in text.translate(_SEPARATORS))
+    return " ".join(plain.split())
+
+
+def search_text(patient_id: str, patient_name: str, accession_number: str, study_description: str) -> str:
+    """What a case is found by: its four texts folded, each on a line of its own."""
+    texts = (patient_id, patient_name, accession_number, study_description)
+    return "\n".join(folded(text) for text in texts)[:LONGEST]
+
+
+def tail(wanted: str) -> str:
+    """The end of a folded text, which leads to fewer cases than its beginning: numbers begin alike ("A2026…")."""
+    return wanted[-TAIL:]
+
+
+def grams(wanted: str) -> list[str]:
+    """The distinct pieces of :data:`GRAM` characters of a folded text, in order; none if it is shorter."""
+    return list(dict.fromkeys(wanted[at : at + GRAM] for at in range(len(wanted) - GRAM + 1)))
