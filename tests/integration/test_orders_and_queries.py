@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -62,15 +63,11 @@ def test_orders_come_in_and_the_order_goes_out(tmp_path: Path) -> None:
             expected = eventually(look, within=60, what="the list follows the orders")
             assert node.worklist()[0]["explanation"].startswith("ordered STAT")
 
-            target = tmp_path / "matches"
-            target.mkdir()
             output = run(
                 program("findscu"), "-W", "-v", "-aec", "FIRSTREAD", "-k", "AccessionNumber",
                 "-k", "RequestedProcedurePriority", "127.0.0.1", str(node.dicom_port), env=PROMPT,
             )  # fmt: skip
-            assert [line.split("[")[1].split("]")[0].strip() for line in output.splitlines() if "0008,0050" in line][
-                -3:
-            ] == expected
+            assert re.findall(r"\(0008,0050\) SH \[(A-\w+)", output) == expected
             table = node.http.get("/api/v1/worklist.csv").content.decode("utf-8-sig")
             assert [row["accession_number"] for row in csv.DictReader(io.StringIO(table))] == expected
             workitems = node.get("/dicom-web/workitems")
