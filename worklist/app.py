@@ -35,7 +35,7 @@ from worklist.dicom_web import workitems as dicom_web
 from worklist.fresh import Fresh
 from worklist.guard import Guard
 from worklist.live import Feed
-from worklist.page import admin_routes, list_routes, node_routes, routes
+from worklist.page import admin_routes, list_routes, node_routes, routes, statistics_routes
 from worklist.page.rendering import STATIC, environment
 from worklist.signin import Tokens
 
@@ -97,6 +97,7 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(node_routes.router)
     app.include_router(admin_routes.router)
+    app.include_router(statistics_routes.router)
     app.include_router(routes.sign_in_routes(tokens))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

@@ -19,6 +19,7 @@ HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
 PAGES: Final = (
     ("/", "Reading list"),
+    ("/statistics", "Statistics"),
     ("/deliveries", "Deliveries"),
     ("/node", "Node"),
     ("/admin", "Admin"),
@@ -49,6 +50,7 @@ def environment() -> Environment:
     templates.filters |= {
         "person": person_name,
         "duration": duration,
+        "minutes": lambda count: duration(timedelta(minutes=count)),
         "instant": instant,
         "why": why,
         "flag": lambda flag: FLAGS.get(flag, flag.replace("_", " ")),
