@@ -58,6 +58,9 @@ class Placement:
 
 STAT_TIER: Final = 0
 DUE_TIME_TIER: Final = 1
+AFTER_PEOPLE: Final = timedelta(microseconds=1)
+"""By this the due time of what the AI alone calls STAT is later: of two that are due at the same time, the one that a
+person, an order or a site rule calls STAT comes first."""
 
 
 def place(claims: Claims, arrived_at: datetime, targets: Targets) -> Placement:
@@ -75,8 +78,11 @@ def place(claims: Claims, arrived_at: datetime, targets: Targets) -> Placement:
         urgency = Urgency.highest(claims.order, claims.rule, claims.ai)
         why = _deciding(claims, urgency)
     due_at = arrived_at + targets.of(urgency)
-    tier = STAT_TIER if urgency is Urgency.STAT else DUE_TIME_TIER
-    return Placement(urgency, tier, due_at, f"{why} → {urgency}; due {due_at:%H:%M}")
+    explanation = f"{why} → {urgency}; due {due_at:%H:%M}"
+    if urgency is not Urgency.STAT:
+        return Placement(urgency, DUE_TIME_TIER, due_at, explanation)
+    by_people = Urgency.STAT in (claims.manual, claims.order, claims.rule)
+    return Placement(urgency, STAT_TIER, due_at if by_people else due_at + AFTER_PEOPLE, explanation)
 
 
 def _deciding(claims: Claims, urgency: Urgency) -> str:

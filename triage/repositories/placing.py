@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,6 +13,9 @@ from triage.findings import Urgency
 from triage.priority import Breaker, Claims, Targets, place
 from triage.repositories import events
 from triage.tables import Analysis, Event, Study
+
+_LOOKS: Final = 4
+"""Analyses that are looked at for each study of the breaker's window: several bundles may read one."""
 
 
 def claims_of(study: Study) -> Claims:
@@ -141,13 +145,17 @@ def raise_by_ai(
 
 
 def recent_ai_classes(session: Session, window: int) -> tuple[int, int]:
-    """(analysed, of these STAT by AI) among the last ``window`` analysed studies."""
+    """(analysed, of these STAT by AI) among the ``window`` studies that were analysed last.
+
+    Last by the order of their analyses and not by the clock, which may be set back; and so the walk along the primary
+    key ends after some rows, however many there are. A study that several bundles read counts once.
+    """
     recent = (
-        sa.select(Study.ai_urgency)
+        sa.select(Study.id, Study.ai_urgency)
         .join(Analysis, Analysis.study_id == Study.id)
         .where(Analysis.scored_at.is_not(None))
-        .order_by(Analysis.scored_at.desc())
-        .limit(window)
+        .order_by(Analysis.id.desc())
+        .limit(window * _LOOKS)
     )
-    classes = list(session.scalars(recent))
-    return len(classes), sum(1 for c in classes if c is Urgency.STAT)
+    newest = list(dict(session.execute(recent).all()).values())[:window]
+    return len(newest), sum(1 for urgency in newest if urgency is Urgency.STAT)
