@@ -10,7 +10,7 @@ from triage.findings import Urgency
 
 WIDTH: Final = 720.0
 HEIGHT: Final = 170.0
-LEFT: Final = 34.0
+LEFT: Final = 52.0
 """Room for the scale."""
 BOTTOM: Final = 18.0
 """Room for the labels."""
@@ -70,10 +70,10 @@ def stacked(rows: Sequence[tuple[str, str, Sequence[int]]]) -> Bars:
 
 
 def nice_top(highest: int) -> int:
-    """The end of a scale: the next of 2, 4, 10, 20, 40, 100, …, so that its half is a whole number too."""
+    """The end of a scale: the next of 2, 4, 6, 8, 10, 20, 40, …, so that its half is a whole number too."""
     scale = 1
     while True:
-        for step in (2, 4, 10):
+        for step in (2, 4, 6, 8, 10):
             if step * scale >= highest:
                 return step * scale
         scale *= 10
