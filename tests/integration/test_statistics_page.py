@@ -52,7 +52,7 @@ def test_the_figures_their_charts_and_their_downloads(page: Any, busy: Node) -> 
     page.get_by_role("link", name="today").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/statistics?days=1")
-    page.get_by_label("Class").select_option("STAT")
+    page.locator("select[name=urgency]").select_option("STAT")
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Show").press("Enter")
     page.wait_for_selector(".sums li:has-text('2 arrived')")
