@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from rich.table import Table
 
 from triage.database import Database
 from triage.priority import Targets
 from triage.settings import Settings
-from worklist.simulation.cases import HOURS, MINUTES_PER_HOUR, draw
+from worklist.simulation.cases import HOURS, draw
 from worklist.simulation.history import read_cases
 from worklist.simulation.measures import Waiting, compare
 from worklist.simulation.scenarios import scenario
-
-WARM_UP: Final = HOURS * MINUTES_PER_HOUR
-"""The first day fills the list and is not counted."""
+from worklist.simulation.trial import WARM_UP
 
 
 def synthetic(

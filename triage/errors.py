@@ -69,6 +69,13 @@ class DatabaseUnavailableError(FirstreadError):
     retryable = True
 
 
+class BusyError(FirstreadError):
+    """What was asked for waits behind others, or takes longer than it may."""
+
+    next_step = "Try again in some seconds."
+    retryable = True
+
+
 class DatabaseDamagedError(DatabaseUnavailableError):
     """The file of the embedded database is not whole. Everything in the archive can be indexed anew.
 

@@ -26,6 +26,7 @@ from worklist.api import (
     room,
     rules,
     saved_views,
+    simulation,
     statistics,
     studies,
     workitems,
@@ -35,7 +36,7 @@ from worklist.dicom_web import workitems as dicom_web
 from worklist.fresh import Fresh
 from worklist.guard import Guard
 from worklist.live import Feed
-from worklist.page import admin_routes, list_routes, node_routes, routes, statistics_routes
+from worklist.page import admin_routes, list_routes, node_routes, routes, simulator_routes, statistics_routes
 from worklist.page.rendering import STATIC, environment
 from worklist.signin import Tokens
 
@@ -90,6 +91,7 @@ def create_app(
     api.include_router(room.router)
     api.include_router(rules.router)
     api.include_router(statistics.router)
+    api.include_router(simulation.router)
     app.include_router(api)
     app.include_router(dicom_web.router)
     app.include_router(health.router)
@@ -98,6 +100,7 @@ def create_app(
     app.include_router(node_routes.router)
     app.include_router(admin_routes.router)
     app.include_router(statistics_routes.router)
+    app.include_router(simulator_routes.router)
     app.include_router(routes.sign_in_routes(tokens))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

@@ -15,6 +15,7 @@ from triage.identifiers import dicom_uid
 from triage.settings import Settings
 from worklist.fresh import Fresh
 from worklist.live import Feed
+from worklist.playing import Players
 from worklist.snapshot import Snapshot
 
 Clock = Callable[[], datetime]
@@ -22,8 +23,8 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Settings, rows, time (UTC), the live feed, answers that still hold, the crash points and the last list of one
-    application."""
+    """Settings, rows, time (UTC), the live feed, answers that still hold, the crash points, the last list and who plays
+    the simulator, of one application."""
 
     settings: Settings
     database: Database
@@ -32,6 +33,7 @@ class Context:
     fresh: Fresh
     reached: Reached = nowhere
     snapshot: Snapshot[Any] = field(default_factory=Snapshot)
+    players: Players = field(default_factory=Players)
 
 
 def _context(request: Request) -> Context:

@@ -11,7 +11,14 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
-from triage.errors import DatabaseUnavailableError, FirstreadError, IdentifierError, NotFoundError, StateError
+from triage.errors import (
+    BusyError,
+    DatabaseUnavailableError,
+    FirstreadError,
+    IdentifierError,
+    NotFoundError,
+    StateError,
+)
 from worklist.page.rendering import render
 from worklist.signin import WINDOW
 
@@ -23,6 +30,7 @@ _STATUS: Final[tuple[tuple[type[FirstreadError], int], ...]] = (
     (StateError, 409),
     (IdentifierError, 422),
     (DatabaseUnavailableError, 503),
+    (BusyError, 503),
 )
 
 

@@ -20,6 +20,7 @@ STATIC: Final = HERE / "static"
 PAGES: Final = (
     ("/", "Reading list"),
     ("/statistics", "Statistics"),
+    ("/simulator", "Simulator"),
     ("/deliveries", "Deliveries"),
     ("/node", "Node"),
     ("/admin", "Admin"),

@@ -19,7 +19,7 @@ LEAST: Final = 50
 """Fewer read cases than this say nothing about a department."""
 
 
-def read_cases(session: Session, *, since: datetime, reading_minutes: float) -> Cases:
+def read_cases(session: Session, *, since: datetime, reading_minutes: float, most: int | None = None) -> Cases:
     """Cases that arrived since then and have been read.
 
     What was truly in them is not known here: they are grouped by the class they ended in. How long reading took is
@@ -29,11 +29,13 @@ def read_cases(session: Session, *, since: datetime, reading_minutes: float) -> 
     ----------
     reading_minutes : float
         Where a case was never claimed.
+    most : int, optional
+        More cases are refused.
 
     Raises
     ------
     SettingsError
-        There are fewer than :data:`LEAST`.
+        There are fewer than :data:`LEAST`, or more than ``most``.
     """
     scored = (
         sa.select(Analysis.study_id, sa.func.min(Analysis.scored_at).label("at"))
@@ -49,12 +51,18 @@ def read_cases(session: Session, *, since: datetime, reading_minutes: float) -> 
         .outerjoin(scored, scored.c.study_id == Study.id)
         .where(Study.reading_status == ReadingStatus.READ, Study.received_at >= since)
         .order_by(Study.received_at, Study.id)
+        .limit(None if most is None else most + 1)
     )  # fmt: skip
     rows = session.execute(query).all()
     if len(rows) < LEAST:
         raise SettingsError(
             f"Only {len(rows)} cases have arrived since {since:%Y-%m-%d} and been read here; {LEAST} are the least.",
             next_step="Take a longer time (--days), or a scenario (--scenario chest).",
+        )
+    if most is not None and len(rows) > most:
+        raise SettingsError(
+            f"More than {most} cases have been read here since {since:%Y-%m-%d}; so many are not played at once.",
+            next_step="Take fewer days.",
         )
     midnight = rows[0].received_at.replace(hour=0, minute=0, second=0, microsecond=0)
 
