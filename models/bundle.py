@@ -181,6 +181,8 @@ class Bundle:
                 *(f"{f.key} temperature={f.temperature:g} bias={f.bias:g}" for f in m.findings),
                 *(() if m.series is None else (series_parameters(m.series),)),
             ),
+            limits=m.limits,
+            calibration=m.calibration.method,
         )
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Bundle:

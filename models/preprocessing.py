@@ -71,13 +71,13 @@ def display_image(dataset: Dataset, pixels: NDArray[Any]) -> Float32:
     """
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
         raise PixelError(f"expected one frame of integer pixels, not {pixels.dtype} {pixels.shape}.")
-    _check_rescale(dataset)
-    padding = _padding_range(dataset, pixels)
-    shutter = _shutter(dataset, pixels)
+    check_rescale(dataset)
+    padding = padding_range(dataset, pixels)
+    shutter = shutter_of(dataset, pixels)
 
     def grey(stored: NDArray[Any], curve: _Curve) -> Float32:
-        display = np.clip(curve(_modality_values(dataset, stored)), 0.0, 1.0)
-        if _inverted(dataset):
+        display = np.clip(curve(modality_values(dataset, stored)), 0.0, 1.0)
+        if is_inverted(dataset):
             display = 1.0 - display
         if padding is not None:
             display[(stored >= padding[0]) & (stored <= padding[1])] = 0.0
@@ -85,7 +85,7 @@ def display_image(dataset: Dataset, pixels: NDArray[Any]) -> Float32:
 
     curve = _voi_curve(dataset)
     if curve is None:
-        curve = _percentile_curve(_modality_values(dataset, _meaningful(pixels[shutter], padding)))
+        curve = _percentile_curve(modality_values(dataset, _meaningful(pixels[shutter], padding)))
     by_value = _look_up if pixels.dtype.itemsize <= 2 else _apply
     return _blank_outside(by_value(pixels, lambda stored: grey(stored, curve)), shutter)
 
@@ -164,7 +164,7 @@ def normalise(display: NDArray[_Float], spec: InputSpec) -> NDArray[_Float]:
 def pixel_aspect(dataset: Dataset) -> float:
     """Height of a pixel divided by its width: PixelAspectRatio, else the spacings; 1 where none is usable."""
     for keyword in ("PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing"):
-        values = [_number(value) for value in _values(dataset, keyword)]
+        values = [usable_number(value) for value in values_of(dataset, keyword)]
         if len(values) == 2 and values[0] and values[1] and values[0] > 0 and values[1] > 0:
             # PS3.3 10.7.1.3 and C.7.6.3.1.7: vertical first. A ratio beyond 4 is a mistake, not a detector.
             ratio = values[0] / values[1]
@@ -202,26 +202,26 @@ def _apply(pixels: NDArray[Any], function: Callable[[NDArray[Any]], Float32]) ->
     return function(pixels)
 
 
-def _modality_values(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float64]:
+def modality_values(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float64]:
     try:
         return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
     except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
         raise PixelError(f"the Modality LUT cannot be applied: {type(error).__name__}.") from error
 
 
-def _check_rescale(dataset: Dataset) -> None:
+def check_rescale(dataset: Dataset) -> None:
     for keyword, forbidden in (("RescaleSlope", 0.0), ("RescaleIntercept", None)):
-        values = _values(dataset, keyword)
-        if values and (_number(values[0]) is None or _number(values[0]) == forbidden):
+        values = values_of(dataset, keyword)
+        if values and (usable_number(values[0]) is None or usable_number(values[0]) == forbidden):
             raise PixelError(f"{keyword} is not a usable number.")
 
 
 def _voi_curve(dataset: Dataset) -> _Curve | None:
     """Modality value → display in [0, 1] as the header asks; None where it asks for nothing."""
-    return _voi_lut_curve(dataset) or _window_curve(dataset)
+    return voi_lut_curve(dataset) or _window_curve(dataset)
 
 
-def _voi_lut_curve(dataset: Dataset) -> _Curve | None:
+def voi_lut_curve(dataset: Dataset) -> _Curve | None:
     sequence = dataset.get("VOILUTSequence")
     if not sequence:
         return None
@@ -238,10 +238,10 @@ def _voi_lut_curve(dataset: Dataset) -> _Curve | None:
 
 def _window_curve(dataset: Dataset) -> _Curve | None:
     """The first window, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
-    centres, widths = _values(dataset, "WindowCenter"), _values(dataset, "WindowWidth")
+    centres, widths = values_of(dataset, "WindowCenter"), values_of(dataset, "WindowWidth")
     if not centres or not widths:
         return None
-    centre, width = _number(centres[0]), _number(widths[0])
+    centre, width = usable_number(centres[0]), usable_number(widths[0])
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     exact = function in {"SIGMOID", "LINEAR_EXACT"}
     if centre is None or width is None or width <= 0 or (width < 1 and not exact):
@@ -265,7 +265,7 @@ def _percentile_curve(values: NDArray[np.float64]) -> _Curve:
     return lambda x: (x - low) / (high - low)
 
 
-def _inverted(dataset: Dataset) -> bool:
+def is_inverted(dataset: Dataset) -> bool:
     """Whether small values are white. PresentationLUTShape decides alone where present."""
     shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
     if shape in {"INVERSE", "IDENTITY"}:
@@ -276,7 +276,7 @@ def _inverted(dataset: Dataset) -> bool:
 # --- what is not image ---
 
 
-def _padding_range(dataset: Dataset, pixels: NDArray[Any]) -> tuple[int, int] | None:
+def padding_range(dataset: Dataset, pixels: NDArray[Any]) -> tuple[int, int] | None:
     """Stored values that are padding (PS3.3 C.7.5.1.1.2), smallest and largest."""
     first = _stored_value(dataset, "PixelPaddingValue", pixels)
     if first is None:
@@ -286,8 +286,8 @@ def _padding_range(dataset: Dataset, pixels: NDArray[Any]) -> tuple[int, int] | 
 
 
 def _stored_value(dataset: Dataset, keyword: str, pixels: NDArray[Any]) -> int | None:
-    values = _values(dataset, keyword)
-    number = _number(values[0]) if values else None
+    values = values_of(dataset, keyword)
+    number = usable_number(values[0]) if values else None
     if number is None:
         return None
     # Written as US where it should be SS (or the other way round), it means the same bits.
@@ -296,14 +296,14 @@ def _stored_value(dataset: Dataset, keyword: str, pixels: NDArray[Any]) -> int |
     return value - (1 << bits) if pixels.dtype.kind == "i" and value >= 1 << (bits - 1) else value
 
 
-def _shutter(dataset: Dataset, pixels: NDArray[Any]) -> tuple[slice, slice]:
+def shutter_of(dataset: Dataset, pixels: NDArray[Any]) -> tuple[slice, slice]:
     """The part inside a rectangular shutter (PS3.3 C.7.6.11); the whole image where none makes sense."""
     rows, columns = pixels.shape
     whole = slice(0, rows), slice(0, columns)
-    if "RECTANGULAR" not in {str(value).strip().upper() for value in _values(dataset, "ShutterShape")}:
+    if "RECTANGULAR" not in {str(value).strip().upper() for value in values_of(dataset, "ShutterShape")}:
         return whole
     edges = [
-        _number(next(iter(_values(dataset, keyword)), None))
+        usable_number(next(iter(values_of(dataset, keyword)), None))
         for keyword in (
             "ShutterUpperHorizontalEdge",
             "ShutterLowerHorizontalEdge",
@@ -339,7 +339,7 @@ def _meaningful(pixels: NDArray[Any], padding: tuple[int, int] | None) -> NDArra
 # --- tolerant reading of numbers ---
 
 
-def _values(dataset: Dataset, keyword: str) -> list[Any]:
+def values_of(dataset: Dataset, keyword: str) -> list[Any]:
     """The values of an element, none where it is absent or empty."""
     value = dataset.get(keyword)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -347,7 +347,7 @@ def _values(dataset: Dataset, keyword: str) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
 
 
-def _number(value: object) -> float | None:
+def usable_number(value: object) -> float | None:
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

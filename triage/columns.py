@@ -21,6 +21,7 @@ from triage.states import (
     ErrandStatus,
     Proof,
     ReadingStatus,
+    RenderingStatus,
     StudyStatus,
     WorkitemStatus,
 )
@@ -74,6 +75,7 @@ class Base(DeclarativeBase):
         WorkitemStatus: _text_enum(WorkitemStatus),
         ErrandKind: _text_enum(ErrandKind),
         ErrandStatus: _text_enum(ErrandStatus),
+        RenderingStatus: _text_enum(RenderingStatus),
         ScoreKind: _text_enum(ScoreKind),
         NotAnalysedReason: _text_enum(NotAnalysedReason),
         Laterality: _text_enum(Laterality),

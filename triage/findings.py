@@ -228,6 +228,10 @@ class Algorithm:
         ASCII line in pictures and reports ("not for primary diagnosis"); empty where a cleared product needs none.
     parameters : tuple of str
         Free ASCII "name=value" texts that make a result reproducible (calibration, preprocessing, input size).
+    limits : tuple of str
+        What it says that it cannot do, one sentence each; shown beside its scores.
+    calibration : str
+        How its scores were calibrated, in words.
     """
 
     name: str
@@ -237,6 +241,8 @@ class Algorithm:
     research: bool
     disclaimer: str
     parameters: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    calibration: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,6 +71,16 @@ class ReadingStatus(StrEnum):
     READ = "READ"
 
 
+class RenderingStatus(StrEnum):
+    """A frame made for the page."""
+
+    ASKED = "ASKED"
+    """A person has opened the case; a worker makes it next."""
+    READY = "READY"
+    FAILED = "FAILED"
+    """It cannot be shown, with a reason."""
+
+
 class WorkitemStatus(StrEnum):
     """A workitem (PS3.4 annex CC) that another system has scheduled for this node."""
 
@@ -170,6 +180,11 @@ ERRAND: Final[Transitions] = {
     ErrandStatus.DONE: frozenset(),
     ErrandStatus.FAILED: frozenset(),
 }
+RENDERING: Final[Transitions] = {
+    RenderingStatus.ASKED: frozenset({RenderingStatus.READY, RenderingStatus.FAILED}),
+    RenderingStatus.READY: frozenset({RenderingStatus.ASKED}),  # its file is gone
+    RenderingStatus.FAILED: frozenset(),  # forgotten after a while, and asked for anew
+}
 MACHINES: Final[Mapping[type[StrEnum], Transitions]] = {
     StudyStatus: STUDY,
     AnalysisStatus: ANALYSIS,
@@ -178,6 +193,7 @@ MACHINES: Final[Mapping[type[StrEnum], Transitions]] = {
     ReadingStatus: READING,
     WorkitemStatus: WORKITEM,
     ErrandStatus: ERRAND,
+    RenderingStatus: RENDERING,
 }
 
 

@@ -18,7 +18,7 @@ from triage.crash_points import CrashPoint, Reached, nowhere
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError
 from triage.logging import get_logger
-from triage.repositories import analyses, commitments, completing, deliveries, errands, verdicts
+from triage.repositories import analyses, commitments, completing, deliveries, errands, renderings, verdicts
 from workers.names import Queue, Task
 
 LOOK_SQLITE: Final = 0.002  # seconds; PRAGMA data_version costs microseconds
@@ -104,14 +104,19 @@ class Bell(threading.Thread):
             if Queue.DELIVERY in self._queues:
                 self._look_at_deliveries(session, now)
             if Queue.HOUSEKEEPING in self._queues:
-                if completing.any_due(session, now):
-                    self._ring(Task.COMPLETE)
-                if self._last(Task.SWEEP) + SWEEP_EVERY <= time.monotonic():
-                    self._ring(Task.SWEEP)
-                if self._last(Task.RETAIN) + RETAIN_EVERY <= time.monotonic():
-                    self._ring(Task.RETAIN)
-                if self._last(Task.SCRUB) + SCRUB_EVERY <= time.monotonic():
-                    self._ring(Task.SCRUB)
+                self._look_at_the_house(session, now)
+
+    def _look_at_the_house(self, session: Session, now: datetime) -> None:
+        if renderings.any_due(session, now):
+            self._ring(Task.RENDER)
+        if completing.any_due(session, now):
+            self._ring(Task.COMPLETE)
+        if self._last(Task.SWEEP) + SWEEP_EVERY <= time.monotonic():
+            self._ring(Task.SWEEP)
+        if self._last(Task.RETAIN) + RETAIN_EVERY <= time.monotonic():
+            self._ring(Task.RETAIN)
+        if self._last(Task.SCRUB) + SCRUB_EVERY <= time.monotonic():
+            self._ring(Task.SCRUB)
 
     def _look_at_deliveries(self, session: Session, now: datetime) -> None:
         for destination in deliveries.due_destinations(session, now):

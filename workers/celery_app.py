@@ -34,6 +34,7 @@ def create_celery(settings: Settings) -> Any:
             Task.DELIVER: {"queue": Queue.DELIVERY},
             Task.PROVE: {"queue": Queue.DELIVERY},
             Task.COMPLETE: {"queue": Queue.HOUSEKEEPING},
+            Task.RENDER: {"queue": Queue.HOUSEKEEPING},  # its threads are free when analyses are not
             Task.SWEEP: {"queue": Queue.HOUSEKEEPING},
             Task.RETAIN: {"queue": Queue.HOUSEKEEPING},
             Task.SCRUB: {"queue": Queue.HOUSEKEEPING},

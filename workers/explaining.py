@@ -6,13 +6,16 @@ same, without objects of its own, region and colours; so does one whose map coul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node import results
+from models.explaining.placing import upscale
 from models.explaining.regions import region
 from triage.errors import ExplanationError, InferenceError, ResultError
 from triage.findings import ImageResult
@@ -28,6 +31,9 @@ from workers.wanted import Wanted, wanted_objects
 from workers.workbench import Workbench
 
 log = get_logger(__name__)
+
+HEAT_SIDE: Final = 512
+"""Longest side in pixels of a heat map that the page lays over an image: an activation is coarser than that."""
 
 Maps = dict[str, NDArray[np.float32]]
 """By finding key, float32 (h, w) in [0, 1] over the network's input."""
@@ -68,10 +74,10 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
     view = image_view(bench, claim, scored, number)
     if view is None:
         name = f"{claim.analysis_id}.{candidate.instance_id}.{candidate.version}"
-        previews = _previews(bench, name, scored, scored.result, None)
+        previews = _previews(bench, name, scored, scored.result, None, {})
         return Explained(result=scored.result, objects=(), not_built=(), previews=previews)
     objects, not_built = _objects(bench, view, candidate.instance_id)
-    previews = _previews(bench, objects[0].sop_instance_uid, scored, view.result, view.activation)
+    previews = _previews(bench, objects[0].sop_instance_uid, scored, view.result, view.activation, _heat(view))
     return Explained(result=view.result, objects=objects, not_built=not_built, previews=previews)
 
 
@@ -172,8 +178,9 @@ def _previews(
     scored: Scored,
     result: ImageResult,
     activation: NDArray[np.float32] | None,
+    heat: Mapping[str, NDArray[np.uint8]],
 ) -> Previews:
-    """The page's two pictures of one size: the image, and the image with what the network looked at."""
+    """The page's pictures: the image, the image with what the network looked at, and that alone for each finding."""
     display = scored.ready.prepared.display
     side = min(PICTURE_SIDE, max(display.shape))
     bare = replace(result, findings=())
@@ -182,4 +189,13 @@ def _previews(
     overlay = None
     if marked and activation is not None:
         overlay = results.draw_overlay(display, activation, result, marked=marked, width=side, height=side)
-    return store_previews(bench.settings.results, name, image, overlay)
+    return store_previews(bench.settings.results, name, image, overlay, heat)
+
+
+def _heat(view: ImageView) -> Mapping[str, NDArray[np.uint8]]:
+    """The activation of each positive finding over the whole image, as the page lays it over what it shows."""
+    placement = view.placement
+    shrink = min(1.0, HEAT_SIDE / max(placement.rows, placement.columns))
+    rows, columns = max(1, round(placement.rows * shrink)), max(1, round(placement.columns * shrink))
+    laid = {key: upscale(activation, placement, rows, columns) for key, activation in view.maps.items()}
+    return {key: np.rint(np.clip(map_, 0.0, 1.0) * 255).astype(np.uint8) for key, map_ in laid.items()}

@@ -19,6 +19,7 @@ class Task(StrEnum):
     DELIVER = "firstread.deliver"
     PROVE = "firstread.prove"
     COMPLETE = "firstread.complete"
+    RENDER = "firstread.render"
     SWEEP = "firstread.sweep"
     RETAIN = "firstread.retain"
     SCRUB = "firstread.scrub"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-from collections.abc import Iterator, Mapping
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -79,8 +83,14 @@ def store_message(root: Path, message: Message, kind: str, *, variant: str, iden
     )
 
 
-def store_previews(root: Path, uid: str, image: NDArray[np.uint8], overlay: NDArray[np.uint8] | None) -> Previews:
-    """Write the page's pictures of one image as JPEG, beside its heat map.
+def store_previews(
+    root: Path,
+    uid: str,
+    image: NDArray[np.uint8],
+    overlay: NDArray[np.uint8] | None,
+    heat: Mapping[str, NDArray[np.uint8]] = MappingProxyType({}),
+) -> Previews:
+    """Write the page's pictures of one image, beside its heat map.
 
     Parameters
     ----------
@@ -90,21 +100,54 @@ def store_previews(root: Path, uid: str, image: NDArray[np.uint8], overlay: NDAr
         uint8 (rows, columns, 3) RGB, small enough for a page.
     overlay : ndarray or None
         The same view, of the same shape, with the activation over it.
+    heat : mapping of str to ndarray
+        Finding key to its activation over the whole image, uint8 (rows, columns) of any size.
     """
     return Previews(
         image=_write_jpeg(root, uid, "image", image),
         overlay="" if overlay is None else _write_jpeg(root, uid, "overlay", overlay),
+        heat={key: _write_picture(root, uid, f"{key}.heat.png", _encoded(".png", map_)) for key, map_ in heat.items()},
     )
 
 
+def store_rendering(root: Path, instance_id: int, frame: int, words: NDArray[np.uint16]) -> str:
+    """Write a frame for a browser's viewer; the path below the results root.
+
+    Parameters
+    ----------
+    words : ndarray
+        uint16 (rows, columns). The file holds them little endian, row by row, in gzip: a browser gets what it can
+        window, where a PNG would give it 8 bits.
+
+    Raises
+    ------
+    StorageFullError
+        The disk did not take it.
+    """
+    data = gzip.compress(words.astype("<u2", copy=False).tobytes(), compresslevel=1, mtime=0)
+    return _write_picture(root, f"rendering of {instance_id}.{frame}", "u16.gz", data)
+
+
 def _write_jpeg(root: Path, uid: str, role: str, picture: NDArray[np.uint8]) -> str:
-    encoded, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    data = _encoded(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return _write_picture(root, uid, f"{role}.jpg", data)
+
+
+def _encoded(form: str, picture: NDArray[np.uint8], options: Sequence[int] = ()) -> bytes:
+    encoded, data = cv2.imencode(form, picture, options)
     if not encoded:
         raise StorageFullError("A preview could not be encoded.")
-    relative = _make_place(root, uid, f"{role}.jpg")
+    return data.tobytes()
+
+
+def _write_picture(root: Path, uid: str, suffix: str, data: bytes) -> str:
+    relative = _make_place(root, uid, suffix)
+    temporary = (root / relative).with_name(f"{relative.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        (root / relative).write_bytes(data.tobytes())  # a lost preview is rebuilt by a new look; no need for fsync
+        temporary.write_bytes(data)  # a lost picture is made again by a new look; no need for fsync
+        temporary.replace(root / relative)  # but nobody is served half of one
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise StorageFullError(f"A preview could not be written: {error.strerror}.") from error
     return relative.as_posix()
 

@@ -13,6 +13,7 @@ from workers import (
     errands,
     housekeeping,
     proving,
+    rendering,
     retention,
     scrubbing,
     workitems,
@@ -46,6 +47,9 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
     def complete() -> None:
         housekeeping.complete_due(bench())
 
+    def render() -> None:
+        rendering.render_due(bench())
+
     def sweep() -> None:
         here = bench()
         housekeeping.bury_the_dead(here.database, here.settings.completion, here.clock())
@@ -54,6 +58,7 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         housekeeping.sweep_incoming(here)
         proving.watch_proofs(here)
         bundle_listing.publish(here)
+        rendering.forget_unseen(here)
 
     def retain() -> None:
         retention.make_room(bench())
@@ -73,6 +78,7 @@ def register(app: Any, bench: Callable[[], Workbench]) -> None:
         (Task.DELIVER, deliver),
         (Task.PROVE, prove),
         (Task.COMPLETE, complete),
+        (Task.RENDER, render),
         (Task.SWEEP, sweep),
         (Task.RETAIN, retain),
         (Task.SCRUB, scrub),

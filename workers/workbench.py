@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Literal, cast
@@ -51,6 +52,8 @@ class Workbench:
         This process has seen to it that the open cases are judged by its site rules.
     bundles_published : tuple of Stamp or None
         Of the site's state, when this process last wrote down for the page how the bundles stand; None: not yet.
+    rendering : Lock
+        Held by the thread that makes frames for the page.
     """
 
     settings: Settings
@@ -64,6 +67,7 @@ class Workbench:
     reached: Reached = nowhere
     rules_applied: bool = False
     bundles_published: tuple[Stamp | None] | None = None
+    rendering: threading.Lock = field(default_factory=threading.Lock)
     _predictors: dict[tuple[str, str], Predictor] = field(default_factory=dict, repr=False)
     _explainers: dict[tuple[str, str], Explain | None] = field(default_factory=dict, repr=False)
     _gate: Gate | None = field(default=None, repr=False)

@@ -29,6 +29,7 @@ from worklist.api import (
     simulation,
     statistics,
     studies,
+    views,
     workitems,
 )
 from worklist.context import Clock, Context
@@ -36,7 +37,7 @@ from worklist.dicom_web import workitems as dicom_web
 from worklist.fresh import Fresh
 from worklist.guard import Guard
 from worklist.live import Feed
-from worklist.page import admin_routes, list_routes, node_routes, routes, simulator_routes, statistics_routes
+from worklist.page import admin_routes, case_routes, list_routes, node_routes, routes, simulator_routes, statistics_routes
 from worklist.page.rendering import STATIC, environment
 from worklist.signin import Tokens
 
@@ -79,6 +80,7 @@ def create_app(
     api.include_router(saved_views.router)
     api.include_router(list_csv.router)
     api.include_router(studies.router)
+    api.include_router(views.router)
     api.include_router(fhir.router)
     api.include_router(admin.router)
     api.include_router(audit.router)
@@ -97,6 +99,7 @@ def create_app(
     app.include_router(health.router)
     app.include_router(list_routes.router)
     app.include_router(routes.router)
+    app.include_router(case_routes.router)
     app.include_router(node_routes.router)
     app.include_router(admin_routes.router)
     app.include_router(statistics_routes.router)

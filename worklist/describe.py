@@ -10,7 +10,17 @@ from urllib.parse import quote
 from triage.findings import ScoreKind
 from triage.repositories.worklist import ListedCase, TopFinding
 from triage.states import AnalysisStatus, StudyStatus, terminal
-from triage.tables import Analysis, AnalysisImage, Delivery, Finding, FindingVerdict, Instance, ResultObject, Study
+from triage.tables import (
+    Analysis,
+    AnalysisImage,
+    Delivery,
+    Finding,
+    FindingVerdict,
+    Instance,
+    MissedFinding,
+    ResultObject,
+    Study,
+)
 from worklist.schemas import (
     AnalysisOut,
     ClassesOut,
@@ -19,6 +29,7 @@ from worklist.schemas import (
     FindingOut,
     GivenVerdict,
     InstanceOut,
+    MissedOut,
     ResultObjectOut,
     RoutingOut,
     StudyDetail,
@@ -99,7 +110,17 @@ def detail(case: ListedCase) -> StudyDetail:
             _result_object(analysis, result) for analysis in study.analyses for result in analysis.result_objects
         ],
         verdicts=[_given(verdict) for verdict in _all_verdicts(study)],
+        missed=[describe_missed(row) for row in study.missed],
     )
+
+
+def describe_missed(row: MissedFinding) -> MissedOut:
+    """What a person sees and the AI's report does not say."""
+    return MissedOut(
+        id=row.id, at=row.at, who=row.who, key=row.key, code=row.code_value, scheme=row.code_scheme,
+        meaning=row.code_meaning, laterality=row.laterality, text=row.text, withdrawn_at=row.withdrawn_at,
+        withdrawn_by=row.withdrawn_by,
+    )  # fmt: skip
 
 
 def describe_verdict(verdict: FindingVerdict) -> VerdictOut:
@@ -226,6 +247,8 @@ def describe_analysis(analysis: Analysis) -> AnalysisOut:
         weights_sha256=analysis.weights_sha256,
         research=analysis.research,
         disclaimer=analysis.disclaimer,
+        limits=[str(limit) for limit in analysis.limits],
+        calibration=analysis.calibration,
         status=analysis.status,
         reason=analysis.reason,
         attempts=analysis.attempts,

@@ -178,6 +178,10 @@ class AnalysisOut(_Answer):
     weights_sha256: str
     research: bool
     disclaimer: str
+    limits: list[str]
+    """What the bundle says that it cannot do."""
+    calibration: str
+    """How its scores were calibrated, in words."""
     status: AnalysisStatus
     reason: str
     attempts: int
@@ -239,6 +243,23 @@ class GivenVerdict(VerdictOut):
     revision: int
 
 
+class MissedOut(_Answer):
+    """What a person sees and the AI's report does not say."""
+
+    id: int
+    at: datetime
+    who: str
+    key: str
+    code: str
+    scheme: str
+    meaning: str
+    """Empty where the AI looks for nothing of the kind: then `text` names it."""
+    laterality: Laterality | None
+    text: str
+    withdrawn_at: datetime | None
+    withdrawn_by: str
+
+
 class StudyDetail(WorklistItem):
     """A case in full."""
 
@@ -248,6 +269,8 @@ class StudyDetail(WorklistItem):
     result_objects: list[ResultObjectOut]
     verdicts: list[GivenVerdict]
     """All that were given, oldest first."""
+    missed: list[MissedOut]
+    """Marked by people, withdrawn ones too, oldest first."""
 
 
 class VerdictGiven(_Request):
@@ -266,6 +289,16 @@ class VerdictGiven(_Request):
         if self.verdict is Opinion.AGREE and self.reason is not None:
             raise ValueError("reason: only for DISAGREE and CANNOT_TELL")
         return self
+
+
+class MissedGiven(_Request):
+    """A finding that the AI's report does not say."""
+
+    key: Annotated[str, StringConstraints(max_length=40, pattern=r"^[a-z0-9_]*$")] | None = None
+    """Of a finding that the AI looks for; null for anything else, which `text` then names."""
+    laterality: Laterality | None = None
+    text: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    """No patient data."""
 
 
 class Problem(_Answer):

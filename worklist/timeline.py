@@ -71,6 +71,8 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "quarantine_dismissed": lambda d: _because("An entry of the quarantine was dealt with", d),
     "quarantine_fetched": lambda _: "The bytes of an entry of the quarantine were fetched",
     "verdict_given": lambda d: _because(f"{_OPINIONS.get(str(d.get('verdict')), 'Verdict on')} {d.get('finding')}", d),
+    "finding_missed": lambda d: f"Marked as missed by the AI: {d.get('finding')}",
+    "missed_withdrawn": lambda d: f"No longer marked as missed: {d.get('finding')}",
     "assessment_issued": lambda _: "The verdicts on the AI's report were made a document of their own",
     "assessment_failed": lambda d: _because("The verdicts could not be made a document", d),
     "house_changed": lambda d: f"{str(d.get('action')).replace('_', ' ').capitalize()}: {d.get('subject')}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -33,6 +33,8 @@ class Previews:
 
     image: str = ""
     overlay: str = ""
+    heat: Mapping[str, str] = field(default_factory=dict)
+    """Finding key to the activation of that finding alone."""
 
 
 def current_instances(session: Session, study_id: int) -> Sequence[tables.Instance]:
@@ -70,6 +72,7 @@ def record_images(
         analysis.bundle_name, analysis.bundle_version = algorithm.name, algorithm.version
         analysis.weights_sha256 = algorithm.weights_sha256
         analysis.research, analysis.disclaimer = algorithm.research, algorithm.disclaimer
+        analysis.limits, analysis.calibration = list(algorithm.limits), algorithm.calibration
     recorded = {image.instance_id for image in analysis.images}
     for result in images:
         if instance_ids[result.sop_instance_uid] not in recorded:
@@ -147,6 +150,7 @@ def record_regions(
             region = regions.get(finding.key)
             finding.outline = [list(point) for point in region.outline] if region else []
             finding.peak = list(region.peak) if region else []
+            finding.heat_path = pictures.heat.get(finding.key, "")
 
 
 def load_images(session: Session, analysis_id: int) -> tuple[tuple[ImageResult, ...], tuple[NotAnalysed, ...]]:
@@ -243,8 +247,14 @@ def copy_image(image: tables.AnalysisImage) -> tables.AnalysisImage:
         preview_path=image.preview_path,
         overlay_path=image.overlay_path,
         routing=image.routing,
-        findings=[_finding_row(plain_finding(finding)) for finding in image.findings],
+        findings=[_copy_finding(finding) for finding in image.findings],
     )
+
+
+def _copy_finding(finding: tables.Finding) -> tables.Finding:
+    row = _finding_row(plain_finding(finding))
+    row.heat_path = finding.heat_path
+    return row
 
 
 def ai_claim(session: Session, study: tables.Study) -> tuple[Urgency, str]:

@@ -14,7 +14,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
-from triage.repositories import events
+from triage.repositories import events, renderings
 from triage.repositories.deliveries import SUPERSEDED
 from triage.retention import AnalysisFacts, CaseFacts, DeliveryFacts, RetentionPolicy
 from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, ReadingStatus, StudyStatus
@@ -223,11 +223,18 @@ def settle(session: Session, done: Leftovers, *, at: datetime) -> None:
 
 
 def _take_previews(session: Session, instance_ids: Sequence[int]) -> set[str]:
-    query = sa.select(AnalysisImage).where(AnalysisImage.instance_id.in_(instance_ids))
-    paths = set()
+    query = (
+        sa.select(AnalysisImage)
+        .where(AnalysisImage.instance_id.in_(instance_ids))
+        .options(selectinload(AnalysisImage.findings))
+    )
+    paths = set(renderings.forget(session, instance_ids))
     for image in session.scalars(query):
         paths |= {image.preview_path, image.overlay_path}
         image.preview_path = image.overlay_path = ""
+        for finding in image.findings:
+            paths.add(finding.heat_path)
+            finding.heat_path = ""
     return paths - {""}
 
 

@@ -104,7 +104,7 @@ def study_by_uid(session: Session, study_uid: str, *, to_change: bool = False) -
 
 
 def case_by_uid(session: Session, study_uid: str) -> Study:
-    """The study with its instances, analyses, findings, verdicts, result objects, deliveries and events: ten queries.
+    """The study with its instances, analyses, findings, verdicts, results, deliveries and events: eleven queries.
 
     Raises
     ------
@@ -121,6 +121,7 @@ def case_by_uid(session: Session, study_uid: str) -> Study:
         .options(
             selectinload(Study.instances),
             selectinload(Study.events),
+            selectinload(Study.missed),
             images.selectinload(AnalysisImage.findings).selectinload(Finding.verdicts),
             images.selectinload(AnalysisImage.instance),
             deliveries.selectinload(Delivery.attempts),
@@ -186,7 +187,7 @@ def claim(session: Session, study: Study, *, who: str, at: datetime) -> None:
         Somebody else has it, or it is read.
     """
     if study.reading_status is ReadingStatus.CLAIMED:
-        _refuse_other_reader(study, who)
+        refuse_other_reader(study, who)
         study.claim_seen_at = at
         return
     study.reading_status = advance(study.reading_status, ReadingStatus.CLAIMED)
@@ -217,16 +218,22 @@ def mark_read(session: Session, study: Study, *, who: str, at: datetime) -> None
     StateError
         Somebody else has claimed it, or it is read already.
     """
-    if study.reading_status is ReadingStatus.CLAIMED:
-        _refuse_other_reader(study, who)
+    refuse_other_reader(study, who)
     study.reading_status = advance(study.reading_status, ReadingStatus.READ)
     study.reader, study.claim_seen_at, study.read_at = who, None, at
     events.record(session, "case_read", at=at, study=study, who=who)
     verdicts.hasten(session, study, at=at)
 
 
-def _refuse_other_reader(study: Study, who: str) -> None:
-    if study.reader != who:
+def refuse_other_reader(study: Study, who: str) -> None:
+    """Only the reader of a claimed case decides on it.
+
+    Raises
+    ------
+    StateError
+        Somebody else has claimed it.
+    """
+    if study.reading_status is ReadingStatus.CLAIMED and study.reader != who:
         raise StateError(f"{study.reader} has claimed this case.", next_step="Release it first, or ask them.")
 
 

@@ -6,13 +6,14 @@ written together by :mod:`triage.repositories.placing`; nobody else touches them
 
 from triage.tables.administered import BundleListing, Errand, Peer
 from triage.tables.analysed import Analysis, AnalysisImage, Finding, ResultObject
-from triage.tables.assessed import Assessment, FindingVerdict
+from triage.tables.assessed import Assessment, FindingVerdict, MissedFinding
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
 from triage.tables.house import AuditEntry, Event, Heartbeat, Installation
 from triage.tables.ordered import Order
 from triage.tables.personal import SavedView
 from triage.tables.received import Association, Instance, Quarantined, Study
 from triage.tables.requested import TaskManager, Workitem
+from triage.tables.shown import Rendering
 
 __all__ = [
     "Analysis",
@@ -31,9 +32,11 @@ __all__ = [
     "Heartbeat",
     "Installation",
     "Instance",
+    "MissedFinding",
     "Order",
     "Peer",
     "Quarantined",
+    "Rendering",
     "ResultObject",
     "SavedView",
     "Study",

@@ -33,6 +33,10 @@ class Analysis(Base):
     research: Mapped[bool] = mapped_column(default=False)
     """The bundle is for research only; said wherever its findings are shown."""
     disclaimer: Mapped[str] = mapped_column(default="")
+    limits: Mapped[list[Any]] = mapped_column(default=list)
+    """What the bundle says that it cannot do, one sentence each."""
+    calibration: Mapped[str] = mapped_column(default="")
+    """How its scores were calibrated, in words."""
     status: Mapped[AnalysisStatus] = mapped_column(default=AnalysisStatus.QUEUED)
     reason: Mapped[str] = mapped_column(default="")
     due: Mapped[bool] = mapped_column(default=True)
@@ -120,6 +124,8 @@ class Finding(Base):
     outline: Mapped[list[Any]] = mapped_column(default=list)
     """Closed polygon of (column, row) in source pixels; empty without region."""
     peak: Mapped[list[Any]] = mapped_column(default=list)
+    heat_path: Mapped[str] = mapped_column(default="")
+    """PNG of its activation over the whole image, 8-bit grey, below the results root; empty when there is none."""
 
     image: Mapped[AnalysisImage] = relationship(back_populates="findings")
     verdicts: Mapped[list[FindingVerdict]] = relationship(back_populates="finding", order_by="FindingVerdict.id")

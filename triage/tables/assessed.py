@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from triage.assessment import Opinion, OpinionReason
 from triage.columns import Base
+from triage.findings import Laterality
 
 if TYPE_CHECKING:
     from triage.tables.analysed import Analysis, Finding
@@ -31,6 +32,31 @@ class FindingVerdict(Base):
     """Free text: it may name a patient, and stands in no event and no log."""
 
     finding: Mapped[Finding] = relationship(back_populates="verdicts")
+
+
+class MissedFinding(Base):
+    """What a person sees and the AI's report does not say. Never changed; it may be withdrawn."""
+
+    __tablename__ = "missed_findings"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)
+    """Whose report does not say it."""
+    at: Mapped[datetime]
+    who: Mapped[str]
+    key: Mapped[str] = mapped_column(default="")
+    """Of the bundle's finding; empty where the bundle looks for nothing of the kind."""
+    code_value: Mapped[str] = mapped_column(default="")
+    code_scheme: Mapped[str] = mapped_column(default="")
+    code_meaning: Mapped[str] = mapped_column(default="")
+    laterality: Mapped[Laterality | None]
+    text: Mapped[str] = mapped_column(default="")
+    """Free text: it may name a patient, and stands in no event and no log."""
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_by: Mapped[str] = mapped_column(default="")
+
+    analysis: Mapped[Analysis] = relationship()
 
 
 class Assessment(Base):

@@ -20,6 +20,7 @@ from triage.states import ReadingStatus, StudyStatus
 
 if TYPE_CHECKING:
     from triage.tables.analysed import Analysis
+    from triage.tables.assessed import MissedFinding
     from triage.tables.house import Event
 
 
@@ -102,6 +103,7 @@ class Study(Base):
     instances: Mapped[list[Instance]] = relationship(back_populates="study", order_by="Instance.id")
     analyses: Mapped[list[Analysis]] = relationship(back_populates="study", order_by="Analysis.id")
     events: Mapped[list[Event]] = relationship(back_populates="study", order_by="Event.id")
+    missed: Mapped[list[MissedFinding]] = relationship(order_by="MissedFinding.id", viewonly=True)
 
     __table_args__ = (
         Index(

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from triage.crash_points import CrashPoint
 from triage.errors import NotFoundError
-from triage.repositories import analyses, claims, placing, requests, verdicts, worklist
+from triage.repositories import analyses, claims, missed, placing, requests, verdicts, worklist
 from triage.tables import AnalysisImage, Study
 from worklist import describe
 from worklist.changing import Changing, etag
 from worklist.context import Context, Here, SopUid, StudyUid
-from worklist.schemas import StudyDetail, VerdictGiven, VerdictOut, WorklistItem
+from worklist.schemas import MissedGiven, StudyDetail, VerdictGiven, VerdictOut, WorklistItem
 from worklist.step_schemas import PriorityChange
 
 router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
@@ -138,6 +138,30 @@ def give_verdict(changing: Changing, finding_id: FindingId, given: VerdictGiven)
     changing.make(apply)
     with changing.here.database.read() as session:
         return describe.describe_verdict(verdicts.standing(session, finding_id))
+
+
+@router.post("/missed", summary="The AI missed something", status_code=201)
+def report_missed(changing: Changing, given: MissedGiven) -> StudyDetail:
+    """What a reader sees and the AI's report does not say, coded where the AI looks for it. It changes no order.
+
+    409 while no report has been issued, or when somebody else has claimed the case.
+    """
+
+    def apply(session: Session, study: Study) -> None:
+        missed.record(
+            session, study, given.key or "", laterality=given.laterality, text=given.text, who=changing.who,
+            at=changing.now,
+        )  # fmt: skip
+
+    changing.make(apply)
+    return read_detail(changing.here, changing.study_uid)[0]
+
+
+@router.post("/missed/{missed_id}/withdraw", summary="It was not missed after all")
+def withdraw_missed(changing: Changing, missed_id: FindingId) -> StudyDetail:
+    """What was marked by mistake is withdrawn; the history keeps it."""
+    changing.make(lambda session, study: missed.withdraw(session, study, missed_id, who=changing.who, at=changing.now))
+    return read_detail(changing.here, changing.study_uid)[0]
 
 
 @router.get("/instances/{sop_uid}/preview", summary="An image as displayed", response_class=FileResponse)

@@ -1,4 +1,4 @@
-"""The case view, the fragments that live updates fetch, and sign-in."""
+"""The fragments that live updates fetch, what destinations get, the API in words, and sign-in."""
 
 from __future__ import annotations
 
@@ -10,33 +10,18 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from triage.findings import Urgency
 from triage.repositories import queues
-from triage.repositories.deliveries import IDENTITY_DIFFERS
 from triage.states import DeliveryStatus
 from worklist.api.deliveries import describe_delivery
 from worklist.api.destinations import read_destinations, read_preview
-from worklist.api.studies import read_detail
 from worklist.context import Context, Here, StudyUid
 from worklist.page.rendering import render
 from worklist.problems import too_many
 from worklist.signin import COOKIE, FAILURES, LIFETIME, SIGN_INS, Patience, Tokens
-from worklist.timeline import condensed
 
 SHOWN: Final = 100
 """Deliveries of each kind on their page."""
 
 router = APIRouter(include_in_schema=False)
-
-
-@router.get("/studies/{study_uid}")
-def case_page(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
-    """One case."""
-    return render(request, "case.html", _case(here, study_uid))
-
-
-@router.get("/fragment/studies/{study_uid}")
-def case_fragment(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
-    """The part of the case page that changes."""
-    return render(request, "case_facts.html", _case(here, study_uid))
 
 
 @router.get("/studies/{study_uid}/preview")
@@ -76,20 +61,6 @@ def _deliveries(here: Context) -> dict[str, Any]:
         "dead": listed[DeliveryStatus.DEAD],
         "waiting": listed[DeliveryStatus.PENDING],
         "shown": SHOWN,
-    }
-
-
-def _case(here: Context, study_uid: str) -> dict[str, Any]:
-    case, _ = read_detail(here, study_uid)
-    return {
-        "case": case,
-        "timeline": condensed(case.timeline),
-        "pictures": [instance for instance in case.instances if instance.preview_url],
-        "others": [instance for instance in case.instances if not instance.preview_url],
-        "identity_differs": IDENTITY_DIFFERS,
-        "now": here.clock(),
-        "urgencies": list(Urgency),
-        "destinations": [destination.address for destination in here.settings.destinations],
     }
 
 

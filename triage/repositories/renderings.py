@@ -1,0 +1,254 @@
+"""Frames that the page shows: asked for when a person opens a case, made by a worker, thrown away unseen.
+
+The files can be made again as long as the image is here, so none of them is backed up or checked, and what nobody has
+looked at for :data:`KEPT` goes. What broke its worker :data:`ATTEMPTS` times is not tried again for as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, selectinload
+
+from triage.errors import NotFoundError
+from triage.repositories.upsert import insert_or_ignore_all
+from triage.states import RenderingStatus, advance
+from triage.tables import Analysis, AnalysisImage, Finding, Instance, Rendering, Study
+
+KEPT: Final = timedelta(days=1)
+"""Since a person last opened the case."""
+LEASE: Final = timedelta(minutes=2)
+ATTEMPTS: Final = 3
+_ASKED: Final = RenderingStatus.ASKED
+MOST_IMAGES: Final = 4000
+"""Of one study."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A frame that is to be made: ``relative_path`` below the archive."""
+
+    id: int
+    instance_id: int
+    frame: int
+    relative_path: str
+    siblings: int
+    """Instances of its series."""
+
+
+def ask(session: Session, study: Study, *, first: str = "", at: datetime) -> None:
+    """Have every image of a study made that is not there; ``first`` is a SOP Instance UID, its neighbours follow.
+
+    Reports and our own results have no picture of their own here.
+    """
+    query = (
+        sa.select(Instance.id, Instance.sop_instance_uid, Instance.instance_number)
+        .where(
+            Instance.study_id == study.id,
+            Instance.is_current,
+            Instance.removed_at.is_(None),
+            Instance.not_analysed.is_(None),
+        )
+        .order_by(Instance.id)
+        .limit(MOST_IMAGES)
+    )
+    rows = sorted(session.execute(query), key=lambda row: (_whole(row.instance_number), row.id))
+    if not rows:
+        return
+    begin = next((number for number, row in enumerate(rows) if row.sop_instance_uid == first), 0)
+    places = {row.id: abs(number - begin) for number, row in enumerate(rows)}
+    values = [
+        {"instance_id": id_, "frame": 1, "asked_at": at, "place": place, "not_before": at, "status": _ASKED,
+         "reason": "", "attempts": 0, "relative_path": "", "facts": {}}
+        for id_, place in places.items()
+    ]  # fmt: skip
+    insert_or_ignore_all(session.connection(), Rendering, values)
+    session.execute(sa.update(Rendering).where(Rendering.instance_id.in_(_of(study))).values(asked_at=at))
+    for row in session.scalars(sa.select(Rendering).where(Rendering.instance_id.in_(_of(study)))):
+        if row.status is _ASKED and row.instance_id in places:
+            row.place = places[row.instance_id]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Viewed:
+    """What there is to look at in a study.
+
+    Attributes
+    ----------
+    instances : sequence of Instance
+        Current ones, reports and our own results left out.
+    renderings : mapping
+        By instance id; an instance that nobody asked for has none.
+    looks : mapping
+        By instance id: what analyses made of it, latest last, with findings.
+    shown : set of int
+        Ids of the analyses whose findings count.
+    """
+
+    instances: Sequence[Instance]
+    renderings: Mapping[int, Rendering]
+    looks: Mapping[int, Sequence[AnalysisImage]]
+    shown: frozenset[int]
+
+
+def viewed(session: Session, study: Study) -> Viewed:
+    """Everything that the viewer is told of a study: four queries, however many images it has."""
+    instances = session.scalars(
+        sa.select(Instance)
+        .where(Instance.study_id == study.id, Instance.is_current, Instance.not_analysed.is_(None))
+        .order_by(Instance.id)
+        .limit(MOST_IMAGES)
+    ).all()
+    renderings = session.scalars(sa.select(Rendering).where(Rendering.instance_id.in_(_of(study)))).all()
+    scored = session.execute(
+        sa.select(Analysis.id, Analysis.revision).where(Analysis.study_id == study.id, Analysis.scored_at.is_not(None))
+    ).all()
+    latest = max((row.revision for row in scored), default=0)
+    looks: dict[int, list[AnalysisImage]] = {}
+    query = (
+        sa.select(AnalysisImage)
+        .join(AnalysisImage.analysis)
+        .where(Analysis.study_id == study.id)
+        .order_by(AnalysisImage.id)
+        .options(selectinload(AnalysisImage.findings))
+    )
+    for image in session.scalars(query):
+        looks.setdefault(image.instance_id, []).append(image)
+    return Viewed(
+        instances=instances,
+        renderings={row.instance_id: row for row in renderings if row.frame == 1},
+        looks=looks,
+        shown=frozenset(row.id for row in scored if row.revision == latest),
+    )
+
+
+def words_of(session: Session, study: Study, sop_instance_uid: str) -> Rendering:
+    """The frame of an image that is there.
+
+    Raises
+    ------
+    NotFoundError
+        The study has no such image, or there is no frame of it (yet); the text says which.
+    """
+    row = session.scalar(
+        sa.select(Rendering)
+        .join(Rendering.instance)
+        .where(Instance.study_id == study.id, Instance.is_current, Instance.sop_instance_uid == sop_instance_uid)
+        .order_by(Rendering.frame)
+        .limit(1)
+    )
+    if row is None:
+        raise NotFoundError("Nobody has asked for this image.", next_step="POST to …/views, which has it made.")
+    if row.status is not RenderingStatus.READY:
+        raise NotFoundError(row.reason or "The image is being made ready.", next_step="Ask again in a moment.")
+    return row
+
+
+def heat_path(session: Session, study: Study, finding_id: int) -> str:
+    """Where the heat map of a finding lies, below the results root.
+
+    Raises
+    ------
+    NotFoundError
+        The study has no such finding, or no map was made of it.
+    """
+    path = session.scalar(
+        sa.select(Finding.heat_path)
+        .join(Finding.image)
+        .join(AnalysisImage.analysis)
+        .where(Analysis.study_id == study.id, Finding.id == finding_id)
+    )
+    if not path:
+        raise NotFoundError("The study has no heat map of a finding with this id.")
+    return path
+
+
+def any_due(session: Session, now: datetime) -> bool:
+    """True when a frame is to be made."""
+    query = sa.select(sa.exists().where(Rendering.status == _ASKED, Rendering.not_before <= now))
+    return session.scalar(query) or False
+
+
+def claim(session: Session, now: datetime, limit: int) -> Sequence[Asked]:
+    """Frames to make now, those first that a person is looking at; nobody else gets them for :data:`LEASE`."""
+    query = (
+        sa.select(Rendering)
+        .where(Rendering.status == _ASKED, Rendering.not_before <= now)
+        .order_by(Rendering.place, Rendering.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    claimed = []
+    for row in session.scalars(query):
+        if row.attempts >= ATTEMPTS:
+            fail(session, row.id, "making it broke its worker", at=now)
+            continue
+        row.attempts, row.not_before = row.attempts + 1, now + LEASE
+        instance = session.get_one(Instance, row.instance_id)
+        if instance.removed_at is not None:
+            fail(session, row.id, f"the image was removed by retention on {instance.removed_at:%Y-%m-%d}", at=now)
+            continue
+        siblings = sa.select(sa.func.count()).where(
+            Instance.series_instance_uid == instance.series_instance_uid,
+            Instance.study_id == instance.study_id,
+            Instance.is_current,
+        )
+        claimed.append(
+            Asked(id=row.id, instance_id=instance.id, frame=row.frame, relative_path=instance.relative_path,
+                  siblings=session.scalar(siblings) or 1)
+        )  # fmt: skip
+    return claimed
+
+
+def conclude(session: Session, rendering_id: int, relative_path: str, facts: Mapping[str, Any]) -> bool:
+    """Record a frame that was made; False when nobody wants it any more, and its file is to go."""
+    row = session.get(Rendering, rendering_id, with_for_update=True)
+    if row is None or session.get_one(Instance, row.instance_id).removed_at is not None:
+        return False
+    if row.status is _ASKED:
+        row.status = advance(row.status, RenderingStatus.READY)
+    row.relative_path, row.facts, row.reason = relative_path, dict(facts), ""
+    return True
+
+
+def fail(session: Session, rendering_id: int, reason: str, *, at: datetime) -> None:
+    """This frame cannot be shown."""
+    row = session.get(Rendering, rendering_id, with_for_update=True)
+    if row is not None and row.status is _ASKED:
+        row.status, row.reason, row.not_before = advance(row.status, RenderingStatus.FAILED), reason, at
+
+
+def lost(session: Session, rendering_id: int, *, at: datetime) -> None:
+    """The file of this frame is gone: it is made again."""
+    row = session.get(Rendering, rendering_id, with_for_update=True)
+    if row is not None and row.status is RenderingStatus.READY:
+        row.status, row.not_before, row.attempts = advance(row.status, _ASKED), at, 0
+
+
+def forget_unseen(session: Session, now: datetime, limit: int) -> Sequence[str]:
+    """Forget frames of cases that nobody has opened for :data:`KEPT`; the files to unlink, below the results root."""
+    query = sa.select(Rendering).where(Rendering.asked_at < now - KEPT).order_by(Rendering.asked_at).limit(limit)
+    return _forget(session, session.scalars(query).all())
+
+
+def forget(session: Session, instance_ids: Sequence[int]) -> Sequence[str]:
+    """Forget the frames of instances whose files go; the files to unlink, below the results root."""
+    return _forget(session, session.scalars(sa.select(Rendering).where(Rendering.instance_id.in_(instance_ids))).all())
+
+
+def _forget(session: Session, rows: Sequence[Rendering]) -> Sequence[str]:
+    for row in rows:
+        session.delete(row)
+    return [row.relative_path for row in rows if row.relative_path]
+
+
+def _of(study: Study) -> sa.Select[int]:
+    return sa.select(Instance.id).where(Instance.study_id == study.id)
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.strip().isdecimal() and len(text) < 12 else 0

@@ -1,0 +1,132 @@
+"""Frames for the page's viewer: asked for by a row when a person opens a case, decoded in the child, written beside
+the results.
+
+One thread of a process makes them, one frame after the other, so that deliveries and housekeeping keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from models.decoder import Decoder
+from models.decoding import decode
+from models.viewing import Viewable, viewable
+from triage.errors import DecoderUnavailableError, DicomError, FirstreadError
+from triage.logging import get_logger
+from triage.repositories import renderings
+from triage.repositories.renderings import Asked
+from workers import stored_image
+from workers.result_files import store_rendering
+from workers.workbench import Workbench
+
+RADIOGRAPH_SIDE: Final = 2048
+"""Longest side in pixels of a frame that a browser gets."""
+SLICE_SIDE: Final = 1024
+"""The same for a series of more than :data:`FEW` images: a case stays within some hundred megabytes."""
+FEW: Final = 8
+PORTION: Final = 4
+"""Frames that are claimed together: few, so that a case opened meanwhile is served next."""
+SWEPT: Final = 500
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    asked: Asked
+    relative_path: str = ""
+    facts: Mapping[str, Any] | None = None
+    reason: str = ""
+
+
+def render_due(bench: Workbench) -> int:
+    """Make the frames that are asked for; returns how many were looked at. Nothing where another thread is at it."""
+    if not bench.rendering.acquire(blocking=False):
+        return 0
+    settings = bench.settings
+    decoder = Decoder(megabytes=settings.decoder_megabytes, seconds=settings.decoder_seconds)
+    done = 0
+    try:
+        while claimed := _claim(bench):
+            for asked in claimed:
+                _record(bench, _make(bench, decoder, asked))
+            done += len(claimed)
+    finally:
+        decoder.close()
+        bench.rendering.release()
+    return done
+
+
+def forget_unseen(bench: Workbench) -> int:
+    """Throw away frames that nobody has looked at for long; returns how many."""
+    with bench.database.write() as session:
+        paths = renderings.forget_unseen(session, bench.clock(), SWEPT)
+    for path in paths:
+        (bench.settings.results / path).unlink(missing_ok=True)
+    return len(paths)
+
+
+def _claim(bench: Workbench) -> Sequence[Asked]:
+    with bench.database.write() as session:
+        return renderings.claim(session, bench.clock(), PORTION)
+
+
+def _make(bench: Workbench, decoder: Decoder, asked: Asked) -> _Made:
+    try:
+        dataset = stored_image.read(bench.archive.path(asked.relative_path))
+        view = viewable(
+            dataset, decode(dataset, decoder.decode), RADIOGRAPH_SIDE if asked.siblings <= FEW else SLICE_SIDE
+        )
+        path = store_rendering(bench.settings.results, asked.instance_id, asked.frame, view.words)
+    except DecoderUnavailableError:
+        raise  # says nothing about the image: its lease runs out, and it is made later
+    except (FirstreadError, OSError) as error:
+        log.info("frame_not_rendered", error=type(error).__name__)
+        reason = str(error) if isinstance(error, DicomError) else "the image could not be read, or its frame written"
+        return _Made(asked, reason=reason)
+    return _Made(asked, path, _facts(dataset, view))
+
+
+def _record(bench: Workbench, made: _Made) -> None:
+    with bench.database.write() as session:
+        if made.facts is None:
+            renderings.fail(session, made.asked.id, made.reason, at=bench.clock())
+            return
+        wanted = renderings.conclude(session, made.asked.id, made.relative_path, made.facts)
+    if not wanted:  # retention took the image meanwhile
+        (bench.settings.results / made.relative_path).unlink(missing_ok=True)
+
+
+def _facts(dataset: Dataset, view: Viewable) -> Mapping[str, Any]:
+    """As :class:`triage.tables.Rendering` has them."""
+    rows, columns = view.words.shape
+    return {
+        "rows": rows, "columns": columns, "source_rows": view.rows, "source_columns": view.columns, "frames": 1,
+        "slope": view.slope, "intercept": view.intercept, "unit": view.unit, "inverted": view.inverted,
+        "windows": [[window.centre, window.width, window.name] for window in view.windows],
+        "aspect": view.aspect, "position": _position(dataset),
+    }  # fmt: skip
+
+
+def _position(dataset: Dataset) -> float | None:
+    """Where a slice lies along its own normal, mm (PS3.3 C.7.6.2.1.1); None where the header does not say."""
+    place = _numbers(dataset, "ImagePositionPatient", 3)
+    orientation = _numbers(dataset, "ImageOrientationPatient", 6)
+    if place is None or orientation is None:
+        return None
+    position = float(np.dot(np.cross(orientation[:3], orientation[3:]), place))
+    return round(position, 4) if np.isfinite(position) else None
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> NDArray[np.float64] | None:
+    try:
+        numbers = np.array([float(value) for value in dataset.get(keyword) or ()], np.float64)
+    except (TypeError, ValueError):
+        return None
+    return numbers if numbers.shape == (count,) and bool(np.isfinite(numbers).all()) else None

@@ -1,0 +1,72 @@
+"""The page of one case, and the part of it that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from triage.assessment import OpinionReason
+from triage.findings import Urgency
+from triage.repositories.deliveries import IDENTITY_DIFFERS
+from triage.states import AnalysisStatus
+from worklist.api.studies import read_detail
+from worklist.context import Context, Here, StudyUid
+from worklist.page.rendering import render
+from worklist.schemas import FindingOut, InstanceOut, StudyDetail
+from worklist.timeline import condensed
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/studies/{study_uid}")
+def case_page(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
+    """One case."""
+    return render(request, "case.html", _case(here, study_uid))
+
+
+@router.get("/fragment/studies/{study_uid}")
+def case_fragment(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
+    """The part of the case page that changes."""
+    return render(request, "case_facts.html", _case(here, study_uid))
+
+
+def _case(here: Context, study_uid: str) -> dict[str, Any]:
+    case, _ = read_detail(here, study_uid)
+    marked = [instance for instance in case.instances if any(finding.positive for finding in instance.findings)]
+    return {
+        "case": case,
+        "first_image": min(marked, key=_weight).sop_instance_uid if marked else "",
+        "shown": _shown(case),
+        "choices": _choices(finding for instance in case.instances for finding in instance.findings),
+        "can_judge": any(analysis.status is AnalysisStatus.SUCCEEDED for analysis in case.analyses),
+        "reasons": list(OpinionReason),
+        "others": [instance for instance in case.instances if not instance.analysed],
+        "timeline": condensed(case.timeline),
+        "identity_differs": IDENTITY_DIFFERS,
+        "now": here.clock(),
+        "urgencies": list(Urgency),
+        "destinations": [destination.address for destination in here.settings.destinations],
+    }
+
+
+def _weight(instance: InstanceOut) -> tuple[int, float]:
+    """Of the findings of an image, the most urgent positive one first."""
+    first = instance.findings[0]
+    return first.urgency.rank, -first.score
+
+
+def _shown(case: StudyDetail) -> str:
+    """Changes when the viewer has something new to show: an image or what is marked in it."""
+    findings = sum(finding.positive for instance in case.instances for finding in instance.findings)
+    here = sum(instance.removed_at is None for instance in case.instances)
+    pictures = sum(instance.preview_url is not None for instance in case.instances)
+    return f"{case.revision} {case.findings_revision} {here} {findings} {pictures}"
+
+
+def _choices(findings: Iterable[FindingOut]) -> list[FindingOut]:
+    """What the AI looks for, each once, by name."""
+    by_key = {finding.key: finding for finding in findings}
+    return sorted(by_key.values(), key=lambda finding: finding.meaning)

@@ -1,0 +1,110 @@
+"""What the page's viewer is told: the frames of a case, what their words mean, and what the AI marked in them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from triage.findings import Laterality, Urgency
+from triage.states import RenderingStatus
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class ViewsAsked(BaseModel):
+    """A person opens a case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    first: Annotated[str, Field(max_length=64, pattern=r"^[0-9.]*$")] = ""
+    """SOP Instance UID of the image that is looked at first; its neighbours follow."""
+
+
+class WindowOut(_Answer):
+    """PS3.3 C.11.2.1.2, on the scale of the values."""
+
+    centre: float
+    width: float
+    name: str
+    """What the scanner calls it."""
+
+
+class FrameOut(_Answer):
+    """How to read the words of a frame: value = word * slope + intercept."""
+
+    rows: int
+    columns: int
+    source_rows: int
+    """Of the image itself; outlines and peaks are in its pixels."""
+    source_columns: int
+    slope: float
+    intercept: float
+    unit: str
+    """"HU", or empty."""
+    inverted: bool
+    """Small values are white."""
+    windows: list[WindowOut]
+    """The first one is what the image asks for."""
+    aspect: float
+    """Height of a pixel divided by its width."""
+
+
+class MarkOut(_Answer):
+    """What the AI marks in an image."""
+
+    finding_id: int
+    key: str
+    code: str
+    meaning: str
+    site: str
+    laterality: Laterality | None
+    score: float
+    threshold: float
+    urgency: Urgency
+    outline: list[tuple[float, float]]
+    """Closed polygon of (column, row) in pixels of the image; empty without region. Where the network looked, not the
+    outline of a lesion."""
+    peak: list[float]
+    heat_url: str | None
+    """PNG, 8-bit grey: how much each part of the image counted for this finding."""
+
+
+class ViewOut(_Answer):
+    """One image of a case, in the viewer."""
+
+    sop_instance_uid: str
+    instance_number: str
+    view_position: str
+    place: str
+    """ "slice 14 of 28", where a series was read as a whole."""
+    status: RenderingStatus | None
+    """Null: nobody has asked for it."""
+    reason: str
+    """Why it cannot be shown."""
+    url: str | None
+    """Its words, little endian uint16, row by row."""
+    frame: FrameOut | None
+    preview_url: str | None
+    marks: list[MarkOut]
+    """Positive findings only."""
+
+
+class ViewedSeries(_Answer):
+    """A series in the order of its slices, or of its images."""
+
+    series_instance_uid: str
+    modality: str
+    description: str
+    number: str
+    images: list[ViewOut]
+
+
+class CaseViews(_Answer):
+    """What there is to look at in a case."""
+
+    series: list[ViewedSeries]
+    pending: int
+    """Images that a worker still has to make; ask again in a moment."""
