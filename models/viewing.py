@@ -89,7 +89,7 @@ def viewable(dataset: Dataset, pixels: NDArray[Any], longest: int) -> Viewable:
         # A table says how it is to be seen: what it makes of the values is what can be windowed.
         words = np.rint(display_image(dataset, pixels) * np.float32(65535)).astype(np.uint16)
         slope, intercept, unit, inverted = 100 / 65535, 0.0, "", False
-        windows: tuple[Window, ...] = (Window(50.0, 101.0, "as displayed"),)
+        windows: tuple[Window, ...] = (Window(50.5, 101.0, "as displayed"),)
     else:
         inverted = preprocessing.is_inverted(dataset)
         words, slope, intercept = _words(dataset, pixels)

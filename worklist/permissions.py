@@ -70,6 +70,9 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("POST", f"{_STUDY}/release", Need.READ),
     ("POST", f"{_STUDY}/read", Need.READ),
     ("POST", f"{_STUDY}/findings/{{}}/verdict", Need.READ),
+    ("POST", f"{_STUDY}/missed", Need.READ),
+    ("POST", f"{_STUDY}/missed/{{}}/withdraw", Need.READ),
+    ("POST", f"{_STUDY}/views", Need.VIEW),  # looking at an image has it made
     ("POST", f"{_STUDY}/reanalyse", Need.REPEAT),
     ("GET", f"{_ADMIN}/stats", Need.VIEW),
     ("GET", f"{_ADMIN}/stats/{{}}", Need.VIEW),

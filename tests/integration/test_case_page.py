@@ -1,0 +1,324 @@
+"""The case page in a real browser, over a node whose bundles have read a phantom radiograph and a phantom head CT."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from node_under_test import draw, opened
+from page_node import Node
+
+from models.phantom.head_ct import generate_head_ct
+from models.phantom.head_dicom import to_datasets
+from triage import tables
+from triage.repositories import completing, worklist
+from workers.analysis import analyse_due
+from workers.rendering import render_due
+from workers.workbench import Workbench
+
+pytestmark = pytest.mark.peer
+SLICES = 24
+
+
+@dataclass
+class House:
+    """A node with its door, a case of each kind, and the worker that makes what the page asks for."""
+
+    door: Node
+    bench: Workbench
+    radiograph: str
+    head: str
+
+    @property
+    def url(self) -> str:
+        return self.door.url
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    chest = draw(1, {"pneumothorax"})
+    head = to_datasets(
+        generate_head_ct(77, 1, size=192, kinds=frozenset({"epidural"}), slices=SLICES), 77, 1,
+        taken_at=datetime(2026, 3, 1, 8, tzinfo=UTC),
+    )  # fmt: skip
+    with opened(tmp_path_factory.mktemp("case") / "data") as node:
+        node.receive(chest)
+        node.receive(*head)
+        _complete(node)
+        analyse_due(node.bench)
+        door = Node(node.bench.settings, node.bench.database)
+        door.start()
+        done = threading.Event()
+        worker = threading.Thread(target=_make_what_is_asked, args=(node.bench, done), daemon=True)
+        worker.start()
+        yield House(door, node.bench, str(chest.StudyInstanceUID), str(head[0].StudyInstanceUID))
+        done.set()
+        worker.join()
+        door.stop()
+
+
+def _complete(node: Any) -> None:
+    node.clock.pass_by(seconds=node.bench.settings.completion.quiet + 1)
+    with node.bench.database.write() as session:
+        for study in completing.due_studies(session, node.clock()):
+            completing.reconsider(session, study, node.clock(), node.bench.settings.completion)
+
+
+def _make_what_is_asked(bench: Workbench, done: threading.Event) -> None:
+    watch = bench.database.watch()
+    while not done.wait(0.02):
+        if watch.changed():
+            render_due(bench)
+    watch.close()
+
+
+@pytest.fixture
+def page(browser: Any, house: House) -> Iterator[Any]:
+    """A tab that fails its test when a script fails or anything is asked of another host."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    tab = context.new_page()
+    tab.set_default_timeout(20_000)
+    trouble: list[str] = []
+    tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
+    tab.on("console", lambda said: trouble.append(f"CSP: {said.text}") if "Security" in said.text else None)
+    tab.on("request", lambda asked: None if asked.url.startswith(house.url) else trouble.append(f"asked {asked.url}"))
+    yield tab
+    context.close()
+    assert trouble == []
+
+
+def opened_case(page: Any, house: House, study: str) -> None:
+    page.goto(f"{house.url}/studies/{study}")
+    page.wait_for_selector("[data-live-state=live]")
+    page.wait_for_function("() => document.querySelector('[data-viewer]').dataset.shown")
+    settled(page)
+
+
+def settled(page: Any) -> None:
+    """What was asked for is on the canvas."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def picture(page: Any, part: str = "image") -> str:
+    """A digest of the pixels of a canvas."""
+    settled(page)
+    digest: str = page.evaluate(
+        """async part => {
+            const canvas = document.querySelector(`[data-part="${part}"]`);
+            const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+            const digest = await crypto.subtle.digest("SHA-256", pixels);
+            return [...new Uint8Array(digest)].map(byte => byte.toString(16).padStart(2, "0")).join("");
+        }""",
+        part,
+    )
+    return digest
+
+
+def grey(page: Any, x: float, y: float, part: str = "image") -> list[int]:
+    """Red, green, blue and opacity of a canvas at a share of its width and height."""
+    settled(page)
+    values: list[int] = page.evaluate(
+        """([part, x, y]) => {
+            const canvas = document.querySelector(`[data-part="${part}"]`);
+            const at = [Math.round(canvas.width * x), Math.round(canvas.height * y)];
+            return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
+        }""",
+        [part, x, y],
+    )
+    return values
+
+
+def film(page: Any) -> dict[str, float]:
+    box: dict[str, float] = page.locator(".film").bounding_box()
+    return box
+
+
+def test_window_invert_zoom_and_pan_change_the_pixels_and_reset_brings_them_back(page: Any, house: House) -> None:
+    opened_case(page, house, house.radiograph)
+    as_sent = picture(page)
+    before = grey(page, 0.5, 0.5)
+    page.keyboard.press("i")
+    after = grey(page, 0.5, 0.5)
+    assert [255 - value for value in before[:3]] == pytest.approx(after[:3], abs=1)
+    page.keyboard.press("i")
+    assert picture(page) == as_sent
+
+    box = film(page)
+    page.mouse.move(box["x"] + 300, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 420, steps=4)
+    page.mouse.up()
+    windowed = picture(page)
+    assert windowed != as_sent
+    assert "by hand" in page.locator("[data-part=window] option:checked").inner_text()
+
+    page.mouse.wheel(0, -400)
+    zoomed = picture(page)
+    assert zoomed != windowed
+    page.locator("[data-tool][value=pan]").check()
+    page.mouse.move(box["x"] + 300, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 340, box["y"] + 320, steps=4)
+    page.mouse.up()
+    assert picture(page) not in (zoomed, windowed, as_sent)
+    page.keyboard.press("0")
+    assert picture(page) == as_sent
+
+
+def test_the_image_has_more_grey_values_than_a_picture_of_eight_bits(page: Any, house: House) -> None:
+    opened_case(page, house, house.radiograph)
+    count = page.evaluate("() => { const all = firstreadViewer; return new Set(all.words.get(all.image.url)).size }")
+    assert count > 256
+    page.locator("[data-part=window]").select_option(index=0)
+    wide = picture(page)
+    for _ in range(20):
+        page.keyboard.press("[")
+    assert picture(page) != wide, "a narrow window brings out what a wide one hides"
+
+
+def test_heat_map_and_outline_lie_over_the_image_and_leave_it_alone(page: Any, house: House) -> None:
+    opened_case(page, house, house.radiograph)
+    page.wait_for_function("() => [...firstreadViewer.heats.values()].some(heat => heat)")
+    image, marked = picture(page), picture(page, "marks")
+
+    def strongest() -> int:
+        settled(page)
+        value: int = page.evaluate(
+            """() => {
+                const canvas = document.querySelector('[data-part="marks"]');
+                const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+                let strongest = 0;
+                for (let at = 3; at < data.length; at += 4) strongest = Math.max(strongest, data[at]);
+                return strongest;
+            }"""
+        )
+        return value
+
+    page.keyboard.press("l")
+    faint = strongest()
+    assert 0 < faint < 200, "no more than the opacity says"
+    page.locator("[data-part=opacity]").fill("90")
+    assert strongest() > faint
+    page.keyboard.press("h")
+    assert strongest() == 0
+    page.keyboard.press("l")
+    assert strongest() == 255
+    assert picture(page, "marks") != marked
+    assert picture(page) == image
+
+
+def test_the_outline_lies_where_the_network_looked(page: Any, house: House) -> None:
+    opened_case(page, house, house.radiograph)
+    (mark,) = page.evaluate("() => firstreadViewer.image.marks.filter(mark => mark.key === 'pneumothorax')")
+    with house.bench.database.read() as session:
+        row = session.get_one(tables.Finding, mark["finding_id"])
+    assert [list(point) for point in row.outline] == mark["outline"]
+    assert mark["peak"] == row.peak
+    assert "Pneumothorax" in page.locator("[data-part=state]").inner_text()
+
+
+def test_a_series_opens_at_its_key_slice_and_scrolls_to_both_ends(page: Any, house: House) -> None:
+    opened_case(page, house, house.head)
+    at = "() => [firstreadViewer.at.image, firstreadViewer.stack.length]"
+    key, count = page.evaluate(at)
+    assert count == SLICES
+    assert page.evaluate("() => firstreadViewer.image.marks.length") == 1
+    assert f"{key + 1} of {SLICES}" in page.locator("[data-part=state]").inner_text()
+    here = picture(page)
+    page.keyboard.press("v")
+    page.keyboard.press("ArrowDown")
+    shown(page, key + 1)
+    assert picture(page) != here
+    box = film(page)
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.wheel(0, -120)
+    shown(page, key - 1)
+    page.keyboard.press("Home")
+    shown(page, 0)
+    page.keyboard.press("End")
+    shown(page, SLICES - 1)
+    page.keyboard.press("k")
+    shown(page, key)
+    assert picture(page) == here
+    places = page.evaluate("() => firstreadViewer.stack.map(image => image.place)")
+    assert places == [f"slice {number} of {SLICES}" for number in range(1, SLICES + 1)], "from below to above"
+    page.locator("[data-part=window]").select_option(label="blood 75 / 215 HU")
+    assert picture(page) != here
+
+
+def shown(page: Any, index: int) -> None:
+    page.wait_for_function(
+        """index => firstreadViewer.at.image === index &&
+            document.querySelector('[data-viewer]').dataset.shown === firstreadViewer.image.sop_instance_uid""",
+        arg=index,
+    )
+
+
+def test_verdicts_by_keys_and_by_the_form_are_kept_and_leave_the_viewer_as_it_is(page: Any, house: House) -> None:
+    opened_case(page, house, house.radiograph)
+    page.keyboard.press("i")
+    inverted = picture(page)
+    finding = page.locator("[data-finding-key=pneumothorax]")
+    finding.locator("[data-show]").focus()
+    page.keyboard.press("a")
+    finding.locator("[data-opinion=AGREE][aria-pressed=true]").wait_for()
+    page.wait_for_function("() => document.activeElement.dataset.show !== undefined")
+    page.keyboard.press("d")
+    form = page.locator("[data-opinion-form]")
+    form.get_by_label("Why").select_option("artefact")
+    form.get_by_label("Comment").fill("a <b>skin</b> fold")
+    page.keyboard.press("Enter")
+    finding.get_by_text("an artefact, fold or superposition – a <b>skin</b> fold").wait_for()
+    assert picture(page) == inverted
+    with house.bench.database.read() as session:
+        given = session.scalars(sa.select(tables.FindingVerdict).order_by(tables.FindingVerdict.id)).all()
+    assert [(v.opinion.value, v.who, v.comment) for v in given] == [
+        ("AGREE", "local", ""), ("DISAGREE", "local", "a <b>skin</b> fold"),
+    ]  # fmt: skip
+
+
+def test_what_the_ai_missed_is_marked_and_withdrawn(page: Any, house: House) -> None:
+    opened_case(page, house, house.radiograph)
+    page.keyboard.press("m")
+    form = page.locator("[data-missed-form]")
+    form.get_by_label("Finding").select_option(label="something else (in words below)")
+    form.get_by_label("Side").select_option("L")
+    form.get_by_role("textbox").fill("rib fracture")
+    page.keyboard.press("Enter")
+    page.get_by_text("Missed by the AI: rib fracture (left)").wait_for()
+    page.get_by_role("button", name="Withdraw rib fracture").click()
+    page.get_by_text("Missed by the AI: rib fracture").wait_for(state="detached")
+    with house.bench.database.read() as session:
+        (row,) = session.scalars(sa.select(tables.MissedFinding)).all()
+    assert (row.text, row.laterality, row.who, row.withdrawn_by) == ("rib fracture", "L", "local", "local")
+
+
+def test_a_half_typed_comment_outlives_a_change_of_the_case(page: Any, house: House) -> None:
+    opened_case(page, house, house.head)
+    page.keyboard.press("t")
+    comment = page.locator("[data-opinion-form]").get_by_label("Comment")
+    comment.fill("half a")
+    with house.bench.database.write() as session:
+        study = session.scalars(sa.select(tables.Study).where(tables.Study.study_instance_uid == house.head)).one()
+        worklist.claim(session, study, who="local", at=datetime.now(UTC))
+    page.get_by_text("claimed by local").wait_for()
+    assert comment.input_value() == "half a"
+    assert comment.evaluate("field => field === document.activeElement")
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_nobody_is_shut_out(page: Any, house: House, size: tuple[int, int], theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.context.add_cookies([{"name": "theme", "value": theme, "url": house.url}])
+    opened_case(page, house, house.radiograph)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    found = axe.run(page).response["violations"]
+    serious = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
+    assert serious == []

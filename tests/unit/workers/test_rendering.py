@@ -1,0 +1,133 @@
+"""Frames for the page's viewer: made when asked for, once, of every image, and gone with it."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import sqlalchemy as sa
+from node_under_test import Node
+from pydicom.dataset import Dataset
+
+from models.decoding import decode
+from models.viewing import viewable
+from triage import tables
+from triage.repositories import renderings, retention, worklist
+from triage.states import RenderingStatus
+from workers import rendering
+from workers.analysis import analyse_due
+from workers.rendering import forget_unseen, render_due
+
+Draw = Callable[..., Dataset]
+
+
+def ask(node: Node, dataset: Dataset, first: str = "") -> None:
+    with node.bench.database.write() as session:
+        study = worklist.study_by_uid(session, str(dataset.StudyInstanceUID))
+        renderings.ask(session, study, first=first, at=node.clock())
+
+
+def rows(node: Node) -> Sequence[tables.Rendering]:
+    with node.bench.database.read() as session:
+        return session.scalars(sa.select(tables.Rendering).order_by(tables.Rendering.id)).all()
+
+
+def test_a_frame_holds_the_words_of_its_image(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1)
+    node.receive(dataset)
+    assert render_due(node.bench) == 0, "nobody has asked"
+    ask(node, dataset)
+    ask(node, dataset)
+    assert render_due(node.bench) == 1
+    (row,) = rows(node)
+    assert row.status is RenderingStatus.READY
+    words = np.frombuffer(gzip.decompress((node.bench.settings.results / row.relative_path).read_bytes()), "<u2")
+    assert (words.reshape(row.facts["rows"], -1) == viewable(dataset, decode(dataset), 2048).words).all()
+    assert render_due(node.bench) == 0, "made once"
+
+
+def test_what_cannot_be_decoded_says_why_and_leaves_the_others_alone(node: Node, phantom: Draw) -> None:
+    broken, sound = phantom(1), phantom(2)
+    for dataset in (broken, sound):
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "2.25.1", "2.25.2"
+    broken.PixelData = broken.PixelData[:100]
+    node.receive(broken, sound)
+    ask(node, sound, first=str(sound.SOPInstanceUID))
+    assert render_due(node.bench) == 2
+    first, second = rows(node)
+    assert (first.status, second.status) == (RenderingStatus.FAILED, RenderingStatus.READY)
+    assert "cut off" in first.reason
+    assert (first.place, second.place) == (1, 0), "the one that is looked at comes first"
+
+
+def test_a_frame_that_breaks_its_worker_is_given_up(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1)
+    node.receive(dataset)
+    ask(node, dataset)
+    for _ in range(renderings.ATTEMPTS):
+        with node.bench.database.write() as session:
+            (asked,) = renderings.claim(session, node.clock(), 9)
+            assert renderings.claim(session, node.clock(), 9) == [], "nobody else has it meanwhile"
+        node.clock.pass_by(minutes=3)
+    assert asked.siblings == 1
+    assert render_due(node.bench) == 0
+    assert rows(node)[0].reason == "making it broke its worker"
+
+
+def test_frames_go_when_nobody_has_opened_the_case_for_long(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1)
+    node.receive(dataset)
+    ask(node, dataset)
+    render_due(node.bench)
+    (row,) = rows(node)
+    node.clock.pass_by(hours=23)
+    ask(node, dataset)
+    node.clock.pass_by(hours=23)
+    assert forget_unseen(node.bench) == 0, "opened meanwhile"
+    node.clock.pass_by(hours=2)
+    assert forget_unseen(node.bench) == 1
+    assert rows(node) == []
+    assert not (node.bench.settings.results / row.relative_path).exists()
+
+
+def test_retention_takes_frames_and_heat_maps_with_the_image(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1, {"pneumothorax"})
+    node.receive(dataset)
+    analyse_due(node.bench)
+    ask(node, dataset)
+    render_due(node.bench)
+    (row,) = rows(node)
+    study = node.study(dataset)
+    heat = [f.heat_path for image in study.analyses[0].images for f in image.findings if f.heat_path]
+    assert len(heat) == sum(f.positive for image in study.analyses[0].images for f in image.findings)
+    with node.bench.database.write() as session:
+        locked = retention.locked(session, study.id)
+        retention.give_up(session, locked, reason="test", at=node.clock())
+        left = retention.leftovers(session, locked)
+        assert left is not None
+        assert {row.relative_path, *heat} <= set(left.results)
+    assert rows(node) == []
+    ask(node, dataset)
+    assert rows(node) == [], "what is gone cannot be asked for"
+
+
+def test_retention_between_claim_and_commit_leaves_no_file(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1)
+    node.receive(dataset)
+    ask(node, dataset)
+    with node.bench.database.write() as session:
+        (asked,) = renderings.claim(session, node.clock(), 1)
+        study = worklist.study_by_uid(session, str(dataset.StudyInstanceUID))
+        retention.give_up(session, study, reason="test", at=node.clock())
+        assert not renderings.conclude(session, asked.id, "x", {})
+
+
+def test_only_one_thread_of_a_process_makes_frames(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1)
+    node.receive(dataset)
+    ask(node, dataset)
+    with node.bench.rendering:
+        assert render_due(node.bench) == 0
+    assert render_due(node.bench) == 1
+    assert rendering.PORTION < rendering.FEW
