@@ -37,6 +37,7 @@ from triage.setting_rules import check_destination, check_file, check_token, che
 from triage.setting_texts import items_of, problem_of
 from triage.states import Proof
 from triage.task_managers import TaskManager
+from triage.viewers import MOST_VIEWERS, ViewerLink
 
 PREFIX: Final = "FIRSTREAD_"
 OUTSIDE_SETTINGS: Final = frozenset({"FIRSTREAD_CONFIG", "FIRSTREAD_TEST_DATA"})
@@ -124,6 +125,8 @@ class Settings(BaseSettings):
     """Modality Worklists that know how urgent an examination is (docs/orders.md): `AET@host:port`, or tables."""
     hl7_orders: Hl7Orders | None = None
     """A table: port and options for HL7 orders over MLLP (docs/orders.md). Not set: none."""
+    viewers: Annotated[tuple[ViewerLink, ...], NoDecode, Field(max_length=MOST_VIEWERS)] = ()
+    """Viewers that a case can be opened in, tables in firstread.toml with `name` and `url` (docs/case-view.md)."""
     decoder_megabytes: int = Field(default=2048, ge=256, le=65536)
     """Address space of the process that decodes compressed pixels; an image that needs more is not analysed."""
     decoder_seconds: float = Field(default=20.0, gt=0, le=30)
@@ -208,7 +211,7 @@ class Settings(BaseSettings):
     def _tokens(cls, value: Any) -> Any:
         return items_of(value)
 
-    @field_validator("rules", mode="before")
+    @field_validator("rules", "viewers", mode="before")
     @classmethod
     def _rules(cls, value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else value

@@ -21,6 +21,7 @@ from triage.tables import (
     ResultObject,
     Study,
 )
+from worklist.journey import journey
 from worklist.schemas import (
     AnalysisOut,
     ClassesOut,
@@ -30,6 +31,7 @@ from worklist.schemas import (
     GivenVerdict,
     InstanceOut,
     MissedOut,
+    PriorOut,
     ResultObjectOut,
     RoutingOut,
     StudyDetail,
@@ -105,12 +107,34 @@ def detail(case: ListedCase) -> StudyDetail:
         **dict(item(case, standing)),
         instances=[_instance(study, instance, standing) for instance in study.instances if instance.is_current],
         timeline=timeline(study.events),
+        journey=journey(study),
         analyses=[describe_analysis(analysis) for analysis in study.analyses],
         result_objects=[
             _result_object(analysis, result) for analysis in study.analyses for result in analysis.result_objects
         ],
         verdicts=[_given(verdict) for verdict in _all_verdicts(study)],
         missed=[describe_missed(row) for row in study.missed],
+    )
+
+
+def prior(case: ListedCase, of: Study, *, images_here: bool) -> PriorOut:
+    """Another study of the patient of ``of``."""
+    study = case.study
+    watched = (("name", "patient_name"), ("birth date", "patient_birth_date"), ("sex", "patient_sex"))
+    told = item(case)
+    differing = [word for word, name in watched if getattr(study, name).strip("^ ") != getattr(of, name).strip("^ ")]
+    return PriorOut(
+        study_instance_uid=study.study_instance_uid,
+        study_date=study.study_date,
+        modality=study.modality,
+        study_description=study.study_description,
+        body_part_examined=study.body_part_examined,
+        urgency=study.urgency,
+        reading_status=study.reading_status,
+        findings=[finding for finding in told.findings if finding.positive],
+        not_analysed=told.not_analysed,
+        images_here=images_here,
+        other_identity=", ".join(differing),
     )
 
 

@@ -171,6 +171,40 @@ class TimelineEntry(_Answer):
     text: str
 
 
+class StepOut(_Answer):
+    """One step of a case, and what was waited for."""
+
+    kind: str
+    began_at: datetime
+    ended_at: datetime | None
+    """Null while it lasts."""
+    seconds: float | None
+    text: str
+
+
+class PriorOut(_Answer):
+    """Another study of the same patient."""
+
+    study_instance_uid: str
+    study_date: str
+    modality: str
+    study_description: str
+    body_part_examined: str
+    urgency: Urgency
+    reading_status: ReadingStatus
+    findings: list[FindingOut]
+    """Positive ones, the highest score over its images."""
+    not_analysed: str | None
+    images_here: bool
+    """False when retention has removed its files."""
+    other_identity: str
+    """Which attributes of the patient differ from this case; empty when none do."""
+
+
+class PriorPage(_Answer):
+    items: list[PriorOut]
+
+
 class AnalysisOut(_Answer):
     revision: int
     bundle: str
@@ -265,6 +299,8 @@ class StudyDetail(WorklistItem):
 
     instances: list[InstanceOut]
     timeline: list[TimelineEntry]
+    journey: list[StepOut]
+    """Where the time went, and what was waited for."""
     analyses: list[AnalysisOut]
     result_objects: list[ResultObjectOut]
     verdicts: list[GivenVerdict]

@@ -92,7 +92,7 @@ def _mark(study: str, finding: Finding) -> MarkOut:
         score=finding.value,
         threshold=finding.threshold,
         urgency=finding.urgency,
-        outline=[(float(column), float(row)) for column, row in finding.outline],
+        outline=[[float(column), float(row)] for column, row in finding.outline],
         peak=[float(number) for number in finding.peak],
         heat_url=f"{study}/findings/{finding.id}/heat" if finding.heat_path else None,
     )

@@ -64,7 +64,7 @@ class MarkOut(_Answer):
     score: float
     threshold: float
     urgency: Urgency
-    outline: list[tuple[float, float]]
+    outline: list[list[float]]
     """Closed polygon of (column, row) in pixels of the image; empty without region. Where the network looked, not the
     outline of a lesion."""
     peak: list[float]

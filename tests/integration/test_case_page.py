@@ -95,7 +95,7 @@ def page(browser: Any, house: House) -> Iterator[Any]:
 def opened_case(page: Any, house: House, study: str) -> None:
     page.goto(f"{house.url}/studies/{study}")
     page.wait_for_selector("[data-live-state=live]")
-    page.wait_for_function("() => document.querySelector('[data-viewer]').dataset.shown")
+    page.wait_for_function("() => document.querySelector('[data-viewer=case]').dataset.shown")
     settled(page)
 
 
@@ -134,7 +134,7 @@ def grey(page: Any, x: float, y: float, part: str = "image") -> list[int]:
 
 
 def film(page: Any) -> dict[str, float]:
-    box: dict[str, float] = page.locator(".film").bounding_box()
+    box: dict[str, float] = page.locator("[data-viewer=case] .film").bounding_box()
     return box
 
 
@@ -155,12 +155,12 @@ def test_window_invert_zoom_and_pan_change_the_pixels_and_reset_brings_them_back
     page.mouse.up()
     windowed = picture(page)
     assert windowed != as_sent
-    assert "by hand" in page.locator("[data-part=window] option:checked").inner_text()
+    assert "by hand" in page.locator("[data-viewer=case] [data-part=window] option:checked").inner_text()
 
     page.mouse.wheel(0, -400)
     zoomed = picture(page)
     assert zoomed != windowed
-    page.locator("[data-tool][value=pan]").check()
+    page.locator("[data-viewer=case] [data-tool][value=pan]").check()
     page.mouse.move(box["x"] + 300, box["y"] + 300)
     page.mouse.down()
     page.mouse.move(box["x"] + 340, box["y"] + 320, steps=4)
@@ -174,7 +174,7 @@ def test_the_image_has_more_grey_values_than_a_picture_of_eight_bits(page: Any, 
     opened_case(page, house, house.radiograph)
     count = page.evaluate("() => { const all = firstreadViewer; return new Set(all.words.get(all.image.url)).size }")
     assert count > 256
-    page.locator("[data-part=window]").select_option(index=0)
+    page.locator("[data-viewer=case] [data-part=window]").select_option(index=0)
     wide = picture(page)
     for _ in range(20):
         page.keyboard.press("[")
@@ -202,7 +202,7 @@ def test_heat_map_and_outline_lie_over_the_image_and_leave_it_alone(page: Any, h
     page.keyboard.press("l")
     faint = strongest()
     assert 0 < faint < 200, "no more than the opacity says"
-    page.locator("[data-part=opacity]").fill("90")
+    page.locator("[data-viewer=case] [data-part=opacity]").fill("90")
     assert strongest() > faint
     page.keyboard.press("h")
     assert strongest() == 0
@@ -219,7 +219,7 @@ def test_the_outline_lies_where_the_network_looked(page: Any, house: House) -> N
         row = session.get_one(tables.Finding, mark["finding_id"])
     assert [list(point) for point in row.outline] == mark["outline"]
     assert mark["peak"] == row.peak
-    assert "Pneumothorax" in page.locator("[data-part=state]").inner_text()
+    assert "Pneumothorax" in page.locator("[data-viewer=case] [data-part=state]").inner_text()
 
 
 def test_a_series_opens_at_its_key_slice_and_scrolls_to_both_ends(page: Any, house: House) -> None:
@@ -228,7 +228,7 @@ def test_a_series_opens_at_its_key_slice_and_scrolls_to_both_ends(page: Any, hou
     key, count = page.evaluate(at)
     assert count == SLICES
     assert page.evaluate("() => firstreadViewer.image.marks.length") == 1
-    assert f"{key + 1} of {SLICES}" in page.locator("[data-part=state]").inner_text()
+    assert f"{key + 1} of {SLICES}" in page.locator("[data-viewer=case] [data-part=state]").inner_text()
     here = picture(page)
     page.keyboard.press("v")
     page.keyboard.press("ArrowDown")
@@ -247,14 +247,14 @@ def test_a_series_opens_at_its_key_slice_and_scrolls_to_both_ends(page: Any, hou
     assert picture(page) == here
     places = page.evaluate("() => firstreadViewer.stack.map(image => image.place)")
     assert places == [f"slice {number} of {SLICES}" for number in range(1, SLICES + 1)], "from below to above"
-    page.locator("[data-part=window]").select_option(label="blood 75 / 215 HU")
+    page.locator("[data-viewer=case] [data-part=window]").select_option(label="blood 75 / 215 HU")
     assert picture(page) != here
 
 
 def shown(page: Any, index: int) -> None:
     page.wait_for_function(
         """index => firstreadViewer.at.image === index &&
-            document.querySelector('[data-viewer]').dataset.shown === firstreadViewer.image.sop_instance_uid""",
+            document.querySelector('[data-viewer=case]').dataset.shown === firstreadViewer.image.sop_instance_uid""",
         arg=index,
     )
 

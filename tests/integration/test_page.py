@@ -23,18 +23,12 @@ def _live(page: Any, url: str) -> None:
     page.evaluate("window.sameDocument = true")
 
 
-def test_a_case_with_image_and_heat_map(page: Any, node: Node) -> None:
+def test_a_case_learns_of_its_deliveries(page: Any, node: Node) -> None:
     uid = node.case("alpha", 0.94, minutes_ago=2)
     _live(page, f"{node.url}/studies/{uid}")
-    pictures = page.locator(".film img")
-    assert pictures.count() == 2
-    for index in range(2):
-        assert pictures.nth(index).evaluate("img => img.decode().then(() => img.naturalWidth)") == 240
-    assert page.locator(".overlay").evaluate("overlay => getComputedStyle(overlay).opacity") == "1"
-    page.keyboard.press("h")
-    page.wait_for_function("() => getComputedStyle(document.querySelector('.overlay')).opacity === '0'")
-    page.locator("[data-heat]").check()
-    page.wait_for_function("() => getComputedStyle(document.querySelector('.overlay')).opacity === '1'")
+    poster = page.locator("[data-part=poster]")
+    poster.wait_for()
+    assert poster.evaluate("img => img.decode().then(() => img.naturalWidth)") == 240, "until a worker has the image"
     with node.database.write() as session:
         deliver(session, at=datetime.now(UTC))
     page.wait_for_selector("text=results sent")

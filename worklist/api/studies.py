@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from triage.crash_points import CrashPoint
 from triage.errors import NotFoundError
-from triage.repositories import analyses, claims, missed, placing, requests, verdicts, worklist
+from triage.repositories import analyses, claims, missed, placing, priors, requests, verdicts, worklist
 from triage.tables import AnalysisImage, Study
 from worklist import describe
 from worklist.changing import Changing, etag
 from worklist.context import Context, Here, SopUid, StudyUid
-from worklist.schemas import MissedGiven, StudyDetail, VerdictGiven, VerdictOut, WorklistItem
+from worklist.schemas import MissedGiven, PriorPage, StudyDetail, VerdictGiven, VerdictOut, WorklistItem
 from worklist.step_schemas import PriorityChange
 
 router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
@@ -43,6 +43,21 @@ def show_study(here: Here, study_uid: StudyUid, response: Response) -> StudyDeta
     detail, version = read_detail(here, study_uid)
     response.headers["ETag"] = etag(version)
     return detail
+
+
+def read_priors(here: Context, study_uid: str) -> PriorPage:
+    """Other studies of the patient, and whether their images are here."""
+    with here.database.read() as session:
+        study = worklist.study_by_uid(session, study_uid)
+        cases = priors.of_patient(session, study)
+        here_still = priors.with_files(session, [case.study.id for case in cases])
+        return PriorPage(items=[describe.prior(case, study, images_here=case.study.id in here_still) for case in cases])
+
+
+@router.get("/priors", summary="Other studies of the same patient")
+def show_priors(here: Here, study_uid: StudyUid) -> PriorPage:
+    """Those that are here under the same patient ID and issuer, the newest first; 50 at most."""
+    return read_priors(here, study_uid)
 
 
 @router.patch("/priority", summary="Set a case's class by hand")

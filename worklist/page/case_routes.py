@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +13,7 @@ from triage.assessment import OpinionReason
 from triage.findings import Urgency
 from triage.repositories.deliveries import IDENTITY_DIFFERS
 from triage.states import AnalysisStatus
-from worklist.api.studies import read_detail
+from worklist.api.studies import read_detail, read_priors
 from worklist.context import Context, Here, StudyUid
 from worklist.page.rendering import render
 from worklist.schemas import FindingOut, InstanceOut, StudyDetail
@@ -43,13 +44,35 @@ def _case(here: Context, study_uid: str) -> dict[str, Any]:
         "choices": _choices(finding for instance in case.instances for finding in instance.findings),
         "can_judge": any(analysis.status is AnalysisStatus.SUCCEEDED for analysis in case.analyses),
         "reasons": list(OpinionReason),
-        "others": [instance for instance in case.instances if not instance.analysed],
+        "others": [instance for instance in case.instances if not instance.analysed or instance.removed_at],
         "timeline": condensed(case.timeline),
+        "total": _total(case),
+        "priors": read_priors(here, study_uid).items,
+        "viewers": _links(here, case),
         "identity_differs": IDENTITY_DIFFERS,
         "now": here.clock(),
         "urgencies": list(Urgency),
         "destinations": [destination.address for destination in here.settings.destinations],
     }
+
+
+def _total(case: StudyDetail) -> timedelta | None:
+    """From the first byte until the last result was sent; None as long as something is to be sent, or nothing was."""
+    sent = [step for step in case.journey if step.kind == "delivery"]
+    ends = [step.ended_at for step in sent if step.ended_at is not None]
+    return max(ends) - case.received_at if ends and len(ends) == len(sent) else None
+
+
+def _links(here: Context, case: StudyDetail) -> list[dict[str, str]]:
+    """The site's viewers, each with the URL of this case."""
+    facts = {
+        "study_uid": case.study_instance_uid,
+        "accession_number": case.accession_number,
+        "patient_id": case.patient_id,
+        "study_date": case.study_date,
+        "modality": case.modality.split("\\")[0],
+    }
+    return [{"name": viewer.name, "url": viewer.link(facts)} for viewer in here.settings.viewers]
 
 
 def _weight(instance: InstanceOut) -> tuple[int, float]:

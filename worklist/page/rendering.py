@@ -52,6 +52,7 @@ def environment() -> Environment:
         "person": person_name,
         "duration": duration,
         "minutes": lambda count: duration(timedelta(minutes=count)),
+        "seconds": short_duration,
         "instant": instant,
         "why": why,
         "flag": lambda flag: FLAGS.get(flag, flag.replace("_", " ")),
@@ -113,6 +114,13 @@ def duration(span: timedelta) -> str:
     if days == 0:
         return f"{hours} h {minutes % 60:02d} min"
     return f"{days} d {hours % 24} h"
+
+
+def short_duration(seconds: float) -> str:
+    """A step in words: "40 ms", "1.2 s", then as :func:`duration`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else duration(timedelta(seconds=seconds))
 
 
 def size(count: int) -> str:

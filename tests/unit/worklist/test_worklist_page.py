@@ -135,7 +135,7 @@ def test_the_list_shows_class_due_time_finding_and_reason(house: Any, client: Te
         assert words in text, words
 
 
-def test_the_case_shows_image_heat_map_and_deliveries(house: Any, client: TestClient) -> None:
+def test_the_case_shows_its_viewer_findings_and_deliveries(house: Any, client: TestClient) -> None:
     with house.database.write() as session:
         study = arrive(session, "keller", count=2)
         previews = outcomes.Previews(image="a.jpg", overlay="b.jpg")
@@ -146,11 +146,11 @@ def test_the_case_shows_image_heat_map_and_deliveries(house: Any, client: TestCl
             attempt=Attempt(verdict=Verdict.TRANSIENT, error="connection refused"),
         )
         uid = study.study_instance_uid
+        instances = {instance.sop_instance_uid for instance in study.instances}
     page = Elements(client.get(f"/studies/{uid}").text)
-    sources = [attributes["src"] or "" for tag, attributes in page.seen if tag == "img"]
-    assert len(sources) == 4
-    assert sum(source.endswith("?overlay=true") for source in sources) == 2
-    assert all(attributes["alt"] for tag, attributes in page.seen if tag == "img")
+    (viewer,) = [attributes for _, attributes in page.seen if "data-case" in attributes]
+    assert viewer["data-first"] in instances
+    assert [attributes["aria-label"] for tag, attributes in page.seen if tag == "canvas" and "tabindex" in attributes]
     text = " ".join("".join(page.words).split())
     for words in ("AI – not a diagnosis", "2 × DX received", "connection refused", "Class ROUTINE → STAT", "0.94"):
         assert words in text, words

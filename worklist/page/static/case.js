@@ -6,11 +6,34 @@ const page = document.querySelector("[data-case]");
 const live = page.querySelector("[data-live]");
 const study = page.dataset.case;
 const url = `/api/v1/studies/${study}`;
-const viewer = new Viewer(page.querySelector("[data-viewer]"), study, page.dataset.first);
+const viewer = new Viewer(page.querySelector("[data-viewer=case]"), study, page.dataset.first);
+const beside = page.querySelector("[data-viewer=prior]");
+let prior = null; // the viewer of another study of the patient
 const said = page.querySelector("[data-said]");
 window.firstreadViewer = viewer; // for a look from the console, and for tests
 
 viewer.open();
+
+// --- another study beside it ------------------------------------------------------------------------------------------
+
+function compare({ compare: other, compareName: name }) {
+  closePrior();
+  beside.hidden = false;
+  page.classList.add("besides-shown");
+  beside.querySelector("[data-part=title]").textContent = name;
+  prior = new Viewer(beside, other, "");
+  prior.open();
+  beside.querySelector("[data-part=image]").focus();
+}
+
+function closePrior() {
+  prior?.close();
+  prior = null;
+  beside.hidden = true;
+  page.classList.remove("besides-shown");
+}
+
+beside.querySelector("[data-unbeside]").addEventListener("click", closePrior);
 
 // --- what a reader says of a finding ---------------------------------------------------------------------------------
 
@@ -85,7 +108,9 @@ for (const dialog of document.querySelectorAll("dialog")) {
 
 live.addEventListener("click", (event) => {
   const finding = findingOf(event.target);
-  if (event.target.closest("[data-missed]")) { missed.querySelector("form").reset(); missed.showModal(); }
+  const other = event.target.closest("[data-compare]");
+  if (other) compare(other.dataset);
+  else if (event.target.closest("[data-missed]")) { missed.querySelector("form").reset(); missed.showModal(); }
   else if (finding && event.target.closest("[data-opinion]")) give(finding, event.target.closest("[data-opinion]").dataset.opinion);
   else if (finding && event.target.closest("[data-show]")) {
     remembered.finding = finding.dataset.finding;
@@ -105,10 +130,10 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input:not([type=checkbox], [type=range], [type=radio]), select, textarea")) return;
   if (document.querySelector("dialog[open]")) return;
-  if (COMMANDS[event.key]) viewer.command(COMMANDS[event.key]);
+  if (COMMANDS[event.key]) (beside.contains(event.target) ? prior : viewer).command(COMMANDS[event.key]);
   else if (OPINIONS[event.key]) give(chosen(), OPINIONS[event.key]);
   else if (event.key === "m" && missed) live.querySelector("[data-missed]")?.click();
-  else if (event.key === "v") page.querySelector("[data-part=image]").focus();
+  else if (event.key === "v") viewer.canvas.focus();
   else if (event.key === "o") page.querySelector("[data-open]")?.click();
   else return;
   event.preventDefault();

@@ -75,8 +75,18 @@ export class Viewer {
     this.turn = 0; // of asking: the latest one counts
     this.frame = new OffscreenCanvas(1, 1);
     this.drawn = ""; // what the frame holds
-    this.listen();
-    new ResizeObserver(() => this.paint()).observe(this.canvas.parentElement);
+    this.ended = new AbortController(); // of listening: the same parts may show another study later
+    this.listen(this.ended);
+    this.resized = new ResizeObserver(() => this.paint());
+    this.resized.observe(this.canvas.parentElement);
+  }
+
+  /** Let go of the parts. */
+  close() {
+    this.turn += 1;
+    this.ended.abort();
+    this.resized.disconnect();
+    this.words.clear();
   }
 
   part(name) { return this.root.querySelector(`[data-part="${name}"]`); }
@@ -210,6 +220,7 @@ export class Viewer {
       if (!answer.ok) throw new Error((await answer.json()).detail);
       const words = new Uint16Array(await answer.arrayBuffer());
       if (words.length !== frame.rows * frame.columns) throw new Error("it came incomplete");
+      if (this.ended.signal.aborted) return;
       this.words.set(url, words);
       this.forgetOld();
     } catch (error) {
@@ -293,7 +304,10 @@ export class Viewer {
   paint() {
     if (this.painting) return;
     this.painting = true;
-    requestAnimationFrame(() => { this.painting = false; this.paintNow(); });
+    requestAnimationFrame(() => {
+      this.painting = false;
+      if (!this.ended.signal.aborted) this.paintNow();
+    });
   }
 
   paintNow() {
@@ -460,18 +474,18 @@ export class Viewer {
 
   get tool() { return this.root.querySelector("[data-tool]:checked")?.value ?? "window"; }
 
-  listen() {
+  listen({ signal }) {
     this.root.addEventListener("click", (event) => {
       const button = event.target.closest("[data-command]");
       if (button) this.command(button.dataset.command);
-    });
+    }, { signal });
     this.root.addEventListener("input", (event) => {
       const part = event.target.dataset.part;
       if (part === "slice") this.goTo(this.at.series, Number(event.target.value) - 1);
       else if (part === "series") this.goTo(Number(event.target.value), 0);
       else if (part === "window") this.setWindow(...event.target.value.split(" ").map(Number));
       else if (["heat", "opacity", "outline"].includes(part)) this.paint();
-    });
+    }, { signal });
     const film = this.canvas.parentElement;
     film.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -485,24 +499,24 @@ export class Viewer {
         this.rolled -= whole;
         if (whole) this.step(whole);
       }
-    }, { passive: false });
-    film.addEventListener("dblclick", () => this.fit());
-    film.addEventListener("contextmenu", (event) => event.preventDefault());
-    this.listenToPointers(film);
-    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    }, { passive: false, signal });
+    film.addEventListener("dblclick", () => this.fit(), { signal });
+    film.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
+    this.listenToPointers(film, signal);
+    this.canvas.addEventListener("keydown", (event) => this.key(event), { signal });
   }
 
-  listenToPointers(film) {
+  listenToPointers(film, signal) {
     const down = new Map();
     film.addEventListener("pointerdown", (event) => {
       this.canvas.focus({ preventScroll: true });
       film.setPointerCapture(event.pointerId);
       down.set(event.pointerId, { x: event.clientX, y: event.clientY, button: event.shiftKey ? 1 : event.button });
       this.dragged = 0;
-    });
+    }, { signal });
     const up = (event) => down.delete(event.pointerId);
-    film.addEventListener("pointerup", up);
-    film.addEventListener("pointercancel", up);
+    film.addEventListener("pointerup", up, { signal });
+    film.addEventListener("pointercancel", up, { signal });
     film.addEventListener("pointermove", (event) => {
       const was = down.get(event.pointerId);
       if (!was) return;
@@ -523,7 +537,7 @@ export class Viewer {
         if (whole) this.step(whole);
       } else this.shiftWindow(dy / 400, Math.exp(dx / 250));
       Object.assign(was, { x: event.clientX, y: event.clientY });
-    });
+    }, { signal });
   }
 
   /** Keys of the image itself, while it has the focus. */
