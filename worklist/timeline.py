@@ -38,7 +38,6 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
         "An order for this accession number names another patient", d, "sender"
     ),
     "rule_claimed": lambda d: _because(f"{d.get('after')} asked for", d),
-    "house_changed": lambda d: f"Changed: {d.get('subject')}",
     "rules_changed": lambda d: f"Site rules changed: {d.get('cases')} open cases judged anew",
     "priority_set": lambda d: _because(f"Set to {d.get('after')}", d),
     "priority_withdrawn": lambda d: _because("Class set by hand withdrawn", d),
