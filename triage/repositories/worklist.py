@@ -91,11 +91,6 @@ def listed_case(session: Session, study: Study) -> ListedCase:
     return listed_cases(session, [study])[0]
 
 
-def listed_cases(session: Session, studies: Sequence[Study]) -> list[ListedCase]:
-    """Studies as the list shows them, in the order given."""
-    return _listed(session, studies)
-
-
 def study_by_uid(session: Session, study_uid: str, *, to_change: bool = False) -> Study:
     """The study alone; ``to_change`` locks its row against other writers.
 

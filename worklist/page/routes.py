@@ -8,7 +8,6 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from triage.findings import Urgency
 from triage.repositories import queues
 from triage.states import DeliveryStatus
 from worklist.api.deliveries import describe_delivery
