@@ -37,7 +37,15 @@ from worklist.dicom_web import workitems as dicom_web
 from worklist.fresh import Fresh
 from worklist.guard import Guard
 from worklist.live import Feed
-from worklist.page import admin_routes, case_routes, list_routes, node_routes, routes, simulator_routes, statistics_routes
+from worklist.page import (
+    admin_routes,
+    case_routes,
+    list_routes,
+    node_routes,
+    routes,
+    simulator_routes,
+    statistics_routes,
+)
 from worklist.page.rendering import STATIC, environment
 from worklist.signin import Tokens
 
