@@ -26,7 +26,7 @@ def _live(page: Any, url: str) -> None:
 def test_a_case_learns_of_its_deliveries(page: Any, node: Node) -> None:
     uid = node.case("alpha", 0.94, minutes_ago=2)
     _live(page, f"{node.url}/studies/{uid}")
-    poster = page.locator("[data-part=poster]")
+    poster = page.locator("[data-viewer=case] [data-part=poster]")
     poster.wait_for()
     assert poster.evaluate("img => img.decode().then(() => img.naturalWidth)") == 240, "until a worker has the image"
     with node.database.write() as session:
@@ -41,7 +41,7 @@ def test_a_person_claims_sets_a_class_and_reads(page: Any, node: Node) -> None:
     page.get_by_role("button", name="Claim").click()
     page.wait_for_selector("text=claimed by local")
     page.get_by_label("Class").select_option("URGENT")
-    page.get_by_label("Reason").fill("seen on the <ward>")
+    page.get_by_role("textbox", name="Reason").fill("seen on the <ward>")
     page.get_by_role("button", name="Set", exact=True).click()
     page.wait_for_selector("text=set by local: seen on the <ward> → URGENT")
     page.get_by_role("button", name="Mark as read").click()
