@@ -45,10 +45,11 @@ def test_a_person_claims_sets_a_class_and_reads(page: Any, node: Node) -> None:
     page.get_by_role("button", name="Set", exact=True).click()
     page.wait_for_selector("text=set by local: seen on the <ward> → URGENT")
     page.get_by_role("button", name="Mark as read").click()
-    page.wait_for_selector("text=read by local")
+    again = page.get_by_role("button", name="Read again")
+    again.wait_for()
     with node.database.write() as session:  # meanwhile somebody else opened it again and read it
         session.connection().exec_driver_sql("UPDATE studies SET reading_status = 'UNREAD'")
-    page.get_by_role("button", name="Read again").click()
+    again.click()
     page.wait_for_selector("text=ReadingStatus cannot go from UNREAD to UNREAD.")
 
 
