@@ -6,16 +6,23 @@ Each runs until SIGTERM or Ctrl-C.
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from firstread.ground import require_sane_clock
 from triage.database import Database
 from triage.errors import SettingsError
 from triage.logging import configure
+from triage.repositories.archived import ArchivedFile, files_of
+from triage.repositories.catalogue import DatabaseCatalogue
 from triage.settings import Settings
 from workers.clock import utc_now
 from workers.names import Queue
 from workers.pulse import Pulse
 from workers.service import run_worker
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
 def work(settings: Settings, queues: frozenset[Queue]) -> None:
@@ -47,7 +54,7 @@ def serve(settings: Settings) -> None:
     pulse.start()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, database),
+            create_app(settings, database, dicom_web=archive_over_http(settings, database)),
             host=settings.bind,
             port=settings.http_port,
             http=BoundedProtocol,
@@ -67,3 +74,14 @@ def serve(settings: Settings) -> None:
     finally:
         pulse.stop()
         database.dispose()
+
+
+def archive_over_http(settings: Settings, database: Database) -> ASGIApp:
+    """The archive over DICOMweb, read only."""
+    from dicom_node.web_archive import web_archive  # noqa: PLC0415 - pydicom, which only this part of the door needs
+
+    def files(study_uid: str, series_uid: str, sop_uid: str) -> Sequence[ArchivedFile]:
+        with database.read() as session:
+            return files_of(session, study_uid, series_uid, sop_uid)
+
+    return web_archive(settings.archive, DatabaseCatalogue(database), files)

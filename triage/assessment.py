@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from triage.findings import Finding
+from triage.findings import Code, Finding, Laterality
 
 KIND: Final = "ASSESSMENT"
 """Kind of the result object that tells an assessment."""
@@ -87,3 +87,27 @@ class Assessed:
         if self.opinion is Opinion.CANNOT_TELL:
             return None
         return self.finding.positive is (self.opinion is Opinion.AGREE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Missed:
+    """What a person sees and the AI's report does not say.
+
+    Attributes
+    ----------
+    id : int
+        That no other missed finding of the node has.
+    code : Code or None
+        None where the AI looks for nothing of the kind: then ``text`` names it.
+    withdrawn : bool
+        The person, or somebody else, has taken it back.
+    at : datetime
+        When it was marked, or withdrawn; time zone aware.
+    """
+
+    id: int
+    code: Code | None
+    laterality: Laterality | None
+    text: str
+    withdrawn: bool
+    at: datetime

@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     """A table: port and options for HL7 orders over MLLP (docs/orders.md). Not set: none."""
     viewers: Annotated[tuple[ViewerLink, ...], NoDecode, Field(max_length=MOST_VIEWERS)] = ()
     """Viewers that a case can be opened in, tables in firstread.toml with `name` and `url` (docs/case-view.md)."""
+    ohif_folder: Path | None = None
+    """Folder of the OHIF viewer (`dist` of the npm package `@ohif/app`), served below `/viewer` over our own
+    `/dicom-web`. Not set: none."""
     decoder_megabytes: int = Field(default=2048, ge=256, le=65536)
     """Address space of the process that decodes compressed pixels; an image that needs more is not analysed."""
     decoder_seconds: float = Field(default=20.0, gt=0, le=30)
@@ -221,7 +224,7 @@ class Settings(BaseSettings):
     def _own_title(cls, value: str) -> str:
         return ae_title(value)
 
-    @field_validator("data", "dicom_tls_certificate", "dicom_tls_key", "dicom_tls_trusted")
+    @field_validator("data", "dicom_tls_certificate", "dicom_tls_key", "dicom_tls_trusted", "ohif_folder")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()

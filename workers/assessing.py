@@ -89,6 +89,7 @@ def _document(bench: Workbench, draft: Draft, images: dict[str, Dataset], profil
     return results.build_assessment(
         stored_image.read(bench.settings.results / row.relative_path),
         draft.assessed,
+        missed=draft.missed,
         images=images,
         algorithm=algorithm,
         person=draft.who,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from triage.crash_points import kill_at
 from triage.database import Database
@@ -33,10 +34,11 @@ from worklist.api import (
     workitems,
 )
 from worklist.context import Clock, Context
-from worklist.dicom_web import workitems as dicom_web
+from worklist.dicom_web import workitems as ups_rs
 from worklist.fresh import Fresh
 from worklist.guard import Guard
 from worklist.live import Feed
+from worklist.ohif import PREFIX, Ohif
 from worklist.page import (
     admin_routes,
     case_routes,
@@ -55,7 +57,12 @@ def utc_now() -> datetime:
 
 
 def create_app(
-    settings: Settings, database: Database, *, clock: Clock = utc_now, extra_hosts: Iterable[str] = ()
+    settings: Settings,
+    database: Database,
+    *,
+    clock: Clock = utc_now,
+    extra_hosts: Iterable[str] = (),
+    dicom_web: ASGIApp | None = None,
 ) -> FastAPI:
     """The HTTP door of a node, as an ASGI application.
 
@@ -69,6 +76,13 @@ def create_app(
         Now, aware and in UTC.
     extra_hosts : iterable of str
         Further host names that a loopback node answers to.
+    dicom_web : ASGI application, optional
+        Our archive over DICOMweb, for ``/dicom-web``.
+
+    Raises
+    ------
+    SettingsError
+        ``ohif_folder`` names a folder without it.
     """
     app = FastAPI(
         title="firstread",
@@ -103,7 +117,7 @@ def create_app(
     api.include_router(statistics.router)
     api.include_router(simulation.router)
     app.include_router(api)
-    app.include_router(dicom_web.router)
+    app.include_router(ups_rs.router)
     app.include_router(health.router)
     app.include_router(list_routes.router)
     app.include_router(routes.router)
@@ -113,6 +127,10 @@ def create_app(
     app.include_router(statistics_routes.router)
     app.include_router(simulator_routes.router)
     app.include_router(routes.sign_in_routes(tokens))
+    if dicom_web is not None:
+        app.mount("/dicom-web", dicom_web)
+    if settings.ohif_folder is not None:
+        app.mount(PREFIX, Ohif(settings.ohif_folder).application())
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     problems.install(app)

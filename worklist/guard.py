@@ -28,7 +28,9 @@ from worklist.permissions import Caller, Need, need_of, refusal
 from worklist.problems import problem, too_many, wants_page
 from worklist.signin import NOBODY_SIGNS_IN, Patience, Tokens, cookie_value, sign_in_needed
 
-CACHED_PREFIX: Final = "/static/"
+CACHED_PREFIXES: Final = ("/static/", "/viewer/")
+OWN_POLICY_PREFIX: Final = "/viewer/"
+"""Where a foreign viewer is served, with a Content Security Policy of its own (:mod:`worklist.ohif`)."""
 FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
 """The only paths that take a form instead of JSON."""
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -147,10 +149,13 @@ class Guard:
 
 
 def _seal(headers: MutableHeaders, request: Request) -> None:
+    own = headers.get("Content-Security-Policy") if request.url.path.startswith(OWN_POLICY_PREFIX) else None
     for name, value in _HEADERS.items():
         headers[name] = value
+    if own is not None:
+        headers["Content-Security-Policy"] = own
     headers["X-Request-ID"] = request.state.request_id
-    if not request.url.path.startswith(CACHED_PREFIX):
+    if not request.url.path.startswith(CACHED_PREFIXES):
         headers["Cache-Control"] = "no-store"  # patient data stays out of every cache
 
 

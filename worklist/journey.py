@@ -116,7 +116,8 @@ def _read(study: Study) -> Iterator[StepOut]:
     claimed = study.claimed_at or study.read_at
     yield _step("reading", study.received_at, claimed, f"waited until {study.reader or 'somebody'} took it up")
     if claimed != study.read_at:
-        yield _step("reading", claimed or study.received_at, study.read_at, f"read by {study.reader}")
+        words = "being read by" if study.read_at is None else "read by"
+        yield _step("reading", claimed or study.received_at, study.read_at, f"{words} {study.reader}")
 
 
 def _step(kind: str, began: datetime, ended: datetime | None, text: str) -> StepOut:

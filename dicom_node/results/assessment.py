@@ -2,7 +2,8 @@
 
 For each finding that a person gave a verdict on there is a TID 1501 group with the tracking identifiers of the AI's
 report, so that both are about one thing. It says the finding is present or absent as the person sees it, which any
-reader of TID 1500 understands, and beside it whether that agrees with the AI. The observer is the person.
+reader of TID 1500 understands, and beside it whether that agrees with the AI. What the person sees and the AI's report
+does not say is a group of its own, present, without an image. The observer is the person.
 
 The document stays UNVERIFIED (PS3.3 C.17.2): a verdict in a list is not a signature, and the node knows nobody's
 organization. IHE has a profile for such assessments (AIRA), whose text was not at hand: no claim is made to it.
@@ -24,7 +25,7 @@ from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
 from dicom_node.results.uids import ResultKind, ResultNames
 from dicom_node.results.wording import LABEL, plain, verdict
-from triage.assessment import Assessed, Opinion
+from triage.assessment import Assessed, Missed, Opinion
 from triage.errors import ResultError
 from triage.findings import Algorithm
 from triage.profiles import DEFAULT, LONGEST_DESCRIPTION, Profile
@@ -44,6 +45,7 @@ def build_assessment(
     report: Dataset,
     assessed: Sequence[Assessed],
     *,
+    missed: Sequence[Missed] = (),
     images: Mapping[str, Dataset],
     algorithm: Algorithm,
     person: str,
@@ -60,9 +62,12 @@ def build_assessment(
     report : Dataset
         The AI's report, as dcmread returned it. Patient and study are its own, byte for byte.
     assessed : sequence of Assessed
-        The verdicts of the person that stand, at least one; the latest gives the time of the document.
+        The verdicts of the person that stand.
+    missed : sequence of Missed
+        What the person marked as missed, withdrawn ones too. The latest of all gives the time of the document; there
+        is at least one of either.
     images : mapping of str to Dataset
-        SOP Instance UID to the header of each image that a verdict is about.
+        SOP Instance UID to the header of each image that a verdict is about; without verdicts of each that was scored.
     person : str
         Name by which the node knows the person.
     number : int
@@ -92,7 +97,9 @@ def build_assessment(
             revision=int(source.text("InstanceNumber")),
             profile=profile,
         )
-        document, _ = Making(source=source, names=names, created_at=max(one.at for one in assessed)).dataset(
+        document, _ = Making(
+            source=source, names=names, created_at=max([one.at for one in assessed] + [own.at for own in missed])
+        ).dataset(
             ResultKind.REPORT,
             sop_class_uid=Comprehensive3DSRStorage,
             sop_instance_uid=names.assessment(person, number),
@@ -107,16 +114,18 @@ def build_assessment(
         )
         document.ContributingEquipmentSequence = document.ContributingEquipmentSequence[:1]  # no scanner made a report
         _put_document_general(document, source, predecessor)
-        evidence = {one.sop_instance_uid: images[one.sop_instance_uid] for one in assessed}
+        evidence = {one.sop_instance_uid: images[one.sop_instance_uid] for one in assessed} or images
         document.CurrentRequestedProcedureEvidenceSequence = hierarchical_references(
             study, (report, *evidence.values())
         )
         # Loaded here, as for the report: highdicom brings code tables of 100 MB.
         from dicom_node.results.assessment_tree import assessment_tree  # noqa: PLC0415
 
-        sentences = _sentences(assessed, algorithm, person)
+        sentences = _sentences(assessed, missed, algorithm, person)
         document.update(
-            assessment_tree(assessed, images=evidence, report=report, names=names, person=person, sentences=sentences)
+            assessment_tree(
+                assessed, missed, images=evidence, report=report, names=names, person=person, sentences=sentences
+            )
         )
         return seal(document)
 
@@ -134,14 +143,27 @@ def _put_document_general(document: Dataset, source: SourceHeader, predecessor: 
         document.PredecessorDocumentsSequence = hierarchical_references(study, [predecessor])
 
 
-def _sentences(assessed: Sequence[Assessed], algorithm: Algorithm, person: str) -> Iterator[str]:
+def _sentences(
+    assessed: Sequence[Assessed], missed: Sequence[Missed], algorithm: Algorithm, person: str
+) -> Iterator[str]:
     """What a person reads in the assessment."""
     counted = Counter(one.opinion for one in assessed)
-    counts = ", ".join(f"{counted[opinion]} {words}" for opinion, words in _COUNTED.items() if counted[opinion])
+    parts = [f"{counted[opinion]} {words}" for opinion, words in _COUNTED.items() if counted[opinion]]
+    standing = sum(not one.withdrawn for one in missed)
+    counts = ", ".join([*parts, *([f"{standing} missed by the AI"] if missed else [])])
     bundle = f"{plain(algorithm.name)} {plain(algorithm.version)}"
     yield f"{LABEL}: verdicts of {plain(person)} on findings of {bundle}: {counts}."
     for one in assessed:
         yield sentence(one)
+    for own in missed:
+        yield missed_sentence(own)
+
+
+def missed_sentence(own: Missed) -> str:
+    """``Missed by the AI: "Nodule", right.`` Free text stands in its group alone."""
+    named = f'"{plain(own.code.meaning)}"' if own.code is not None else "another finding"
+    side = f", {own.laterality.name.lower()}" if own.laterality is not None else ""
+    return f"{'No longer marked as missed' if own.withdrawn else 'Missed by the AI'}: {named}{side}."
 
 
 def sentence(one: Assessed) -> str:

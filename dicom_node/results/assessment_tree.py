@@ -22,7 +22,7 @@ from dicom_node.results.content_items import (
 from dicom_node.results.evidence import library_header, reference
 from dicom_node.results.uids import ResultNames
 from dicom_node.results.wording import plain
-from triage.assessment import Assessed, Opinion
+from triage.assessment import Assessed, Missed, Opinion
 
 _KNOWN_CLASS = SecondaryCaptureImageStorage
 _AGREEMENT: Final = {
@@ -36,6 +36,7 @@ _FOREIGN: Final = "A comment in another script is kept at the node."
 
 def assessment_tree(
     assessed: Sequence[Assessed],
+    missed: Sequence[Missed] = (),
     *,
     images: Mapping[str, Dataset],
     report: Dataset,
@@ -58,7 +59,10 @@ def assessment_tree(
     tree = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_person_context=_observer(person)),
         procedure_reported=concept(codes.IMAGING_PROCEDURE),
-        imaging_measurements=[_group(one, described[one.sop_instance_uid], names) for one in assessed],
+        imaging_measurements=[
+            *(_group(one, described[one.sop_instance_uid], names) for one in assessed),
+            *(_missed_group(own, names) for own in missed),
+        ],
         title=concept(codes.IMAGING_MEASUREMENT_REPORT),
     )
     root: Dataset = tree[0]
@@ -104,6 +108,25 @@ def _group(one: Assessed, image: Dataset, names: ResultNames) -> sr.Measurements
         ],
     )
     group[0].ContentSequence.extend(text_item(codes.COMMENT, text) for text in _comments(one))
+    return group
+
+
+def _missed_group(own: Missed, names: ResultNames) -> sr.MeasurementsAndQualitativeEvaluations:
+    """TID 1501 without NUM and without image: a person says that it is there, or took that back."""
+    code = own.code or codes.FINDING
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=names.tracking("missed", str(own.id)), identifier=f"{plain(names.algorithm.name)}/missed {own.id}"
+        ),
+        finding_type=concept(code),
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(name=concept(code), value=concept(_PRESENCE[not own.withdrawn])),
+        ],
+    )
+    side = [f"Side: {own.laterality.name.lower()}"] if own.laterality is not None else []
+    text = [plain(own.text) if _is_latin(own.text) else _FOREIGN] if own.text else []
+    said = "Withdrawn" if own.withdrawn else "Missed by the AI"
+    group[0].ContentSequence.extend(text_item(codes.COMMENT, line) for line in (said, *side, *text))
     return group
 
 

@@ -43,7 +43,7 @@ def ohif(archive_url: str, folder: Path) -> Iterator[str]:
     folder : Path
         An empty place for the unpacked viewer.
     """
-    root = _unpacked(folder)
+    root = _configured(folder)
     archive = urlsplit(archive_url)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -87,15 +87,20 @@ def ohif(archive_url: str, folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def _unpacked(folder: Path) -> Path:
-    """Root of the viewer's files, with a configuration that asks nobody but us."""
+def unpacked(folder: Path) -> Path:
+    """Root of the viewer's files as npm packages them; skips where the package is not here."""
     package = FOLDER / f"ohif-app-{VERSION}.tgz"
     if not package.is_file():
         pytest.skip(f"no OHIF {VERSION} in {FOLDER}: run `make ohif`")
     assert _sha256(package) == SHA256, f"{package} is not the pinned package"
     with tarfile.open(package) as archive:
         archive.extractall(folder, filter="data")
-    root = folder / "package" / "dist"
+    return folder / "package" / "dist"
+
+
+def _configured(folder: Path) -> Path:
+    """Root of the viewer's files, with a configuration that asks nobody but us."""
+    root = unpacked(folder)
     source = {
         "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
         "sourceName": "archive",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from triage.errors import IdentifierError, NotFoundError, StateError
 from triage.findings import Laterality
-from triage.repositories import events
+from triage.repositories import events, verdicts
 from triage.repositories.worklist import refuse_other_reader
 from triage.states import AnalysisStatus
 from triage.tables import Analysis, AnalysisImage, Finding, MissedFinding, Study
@@ -45,6 +45,7 @@ def record(
         raise IdentifierError("key and text: neither says what was missed.", next_step="Name it in `text`.")
     session.add(row)
     session.flush()
+    verdicts.make_due(session, analysis.id, who, at=at)
     events.record(session, "finding_missed", at=at, study=study, who=who, finding=row.code_meaning or "another finding")
     return row
 
@@ -65,6 +66,7 @@ def withdraw(session: Session, study: Study, missed_id: int, *, who: str, at: da
         raise NotFoundError("The study has no missed finding with this id.", next_step="Reload the case.")
     if row.withdrawn_at is None:
         row.withdrawn_at, row.withdrawn_by = at, who
+        verdicts.make_due(session, row.analysis_id, row.who, at=at)
         events.record(
             session, "missed_withdrawn", at=at, study=study, who=who, finding=row.code_meaning or "another finding"
         )

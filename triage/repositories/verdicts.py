@@ -15,14 +15,25 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from triage.assessment import KIND, Assessed, Opinion, OpinionReason
+from triage.assessment import KIND, Assessed, Missed, Opinion, OpinionReason
 from triage.errors import NotFoundError, StateError
+from triage.findings import Code
 from triage.profiles import ResultKind
 from triage.repositories import events, outcomes, results
 from triage.repositories.results import BuiltObject
 from triage.repositories.upsert import insert_or_ignore
 from triage.states import AnalysisStatus, ReadingStatus
-from triage.tables import Analysis, AnalysisImage, Assessment, Finding, FindingVerdict, Instance, ResultObject, Study
+from triage.tables import (
+    Analysis,
+    AnalysisImage,
+    Assessment,
+    Finding,
+    FindingVerdict,
+    Instance,
+    MissedFinding,
+    ResultObject,
+    Study,
+)
 
 QUIET: Final = timedelta(seconds=60)
 """After the last verdict: a person goes through the findings of a case one by one."""
@@ -41,10 +52,12 @@ class Draft:
         Variant to the AI's report that it is about: destinations may have it in different forms.
     assessed : sequence of Assessed
         The person's verdicts that stand, in the order of the report's findings.
+    missed : sequence of Missed
+        What the person sees and the report does not say, withdrawn ones too, oldest first.
     instances : sequence of Instance
-        Of the images that they are about.
+        Of the images that the verdicts are about; without verdicts all that the analysis scored.
     latest : int
-        Id of the newest verdict among them: no other document of this person has it.
+        Rises with all that the person says about the report: no other document of this person has it.
     serial : int
         1 for the first document.
     earlier : sequence of ResultObject
@@ -57,6 +70,7 @@ class Draft:
     who: str
     reports: Mapping[str, ResultObject]
     assessed: Sequence[Assessed]
+    missed: Sequence[Missed]
     instances: Sequence[Instance]
     latest: int
     serial: int
@@ -104,7 +118,7 @@ def give(
     verdict = FindingVerdict(finding_id=finding_id, at=at, who=who, opinion=opinion, reason=reason, comment=comment)
     session.add(verdict)
     session.flush()
-    _make_due(session, analysis.id, who, at + QUIET)
+    make_due(session, analysis.id, who, at=at)
     events.record(
         session, "verdict_given", at=at, study=study, who=who, finding=finding.code_meaning, verdict=opinion.value,
         reason=reason.sentence if reason else None, sop_instance_uid=_sop_instance_uid(session, finding),
@@ -172,13 +186,18 @@ def conclude(session: Session, draft: Draft, built: Sequence[BuiltObject], *, at
     That is when another worker was first, or a verdict has come since, which the next document tells too.
     """
     assessment = _locked(session, draft.assessment_id)
-    if assessment.due_at is None or _given(session, assessment)[-1].id != draft.latest:
+    if assessment.due_at is None or _said(session, assessment) != draft.latest:
         return []
     analysis = session.get_one(Analysis, assessment.analysis_id)
     rows = results.record_objects(session, analysis, built, at=at)
     assessment.due_at, assessment.attempts, assessment.documents = None, 0, draft.serial
     events.record(
-        session, "assessment_issued", at=at, study=analysis.study, who=assessment.who, verdicts=len(draft.assessed)
+        session,
+        "assessment_issued",
+        at=at,
+        study=analysis.study,
+        who=assessment.who,
+        verdicts=len(draft.assessed) + len(draft.missed),
     )
     return rows
 
@@ -194,12 +213,13 @@ def postpone(session: Session, draft: Draft, reason: str, *, at: datetime) -> No
         events.record(session, "assessment_failed", at=at, study=analysis.study, who=assessment.who, reason=reason)
 
 
-def _make_due(session: Session, analysis_id: int, who: str, due_at: datetime) -> None:
+def make_due(session: Session, analysis_id: int, who: str, *, at: datetime) -> None:
+    """A person has said something about an analysis: a document is due when nothing more has come for a while."""
     insert_or_ignore(session, Assessment, analysis_id=analysis_id, who=who, attempts=0, documents=0)
     session.execute(
         sa.update(Assessment)
         .where(Assessment.analysis_id == analysis_id, Assessment.who == who)
-        .values(due_at=due_at, attempts=0)
+        .values(due_at=at + QUIET, attempts=0)
         .execution_options(synchronize_session="fetch")
     )
 
@@ -251,11 +271,40 @@ def _given(session: Session, assessment: Assessment) -> list[FindingVerdict]:
     return sorted(by_finding.values(), key=lambda verdict: verdict.id)
 
 
+def _marked(session: Session, assessment: Assessment) -> Sequence[MissedFinding]:
+    """What a person marked as missed by one analysis, oldest first."""
+    query = (
+        sa.select(MissedFinding)
+        .where(MissedFinding.analysis_id == assessment.analysis_id, MissedFinding.who == assessment.who)
+        .order_by(MissedFinding.id)
+    )
+    return session.scalars(query).all()
+
+
+def _said(session: Session, assessment: Assessment) -> int:
+    """A number that rises with each thing that a person says about one analysis, or takes back."""
+    marked = _marked(session, assessment)
+    verdicts = _given(session, assessment)
+    latest = verdicts[-1].id if verdicts else 0
+    return latest + len(marked) + sum(row.withdrawn_at is not None for row in marked)
+
+
+def _missed(row: MissedFinding) -> Missed:
+    code = Code(value=row.code_value, scheme=row.code_scheme, meaning=row.code_meaning) if row.code_value else None
+    return Missed(
+        id=row.id, code=code, laterality=row.laterality, text=row.text, withdrawn=row.withdrawn_at is not None,
+        at=row.withdrawn_at or row.at,
+    )  # fmt: skip
+
+
 def _draft(session: Session, assessment: Assessment) -> Draft:
     analysis = assessment.analysis
     given = _given(session, assessment)
     in_order = sorted(given, key=lambda verdict: verdict.finding_id)
     instances = {v.finding.image.instance_id: v.finding.image.instance for v in in_order}
+    if not instances:
+        scored = [image for image in analysis.images if image.reason is None]
+        instances = {image.instance_id: image.instance for image in scored}
     return Draft(
         assessment_id=assessment.id,
         study_instance_uid=analysis.study.study_instance_uid,
@@ -263,8 +312,9 @@ def _draft(session: Session, assessment: Assessment) -> Draft:
         who=assessment.who,
         reports=_reports(session, analysis),
         assessed=[_assessed(verdict) for verdict in in_order],
+        missed=[_missed(row) for row in _marked(session, assessment)],
         instances=list(instances.values()),
-        latest=given[-1].id,
+        latest=_said(session, assessment),
         serial=assessment.documents + 1,
         earlier=_earlier(session, analysis),
     )

@@ -13,8 +13,10 @@ from triage.assessment import OpinionReason
 from triage.findings import Urgency
 from triage.repositories.deliveries import IDENTITY_DIFFERS
 from triage.states import AnalysisStatus
+from triage.viewers import ViewerLink
 from worklist.api.studies import read_detail, read_priors
 from worklist.context import Context, Here, StudyUid
+from worklist.ohif import LINK
 from worklist.page.rendering import render
 from worklist.schemas import FindingOut, InstanceOut, StudyDetail
 from worklist.timeline import condensed
@@ -72,7 +74,8 @@ def _links(here: Context, case: StudyDetail) -> list[dict[str, str]]:
         "study_date": case.study_date,
         "modality": case.modality.split("\\")[0],
     }
-    return [{"name": viewer.name, "url": viewer.link(facts)} for viewer in here.settings.viewers]
+    own = [ViewerLink(name="OHIF", url=LINK)] if here.settings.ohif_folder is not None else []
+    return [{"name": viewer.name, "url": viewer.link(facts)} for viewer in (*own, *here.settings.viewers)]
 
 
 def _weight(instance: InstanceOut) -> tuple[int, float]:

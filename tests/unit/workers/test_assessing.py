@@ -16,7 +16,7 @@ from triage import tables
 from triage.assessment import Opinion, OpinionReason
 from triage.errors import NotFoundError, StateError
 from triage.peers import Destination
-from triage.repositories import verdicts, worklist
+from triage.repositories import missed, verdicts, worklist
 from triage.states import DeliveryStatus
 from workers.analysis import analyse_due
 from workers.assessing import assess_due
@@ -211,3 +211,37 @@ def test_a_case_that_somebody_else_reads_is_theirs_to_judge(node: Node, phantom:
     with pytest.raises(StateError, match="fischer"):
         judge(node, dataset, finding(node, dataset).id, who="weber")
     judge(node, dataset, finding(node, dataset).id, who="fischer")
+
+
+def mark(node: Node, dataset: Dataset, key: str, text: str = "", who: str = "weber") -> int:
+    with node.bench.database.write() as session:
+        study = worklist.study_by_uid(session, str(dataset.StudyInstanceUID), to_change=True)
+        row = missed.record(session, study, key, laterality=None, text=text, who=who, at=node.clock())
+        return row.id
+
+
+def test_what_was_missed_stands_in_the_assessment_and_is_taken_back_in_the_next(node: Node, phantom: Draw) -> None:
+    dataset = analysed(node, phantom)
+    first = mark(node, dataset, "nodule_mass")
+    mark(node, dataset, "", "rib fracture")
+    node.clock.pass_by(seconds=61)
+    assert assess_due(node.bench) == 1
+    (row,) = documents(node, dataset)
+    document = content(node, row)
+    nodule, other = groups(document)
+    assert [item.ConceptCodeSequence[0].CodeMeaning for item in children(nodule, "27925004")] == ["Present"]
+    assert [item.TextValue for item in children(other, "121106")] == ["Missed by the AI", "rib fracture"]
+    assert str(dataset.SOPInstanceUID) in str(evidence_of(document))
+    with node.bench.database.write() as session:
+        study = worklist.study_by_uid(session, str(dataset.StudyInstanceUID), to_change=True)
+        missed.withdraw(session, study, first, who="weber", at=node.clock())
+    node.clock.pass_by(seconds=61)
+    assert assess_due(node.bench) == 1
+    before, after = documents(node, dataset)
+    assert before.sop_instance_uid != after.sop_instance_uid
+    nodule, _ = groups(content(node, after))
+    assert [item.ConceptCodeSequence[0].CodeMeaning for item in children(nodule, "27925004")] == ["Absent"]
+    judge(node, dataset, finding(node, dataset).id)
+    node.clock.pass_by(seconds=61)
+    assert assess_due(node.bench) == 1
+    assert len(groups(content(node, documents(node, dataset)[-1]))) == 3

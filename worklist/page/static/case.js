@@ -126,6 +126,13 @@ const COMMANDS = {
 };
 const OPINIONS = { a: "AGREE", d: "DISAGREE", t: "CANNOT_TELL" };
 
+/** Press the button of a step of the case, if it is offered. */
+function press(step) {
+  const button = live.querySelector(`form[action$="/${step}"] button`);
+  button?.click();
+  return Boolean(button);
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input:not([type=checkbox], [type=range], [type=radio]), select, textarea")) return;
@@ -134,6 +141,8 @@ document.addEventListener("keydown", (event) => {
   else if (OPINIONS[event.key]) give(chosen(), OPINIONS[event.key]);
   else if (event.key === "m" && missed) live.querySelector("[data-missed]")?.click();
   else if (event.key === "v") viewer.canvas.focus();
+  else if (event.key === "c") press("claim") || press("release");
+  else if (event.key === "r") press("read");
   else if (event.key === "o") page.querySelector("[data-open]")?.click();
   else return;
   event.preventDefault();
