@@ -10,12 +10,14 @@ from rich.console import Console
 
 from firstread import destination_checks, dicom_checks, ground, room_checks
 from firstread.finding import Finding, Grade
+from firstread.way_in import asks, ways_in
 from models.registry import Registry
 from triage.database import Database
 from triage.errors import FirstreadError
 from triage.repositories import heartbeats
 from triage.settings import Settings
 from workers.clock import utc_now
+from worklist.signin import sign_in_needed
 
 NEEDED_PARTS = ("listen", "work", "deliver", "serve")
 
@@ -24,6 +26,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything; a failing check is a finding, never an exception."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _exposure,
+        _sign_in,
         _clock,
         _ground,
         _disk,
@@ -53,13 +56,31 @@ def report(settings: Settings, console: Console) -> bool:
 
 
 def _exposure(settings: Settings) -> Iterator[Finding]:
-    if settings.on_loopback:
-        message = f"bound to {settings.bind}: any calling AE title is admitted, nobody signs in"
-        advice = "Fine for one machine; in a network set bind, calling_ae_titles and http_tokens."
-        yield Finding("access", Grade.WARNING, message, advice)
+    if not settings.on_loopback:
+        yield Finding("senders", Grade.GOOD, f"{len(settings.calling_ae_titles)} peers may send")
+    elif not settings.calling_ae_titles:
+        message = f"bound to {settings.bind}: any calling AE title is admitted"
+        advice = "Fine for one machine; in a network set bind and calling_ae_titles."
+        yield Finding("senders", Grade.WARNING, message, advice)
+
+
+def _sign_in(settings: Settings) -> Iterator[Finding]:
+    ways, asked = list[str](), sign_in_needed(settings)
+    if not settings.database.startswith("sqlite") or (settings.data / "firstread.sqlite").is_file():
+        database = Database(settings.database)
+        found, needed = database.revision()
+        if found == needed:
+            ways, asked = ways_in(settings, database, utc_now()), asks(settings, database)
+        database.dispose()
+    if ways and asked:
+        yield Finding("sign-in", Grade.GOOD, ", ".join(ways))
+    elif settings.on_loopback:
+        message = f"bound to {settings.bind} and there is no account: nobody signs in"
+        advice = "Fine for one machine; `firstread users add NAME --role admin` makes the first account."
+        yield Finding("sign-in", Grade.WARNING, message, advice)
     else:
-        listed = f"{len(settings.calling_ae_titles)} peers may send, {len(settings.http_tokens)} tokens may sign in"
-        yield Finding("access", Grade.GOOD, listed)
+        message = f"bound to {settings.bind}, and nobody can sign in: it does not start"
+        yield Finding("sign-in", Grade.BAD, message, "`firstread users add NAME --role admin` makes the first account.")
 
 
 def _clock(_settings: Settings) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from firstread.way_in import asks
+from triage.database import Database
 from triage.settings import Settings
 
 
@@ -21,5 +23,8 @@ def print_addresses(settings: Settings, console: Console) -> None:
     console.print("\n[bold green]firstread is up.[/] Ctrl-C stops it.")
     console.print(grid)
     if settings.on_loopback:
-        console.print("[dim]Bound to loopback: any calling AE title is admitted and nobody signs in.[/]")
+        database = Database(settings.database)
+        people = "people sign in" if asks(settings, database) else "nobody signs in"
+        database.dispose()
+        console.print(f"[dim]Bound to loopback: any calling AE title is admitted and {people}.[/]")
     console.print()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from firstread.ground import require_sane_clock
+from firstread.way_in import require_way_in
 from triage.database import Database
 from triage.errors import SettingsError
 from triage.logging import configure
@@ -39,7 +40,7 @@ def serve(settings: Settings) -> None:
     Raises
     ------
     SettingsError
-        The port is taken or the database has another schema.
+        The port is taken, the database has another schema, or nobody on the network could sign in.
     """
     import uvicorn  # noqa: PLC0415 - half a second that the other parts need not wait
 
@@ -50,6 +51,7 @@ def serve(settings: Settings) -> None:
     require_sane_clock(utc_now())
     database = Database(settings.database)
     database.require_current()
+    require_way_in(settings, database, utc_now())
     pulse = Pulse(database, "serve", utc_now, {"port": settings.http_port})
     pulse.start()
     server = uvicorn.Server(
@@ -58,6 +60,8 @@ def serve(settings: Settings) -> None:
             host=settings.bind,
             port=settings.http_port,
             http=BoundedProtocol,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
             log_level="warning",
             access_log=False,
             server_header=False,

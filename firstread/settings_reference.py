@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from triage.addresses import DestinationKind
+from triage.identity_provider import IdentityProvider
 from triage.peers import OPTIONS, Destination
 from triage.settings import PREFIX, Settings
 
@@ -46,11 +47,18 @@ certificate = "SHA256:5f:0c:…"   # or DNS:name, IP:address, URI:uri, CN:common
 ```
 """
 
+PROVIDER = """The table `[oidc]` names the hospital's identity provider; [sign-in.md](sign-in.md) explains:
+
+| option of `oidc` | default | what it is for |
+|---|---|---|
+"""
+
 
 def reference() -> str:
     """All settings as a Markdown document."""
     rows = [
-        f"| `{name}` | `{PREFIX}{name.upper()}` | {_default(field.default)} | {_line(field.description or '')} |"
+        f"| `{name}` | `{PREFIX}{name.upper()}` | {_default(_plain(field.default))} | "
+        f"{_line(field.description or '')} |"
         for name, field in Settings.model_fields.items()
     ]
     options = [
@@ -58,7 +66,12 @@ def reference() -> str:
         for name, field in Destination.model_fields.items()
         if name in OPTIONS
     ]
-    return HEAD + "\n".join(rows) + "\n" + DESTINATIONS + "\n".join(options) + "\n" + TAIL
+    provider = [
+        f"| `{name}` | {_default(_plain(field.default))} | {_line(field.description or '')} |"
+        for name, field in IdentityProvider.model_fields.items()
+    ]
+    parts = (HEAD + "\n".join(rows), DESTINATIONS + "\n".join(options), TAIL, PROVIDER + "\n".join(provider))
+    return "\n".join(parts) + "\n"
 
 
 def _kinds(option: str) -> str:
@@ -74,7 +87,7 @@ def _plain(value: object) -> object:
 
 
 def _default(value: object) -> str:
-    return "" if value in (None, (), "", PydanticUndefined) else f"`{value}`"
+    return "" if value in (None, (), "", {}, PydanticUndefined) else f"`{value}`"
 
 
 def _line(text: str) -> str:

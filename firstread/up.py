@@ -14,6 +14,7 @@ from typing import IO, Final
 
 from firstread.ground import hold, make_folders, require_sane_clock
 from firstread.schema import make_or_require
+from firstread.way_in import require_way_in
 from triage.database import Database
 from triage.errors import FirstreadError, SettingsError
 from triage.logging import get_logger
@@ -80,14 +81,17 @@ class Supervisor:
         Raises
         ------
         SettingsError
-            The clock or the data directory cannot be used, another ``up`` already runs on it, or the database has
-            another schema.
+            The clock or the data directory cannot be used, another ``up`` already runs on it, the database has another
+            schema, or the page would be open to the network with nobody who can sign in.
         """
         signal.signal(signal.SIGTERM, self._request_stop)
         require_sane_clock(utc_now())
         make_folders(self.settings)
         self._lock = hold(self.settings.data / "up.lock", "`firstread up`")
         make_or_require(self.settings)
+        database = Database(self.settings.database)
+        require_way_in(self.settings, database, utc_now())
+        database.dispose()
         for name in self.commands:
             self.parts[name] = self._launch(name)
 

@@ -13,6 +13,7 @@ from sqlalchemy.types import TypeDecorator
 
 from triage.assessment import Opinion, OpinionReason
 from triage.findings import Laterality, NotAnalysedReason, ScoreKind, Urgency
+from triage.people import Role
 from triage.states import (
     AnalysisStatus,
     CommitmentStatus,
@@ -81,6 +82,7 @@ class Base(DeclarativeBase):
         Laterality: _text_enum(Laterality),
         Opinion: _text_enum(Opinion),
         OpinionReason: _text_enum(OpinionReason),
+        Role: _text_enum(Role),
         dict[str, Any]: sa.JSON(),
         list[Any]: sa.JSON(),
         int: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -36,6 +38,14 @@ class Scope(StrEnum):
     OPERATE = "operate"
     METRICS = "metrics"
     ADMIN = "admin"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeOuts:
+    """When a session ends by itself: after so long without anything done, and in any case."""
+
+    idle: timedelta
+    absolute: timedelta
 
 
 def user_name(text: str) -> str:

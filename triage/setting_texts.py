@@ -1,9 +1,13 @@
-"""Settings as text: lists with commas, and what is wrong with a value."""
+"""Settings as text: lists with commas, networks, and what is wrong with a value."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from ipaddress import ip_network
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
 
 
 def items_of(value: Any) -> Any:
@@ -25,3 +29,13 @@ def problem_of(item: Any) -> str:
         if item["type"] == "extra_forbidden"
         else f"{name}: {message}".removeprefix("settings: ")
     )
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for item in value:
+        ip_network(item)
+    return value
+
+
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(items_of), AfterValidator(_networks)]
+"""Addresses or networks, as a list or with commas."""

@@ -27,14 +27,16 @@ from triage.addresses import DestinationKind
 from triage.completion import CompletionPolicy
 from triage.errors import FirstreadError, SettingsError
 from triage.identifiers import ae_title, is_loopback
+from triage.identity_provider import IdentityProvider
 from triage.order_feeds import Hl7Orders, OrderFeed, check_order_feeds
 from triage.peers import CallingPeer, Destination, check_transport, opens_plain_port
+from triage.people import TimeOuts
 from triage.priority import Breaker, Targets
 from triage.retention import Mode, RetentionPolicy
 from triage.room import RoomPolicy
 from triage.rules import MOST_RULES, Rule, RuleSet, check_rules
 from triage.setting_rules import check_destination, check_file, check_token, check_url
-from triage.setting_texts import items_of, problem_of
+from triage.setting_texts import Networks, items_of, problem_of
 from triage.states import Proof
 from triage.task_managers import TaskManager
 from triage.viewers import MOST_VIEWERS, ViewerLink
@@ -55,8 +57,8 @@ class Settings(BaseSettings):
     ae_title: str = "FIRSTREAD"
     """Our AE title, as called by senders and as calling one towards destinations."""
     bind: str = "127.0.0.1"
-    """Address that the DICOM and the HTTP port listen on. Loopback asks nobody who they are; any other address needs
-    `calling_ae_titles` and `http_tokens`."""
+    """Address that the DICOM and the HTTP port listen on. Loopback asks nobody who they are while there are no
+    accounts; any other address needs `calling_ae_titles` and a way to sign in (docs/sign-in.md)."""
     dicom_port: int = Field(default=11112, ge=0, le=65535)
     """Port of the DICOM listener; 0 takes a free one."""
     dicom_plain: bool | None = None
@@ -87,7 +89,18 @@ class Settings(BaseSettings):
     calling_ae_titles: Annotated[tuple[CallingPeer, ...], NoDecode] = ()
     """Who may send: `AET` or `AET@network`. Empty on loopback: everybody."""
     http_tokens: Annotated[tuple[str, ...], NoDecode] = ()
-    """`name:token` of people and programs that may use page and API; a token has at least 24 characters."""
+    """`name:token` of people and programs that may use page and API as administrators; a token has at least 24
+    characters. Accounts and tokens with fewer rights: docs/sign-in.md."""
+    oidc: IdentityProvider | None = None
+    """The hospital's identity provider (OpenID Connect), a table in firstread.toml; see below."""
+    session_idle_minutes: float = Field(default=60.0, ge=1, le=1440)
+    """A signed-in browser with which nothing was done for this long is signed out; what a page asks for by itself does
+    not count."""
+    session_hours: float = Field(default=12.0, ge=0.1, le=168)
+    """A browser is signed out after this long in any case."""
+    trusted_proxies: Networks = ("127.0.0.1", "::1")
+    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, as a TLS proxy in
+    front of `http_port` sends them."""
     database_url: str = ""
     """SQLAlchemy URL; empty for SQLite in the data directory."""
     broker_url: str = ""
@@ -233,15 +246,10 @@ class Settings(BaseSettings):
     def _safe(self) -> Self:
         for token in self.http_tokens:
             check_token(token)
-        if not self.on_loopback:
-            if not self.calling_ae_titles:
-                raise ValueError(
-                    f"bind {self.bind} is reachable from other machines: calling_ae_titles must list who may send"
-                )
-            if not self.http_tokens:
-                raise ValueError(
-                    f"bind {self.bind} is reachable from other machines: http_tokens must list who may sign in"
-                )
+        if not self.on_loopback and not self.calling_ae_titles:
+            raise ValueError(
+                f"bind {self.bind} is reachable from other machines: calling_ae_titles must list who may send"
+            )
         check_transport(
             plain=self.dicom_plain, tls_port=self.dicom_tls_port, on_loopback=self.on_loopback,
             peers=self.calling_ae_titles, destinations=self.destinations,
@@ -339,6 +347,10 @@ class Settings(BaseSettings):
     def claim_lasts(self) -> timedelta | None:
         """How long a claim lasts after its reader's last sign; None: until it is given back."""
         return timedelta(minutes=self.claim_minutes) if self.claim_minutes else None
+
+    @property
+    def session_limits(self) -> TimeOuts:
+        return TimeOuts(idle=timedelta(minutes=self.session_idle_minutes), absolute=timedelta(hours=self.session_hours))
 
     @property
     def breaker(self) -> Breaker:

@@ -33,12 +33,16 @@ from worklist.api import (
     views,
     workitems,
 )
+from worklist.api import tokens as tokens_api
+from worklist.api.users import user_routes
+from worklist.callers import Callers
 from worklist.context import Clock, Context
 from worklist.dicom_web import workitems as ups_rs
 from worklist.fresh import Fresh
 from worklist.guard import Guard
 from worklist.live import Feed
 from worklist.ohif import PREFIX, Ohif
+from worklist.oidc import Provider
 from worklist.page import (
     admin_routes,
     case_routes,
@@ -47,9 +51,13 @@ from worklist.page import (
     routes,
     simulator_routes,
     statistics_routes,
+    users_routes,
 )
+from worklist.page.oidc_routes import oidc_routes
 from worklist.page.rendering import STATIC, environment
-from worklist.signin import Tokens
+from worklist.page.signin_routes import sign_in_routes
+from worklist.signin import Tokens, sign_in_needed
+from worklist.signing_in import SignIn
 
 
 def utc_now() -> datetime:
@@ -94,6 +102,8 @@ def create_app(
     )
     openapi.describe(app)
     tokens = Tokens(settings.http_tokens)
+    door = SignIn(database, tokens, clock, settings.session_limits)
+    provider = None if settings.oidc is None else Provider(settings.oidc, clock)
     app.state.context = Context(settings, database, clock, Feed(database), Fresh(database), kill_at(settings.crash_at))
     app.state.templates = environment()
 
@@ -116,6 +126,8 @@ def create_app(
     api.include_router(rules.router)
     api.include_router(statistics.router)
     api.include_router(simulation.router)
+    api.include_router(tokens_api.router)
+    api.include_router(user_routes(door))
     app.include_router(api)
     app.include_router(ups_rs.router)
     app.include_router(health.router)
@@ -126,7 +138,10 @@ def create_app(
     app.include_router(admin_routes.router)
     app.include_router(statistics_routes.router)
     app.include_router(simulator_routes.router)
-    app.include_router(routes.sign_in_routes(tokens))
+    app.include_router(users_routes.router)
+    app.include_router(sign_in_routes(door, provider))
+    if provider is not None:
+        app.include_router(oidc_routes(door, provider))
     if dicom_web is not None:
         app.mount("/dicom-web", dicom_web)
     if settings.ohif_folder is not None:
@@ -134,5 +149,6 @@ def create_app(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     problems.install(app)
-    app.add_middleware(Guard, settings=settings, tokens=tokens, clock=clock, extra_hosts=extra_hosts)
+    callers = Callers(database, tokens, clock, settings.session_limits, always=sign_in_needed(settings))
+    app.add_middleware(Guard, settings=settings, callers=callers, clock=clock, extra_hosts=extra_hosts)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any, Final, NoReturn
+from urllib.parse import parse_qs
 
 from fastapi import Request
 from starlette.types import Message, Receive
@@ -12,6 +13,8 @@ from starlette.types import Message, Receive
 LIMIT: Final = 1 << 20
 """Bytes; nothing that the API takes is longer than a few hundred."""
 SECONDS: Final = 30.0
+FIELDS: Final = 10
+"""Of a form."""
 
 
 class BodyRefusedError(Exception):
@@ -62,6 +65,21 @@ def require_plain_json(body: bytes) -> None:
         json.loads(body, parse_constant=_not_json, object_pairs_hook=_distinct)
     except (ValueError, RecursionError):
         raise BodyRefusedError(422, "The body is not a JSON document with distinct member names.") from None
+
+
+def read_form(body: bytes) -> dict[str, str]:
+    """Fields of a form (application/x-www-form-urlencoded), the first where one occurs twice.
+
+    Raises
+    ------
+    BodyRefusedError
+        422: more fields than any form of ours has.
+    """
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=FIELDS)
+    except ValueError:
+        raise BodyRefusedError(422, f"A form has at most {FIELDS} fields.") from None
+    return {name: values[0] for name, values in fields.items()}
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

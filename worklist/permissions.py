@@ -59,7 +59,11 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("GET", "/static/**", Need.ANYBODY),
     ("GET", "/sign-in", Need.ANYBODY),
     ("POST", "/sign-in", Need.ANYBODY),
+    ("GET", "/sign-in/oidc", Need.ANYBODY),
+    ("GET", "/sign-in/oidc/callback", Need.ANYBODY),
     ("POST", "/sign-out", Need.SIGNED_IN),
+    ("GET", "/account", Need.SIGNED_IN),
+    ("POST", "/account", Need.SIGNED_IN),
     ("GET", "/readyz", Need.MONITOR),
     ("GET", "/metrics", Need.MONITOR),
     # reading

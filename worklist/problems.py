@@ -20,13 +20,14 @@ from triage.errors import (
     StateError,
 )
 from worklist.page.rendering import render
-from worklist.signin import WINDOW
+from worklist.signin import WINDOW, TooManyTriesError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
 
 _STATUS: Final[tuple[tuple[type[FirstreadError], int], ...]] = (
     (NotFoundError, 404),
+    (TooManyTriesError, 429),
     (StateError, 409),
     (IdentifierError, 422),
     (DatabaseUnavailableError, 503),
@@ -62,10 +63,12 @@ def unavailable(request: Request, error: FirstreadError, **more: Any) -> Respons
     return problem(request, 503, str(error), headers=headers, next_step=error.next_step, **more)
 
 
-def too_many(request: Request) -> Response:
+def too_many(request: Request, error: FirstreadError | None = None) -> Response:
     """429 for an address that signs in, or fails to, too often."""
     headers = {"Retry-After": str(int(WINDOW.total_seconds()))}
-    return problem(request, 429, "Too many sign-ins from this address; wait a minute.", headers=headers)
+    said = str(error) if error else "Too many sign-ins from this address."
+    next_step = error.next_step if error else "Wait a minute."
+    return problem(request, 429, said, headers=headers, next_step=next_step)
 
 
 def wants_page(request: Request) -> bool:
@@ -86,6 +89,8 @@ async def _firstread(request: Request, error: Exception) -> Response:
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     if status == 503:
         return unavailable(request, error)
+    if status == 429:
+        return too_many(request, error)
     return problem(request, status, str(error), next_step=error.next_step)
 
 

@@ -1,39 +1,53 @@
-"""Who is asking: tokens from the settings, as a Bearer header for programs or a signed cookie for people.
-
-The cookie holds name, expiry and an HMAC keyed with that person's token. So nothing is stored, every `serve` process
-accepts it, and taking a token out of the settings ends its sessions at once.
-"""
+"""The small parts of signing in: tokens of the settings, cookies, form tokens, and how often somebody may try."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
+import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from http.cookies import CookieError, SimpleCookie
-from typing import Final
+from typing import Final, Literal
 
+from fastapi import Request, Response
+
+from triage.errors import FirstreadError
+from triage.repositories.browser_sessions import digest
 from triage.settings import Settings
 
-COOKIE: Final = "firstread_session"
-LIFETIME: Final = timedelta(hours=12)
+SESSION: Final = "firstread_session"
+FORM: Final = "firstread_form"
+"""Cookie that binds a form to the browser before anybody is signed in."""
 NOBODY_SIGNS_IN: Final = "local"
 """Name in the audit trail on a node that only this machine reaches."""
 
 FAILURES: Final = 10
-"""Wrong tokens of one address within :data:`WINDOW`."""
+"""Wrong passwords or tokens of one address within :data:`WINDOW`."""
 SIGN_INS: Final = 60
 """Sign-ins of one address within :data:`WINDOW`, also right ones: a reading room behind one proxy stays below."""
 WINDOW: Final = timedelta(minutes=1)
+ACCOUNT_FAILURES: Final = 100
+"""Wrong passwords for one account within :data:`ACCOUNT_WINDOW`; after them only addresses get a try from which this
+account was signed in before, so that a stranger who guesses from many addresses locks nobody out."""
+ACCOUNT_WINDOW: Final = timedelta(hours=1)
 _ADDRESSES: Final = 1000
 
 
+class TooManyTriesError(FirstreadError):
+    """Somebody tries to sign in, or fails to, too often."""
+
+    next_step = f"Wait {WINDOW.total_seconds():.0f} seconds."
+    retryable = True
+
+
 def sign_in_needed(settings: Settings) -> bool:
-    """Everywhere but on a loopback node without tokens (behind a proxy on this machine, tokens make it ask)."""
-    return not settings.on_loopback or bool(settings.http_tokens)
+    """By the settings alone: everywhere but on a loopback node without tokens and identity provider.
+
+    Behind a proxy on this machine they make it ask; so does the first account (:mod:`worklist.callers`).
+    """
+    return not settings.on_loopback or bool(settings.http_tokens) or settings.oidc is not None
 
 
 class Tokens:
@@ -46,65 +60,97 @@ class Tokens:
     """
 
     def __init__(self, pairs: Iterable[str]) -> None:
-        self._secrets = {name: secret for name, _, secret in (pair.partition(":") for pair in pairs)}
+        self._digests = {name: digest(secret) for name, _, secret in (pair.partition(":") for pair in pairs)}
 
     def owner(self, token: str) -> str | None:
         """Whose token this is. Every token is compared, in constant time each."""
+        return self.owner_of_digest(digest(token))
+
+    def owner_of_digest(self, asked: str) -> str | None:
+        """Whose token has this SHA-256: a session that was begun with it lives as long as it stands in the settings."""
         owner = None
-        for name, secret in self._secrets.items():
-            if hmac.compare_digest(_digest(secret), _digest(token)):
+        for name, known in self._digests.items():
+            if hmac.compare_digest(known, asked):
                 owner = name
         return owner
 
-    def cookie(self, name: str, now: datetime) -> str:
-        """A cookie value for a signed-in person, good for :data:`LIFETIME`."""
-        expires = int((now + LIFETIME).timestamp())
-        return f"{urlsafe_b64encode(name.encode()).decode()}.{expires}.{self._signature(name, expires)}"
 
-    def cookie_owner(self, value: str, now: datetime) -> str | None:
-        """Whose cookie this is; None when it is forged, expired or of somebody no longer listed."""
-        try:
-            encoded, expiry, signature = value.split(".")
-            name, expires = urlsafe_b64decode(encoded).decode(), int(expiry)
-        except (ValueError, Base64Error):
-            return None
-        if name not in self._secrets or expires <= now.timestamp() or not signature.isascii():
-            return None
-        return name if hmac.compare_digest(signature, self._signature(name, expires)) else None
-
-    def _signature(self, name: str, expires: int) -> str:
-        key = self._secrets[name].encode()
-        return hmac.new(key, f"firstread session\0{name}\0{expires}".encode(), hashlib.sha256).hexdigest()
+def cookie_name(request: Request, name: str) -> str:
+    """Under https a cookie that no other host and no unencrypted page can set (RFC 6265bis, 4.1.3.2)."""
+    return f"__Host-{name}" if request.url.scheme == "https" else name
 
 
-def cookie_value(header: str) -> str:
-    """Our cookie out of a Cookie header, "" when there is none or the header is not well-formed."""
+def cookie_of(request: Request, name: str) -> str:
+    """Our cookie of this request, "" when there is none or the header is not well-formed."""
     try:
-        morsel = SimpleCookie(header).get(COOKIE)
+        morsel = SimpleCookie(request.headers.get("cookie", "")).get(cookie_name(request, name))
     except CookieError:
         return ""
     return morsel.value if morsel else ""
 
 
-class Patience:
-    """Counts something per address: after ``limit`` times within :data:`WINDOW` an address has to wait."""
+def set_cookie(
+    request: Request,
+    answer: Response,
+    name: str,
+    value: str,
+    *,
+    lasts: timedelta,
+    samesite: Literal["strict", "lax"] = "strict",
+) -> None:
+    """A cookie that no script reads and no other site sends along."""
+    answer.set_cookie(
+        cookie_name(request, name), value, max_age=int(lasts.total_seconds()), httponly=True, samesite=samesite,
+        secure=request.url.scheme == "https", path="/",
+    )  # fmt: skip
 
-    def __init__(self, limit: int = FAILURES) -> None:
-        self._limit = limit
+
+def delete_cookie(request: Request, answer: Response, name: str) -> None:
+    """Have the browser forget it."""
+    secure = request.url.scheme == "https"
+    answer.delete_cookie(cookie_name(request, name), httponly=True, samesite="strict", secure=secure, path="/")
+
+
+def form_token(secret: str) -> str:
+    """What a form carries to prove that our own page sent it: bound to the session, or before it to the browser."""
+    return hmac.new(secret.encode(), b"firstread form", hashlib.sha256).hexdigest()[:32] if secret else ""
+
+
+def form_secret(request: Request) -> str:
+    """What the form token of this browser is made of, "" when it has no cookie of ours."""
+    return cookie_of(request, SESSION) or cookie_of(request, FORM)
+
+
+def new_form_secret() -> str:
+    return secrets.token_urlsafe(16)
+
+
+def is_form_token(request: Request, given: str) -> bool:
+    """True for the token that this browser's form has."""
+    expected = form_token(form_secret(request))
+    return bool(expected) and given.isascii() and hmac.compare_digest(expected, given)
+
+
+class Patience:
+    """Counts something per key, such as an address: after ``limit`` times within ``window`` one has to wait."""
+
+    def __init__(self, limit: int = FAILURES, window: timedelta = WINDOW) -> None:
+        self._limit, self._window = limit, window
         self._times: OrderedDict[str, deque[datetime]] = OrderedDict()
 
-    def exhausted(self, address: str, now: datetime) -> bool:
-        recent = self._times.get(address, deque())
-        while recent and recent[0] <= now - WINDOW:
+    def exhausted(self, key: str, now: datetime) -> bool:
+        recent = self._times.get(key, deque())
+        while recent and recent[0] <= now - self._window:
             recent.popleft()
         return len(recent) >= self._limit
 
-    def count(self, address: str, now: datetime) -> None:
-        self._times.setdefault(address, deque(maxlen=self._limit)).append(now)
-        self._times.move_to_end(address)
+    def count(self, key: str, now: datetime) -> None:
+        self._times.setdefault(key, deque(maxlen=self._limit)).append(now)
+        self._times.move_to_end(key)
         while len(self._times) > _ADDRESSES:
             self._times.popitem(last=False)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def address_of(request: Request) -> str:
+    """Where a request comes from; behind a trusted proxy what that says."""
+    return request.client.host if request.client else ""

@@ -10,6 +10,7 @@ from triage.tables.assessed import Assessment, FindingVerdict, MissedFinding
 from triage.tables.delivered import Commitment, Delivery, DeliveryAttempt
 from triage.tables.house import AuditEntry, Event, Heartbeat, Installation
 from triage.tables.ordered import Order
+from triage.tables.people import ApiToken, BrowserSession, User
 from triage.tables.personal import SavedView
 from triage.tables.received import Association, Instance, Quarantined, Study
 from triage.tables.requested import TaskManager, Workitem
@@ -18,9 +19,11 @@ from triage.tables.shown import Rendering
 __all__ = [
     "Analysis",
     "AnalysisImage",
+    "ApiToken",
     "Assessment",
     "Association",
     "AuditEntry",
+    "BrowserSession",
     "BundleListing",
     "Commitment",
     "Delivery",
@@ -41,5 +44,6 @@ __all__ = [
     "SavedView",
     "Study",
     "TaskManager",
+    "User",
     "Workitem",
 ]

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from worklist.page.ages import shown_age
 from worklist.permissions import Caller, need_of
 from worklist.schemas import WorklistItem
+from worklist.signin import form_secret, form_token
 
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
@@ -80,9 +81,8 @@ def render(
     may = caller.may if caller else frozenset()
     pages = [(path, name) for path, name in PAGES if need_of("GET", path) in may]
     who = caller.name if caller else ""
-    page = request.app.state.templates.get_template(template).render(
-        {"theme": theme, "who": who, "may": may, "pages": pages, **context}
-    )
+    known = {"theme": theme, "who": who, "may": may, "pages": pages, "form_token": form_token(form_secret(request))}
+    page = request.app.state.templates.get_template(template).render(**known | dict(context))
     return HTMLResponse(page, status_code=status, headers=dict(headers or {}))
 
 

@@ -76,7 +76,6 @@ def test_a_child_process_reads_back_the_same_settings(monkeypatch: pytest.Monkey
         ({"destinations": ["PACS"]}, "AET@host:port"),
         ({"destinations": ["FIRSTREAD@127.0.0.1:11112"]}, "this node itself"),
         ({"bind": "0.0.0.0"}, "calling_ae_titles"),
-        ({"bind": "0.0.0.0", "calling_ae_titles": ["CR1"]}, "http_tokens"),
         ({"http_tokens": ["admin:short"]}, "24 characters"),
         ({"quiet_seconds": -1}, "quiet_seconds"),
         ({"ai_stat_share": 1.5}, "ai_stat_share"),

@@ -14,7 +14,7 @@ from worklist_rows import NOON, Seen, arrive, score
 from triage.peers import CallingPeer
 from worklist.bodies import LIMIT
 from worklist.permissions import Need, need_of
-from worklist.signin import FAILURES, LIFETIME, Patience, Tokens
+from worklist.signin import FAILURES, Patience
 
 READER = "dr-lang:" + "r" * 24
 ROBOT = "robot:" + "b" * 24
@@ -24,6 +24,7 @@ OUTSIDE = {
     "http_tokens": (READER, ROBOT),
     "calling_ae_titles": (CallingPeer(ae_title="CR_ROOM1"),),
 }
+ORIGIN = {"Origin": "http://127.0.0.1:8080"}
 TOKEN = READER.partition(":")[2]
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -181,7 +182,9 @@ def test_a_person_signs_in_and_out(outside: TestClient, study_uid: str) -> None:
     browser = {"Accept": "text/html"}
     page = outside.get(f"/studies/{study_uid}", headers=browser, follow_redirects=False)
     assert (page.status_code, page.headers["location"]) == (303, f"/sign-in?next=/studies/{study_uid}")
-    answer = outside.post("/sign-in", data={"token": TOKEN, "next": f"/studies/{study_uid}"}, follow_redirects=False)
+    answer = outside.post(
+        "/sign-in", data={"token": TOKEN, "next": f"/studies/{study_uid}"}, headers=ORIGIN, follow_redirects=False
+    )
     assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{study_uid}")
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
@@ -191,48 +194,34 @@ def test_a_person_signs_in_and_out(outside: TestClient, study_uid: str) -> None:
     assert outside.post(f"/api/v1/studies/{study_uid}/claim").json()["reader"] == "dr-lang"
     foreign = outside.post(f"/api/v1/studies/{study_uid}/release", headers={"Origin": "http://evil.example"})
     assert foreign.status_code == 403
-    outside.post("/sign-out", follow_redirects=False)
+    outside.post("/sign-out", headers=ORIGIN, follow_redirects=False)
     assert outside.get("/api/v1/worklist").status_code == 401
 
 
 def test_a_cookie_ends_with_time_and_with_its_token(house: Any, outside: TestClient) -> None:
-    outside.post("/sign-in", data={"token": TOKEN}, follow_redirects=False)
+    outside.post("/sign-in", data={"token": TOKEN}, headers=ORIGIN, follow_redirects=False)
     assert outside.get("/api/v1/worklist").status_code == 200
     without = house.client(**{**OUTSIDE, "http_tokens": (ROBOT,)})
     without.cookies.update(outside.cookies)
     assert without.get("/api/v1/worklist").status_code == 401
-    house.clock.pass_by(seconds=LIFETIME.total_seconds() + 1)
+    house.clock.pass_by(hours=house.settings.session_hours)
     assert outside.get("/api/v1/worklist").status_code == 401
-
-
-def test_forged_cookies() -> None:
-    tokens = Tokens([READER, ROBOT])
-    good = tokens.cookie("dr-lang", NOON)
-    name, expires, signature = good.split(".")
-    assert tokens.cookie_owner(good, NOON) == "dr-lang"
-    robot = tokens.cookie("robot", NOON).split(".")[0]
-    for forged in (
-        "", "..", "a.b.c", f"{robot}.{expires}.{signature}", f"{name}.{int(expires) + 1}.{signature}",
-        f"{name}.{expires}.", f"{name}.{expires}.é", f"!.{expires}.{signature}", good + ".", "x" * 5000,
-    ):  # fmt: skip
-        assert tokens.cookie_owner(forged, NOON) is None
-    assert tokens.cookie_owner(good, NOON + LIFETIME) is None
 
 
 def test_signing_in_goes_nowhere_else(outside: TestClient) -> None:
     for target in ("https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"):
-        answer = outside.post("/sign-in", data={"token": TOKEN, "next": target}, follow_redirects=False)
+        answer = outside.post("/sign-in", data={"token": TOKEN, "next": target}, headers=ORIGIN, follow_redirects=False)
         assert answer.headers["location"] == "/"
 
 
 def test_guessing_tokens_is_slowed_down(house: Any, outside: TestClient) -> None:
     for _ in range(FAILURES):
-        assert outside.post("/sign-in", data={"token": "guess"}).status_code == 401
-    refused = outside.post("/sign-in", data={"token": TOKEN})
+        assert outside.post("/sign-in", data={"token": "guess"}, headers=ORIGIN).status_code == 401
+    refused = outside.post("/sign-in", data={"token": TOKEN}, headers=ORIGIN)
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) > 0
     house.clock.pass_by(seconds=61)
-    assert outside.post("/sign-in", data={"token": TOKEN}, follow_redirects=False).status_code == 303
+    assert outside.post("/sign-in", data={"token": TOKEN}, headers=ORIGIN, follow_redirects=False).status_code == 303
 
 
 def test_patience_forgets_addresses_in_the_end() -> None:

@@ -130,7 +130,7 @@ def test_the_list_shows_class_due_time_finding_and_reason(house: Any, client: Te
         "receiving: waiting for 60 s without a new instance",
         "waiting for analysis",
         "They are no diagnosis",
-        "this machine only, no sign-in",
+        "this machine only, nobody signs in",
     ):
         assert words in text, words
 
