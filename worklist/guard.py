@@ -190,7 +190,7 @@ def _refuse_change(request: Request) -> Response | None:
 
 def _refuse_form(request: Request) -> Response | None:
     """A form proves that our own page sent it: by the browser's word, or where that says nothing by its token."""
-    if request.headers.get("origin") is not None or request.headers.get("sec-fetch-site") == "same-origin":
+    if request.headers.get("origin", "null") != "null" or request.headers.get("sec-fetch-site") == "same-origin":
         return None  # compared above
     if is_form_token(request, request.state.form.get("form_token", "")):
         return None
@@ -209,10 +209,16 @@ def _host_name(request: Request) -> str:
 
 
 def _from_own_origin(request: Request) -> bool:
-    """Browsers always name the origin of a cross-origin change; programs without a browser name none."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    """Browsers always name the origin of a cross-origin change; programs without a browser name none.
+
+    Our pages send no referrer, so their forms name the origin "null", as a stranger's sandboxed frame does too. Then
+    Sec-Fetch-Site says which it is; of a browser without it the form's token is asked.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site not in (None, "same-origin", "none"):
         return False
-    origin = request.headers.get("origin")
+    if origin == "null":
+        return site == "same-origin" or (site is None and request.url.path in FORM_PATHS)
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 

@@ -43,8 +43,7 @@ PAGES: Final = (
     ("/admin/rules", "Rules"),
     ("/admin/disk", "Disk"),
     ("/admin/audit", "Audit"),
-    ("/admin/users", "Users"),
-    ("/admin/tokens", "Tokens"),
+    ("/admin/users", "Users and tokens"),
 )
 """Path and name of every page of the administrator; what has no route is left out."""
 SHOWN: Final = 50
@@ -256,13 +255,13 @@ def _shown(request: Request, here: Context, name: str, facts: Mapping[str, Any])
     frame = {
         "name": name,
         "here_path": request.url.path,
-        "sections": _sections(request),
+        "sections": sections(request),
         "live": f"/fragment{request.url.path}{query}",
     }
     return render(request, "admin.html", {**facts, **frame})
 
 
-def _sections(request: Request) -> list[tuple[str, str]]:
+def sections(request: Request) -> list[tuple[str, str]]:
     """Pages that exist and that the caller may see."""
     routes = {str(route.path) for route in iter_route_contexts(request.app.routes)}
     caller: Caller | None = getattr(request.state, "caller", None)

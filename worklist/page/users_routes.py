@@ -11,6 +11,7 @@ from triage.people import Role, Scope
 from worklist.api.tokens import read_tokens
 from worklist.api.users import read_users
 from worklist.context import Context, Here
+from worklist.page.admin_routes import sections
 from worklist.page.rendering import render
 
 router = APIRouter(include_in_schema=False)
@@ -26,7 +27,7 @@ SCOPES = {
 @router.get("/admin/users")
 def users_page(request: Request, here: Here) -> HTMLResponse:
     """Who may use this node."""
-    return render(request, "users.html", _people(here))
+    return render(request, "users.html", {**_people(here), "here_path": "/admin/users", "sections": sections(request)})
 
 
 @router.get("/fragment/admin/users")

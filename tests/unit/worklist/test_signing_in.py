@@ -325,6 +325,8 @@ def test_an_old_browser_proves_its_form_by_the_token(people: Any) -> None:
     data = {"name": "m.lang", "password": PASSPHRASE}
     assert browser.post("/sign-in", data=data).status_code == 403
     token = form_token(browser.get("/sign-in").text)
+    for headers in ({"Origin": "null"}, {"Origin": "null", "Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}):
+        assert browser.post("/sign-in", data=data, headers=headers).status_code == 403
     assert browser.post("/sign-in", data={**data, "form_token": token[:-1] + "x"}).status_code == 403
     assert browser.post("/sign-in", data={**data, "form_token": "é"}).status_code == 403
     answer = browser.post("/sign-in", data={**data, "form_token": token}, follow_redirects=False)
@@ -334,6 +336,17 @@ def test_an_old_browser_proves_its_form_by_the_token(people: Any) -> None:
     elsewhere = enter(people, "m.lang")
     assert elsewhere.post("/sign-out", data={"form_token": own}).status_code == 403, "bound to its session"
     assert browser.post("/sign-out", data={"form_token": own}, follow_redirects=False).status_code == 303
+
+
+def test_a_form_of_a_page_that_sends_no_referrer(people: Any) -> None:
+    """What Chromium sends: the origin is "null", the site is ours."""
+    own = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
+    data = {"name": "m.lang", "password": PASSPHRASE}
+    assert people.client().post("/sign-in", data=data, headers=own, follow_redirects=False).status_code == 303
+    foreign = {"Origin": "null", "Sec-Fetch-Site": "cross-site"}
+    browser = people.client()
+    token = form_token(browser.get("/sign-in").text)
+    assert browser.post("/sign-in", data={**data, "form_token": token}, headers=foreign).status_code == 403
 
 
 def test_a_person_changes_the_own_password(people: Any) -> None:

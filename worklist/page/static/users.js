@@ -1,5 +1,6 @@
-"use strict";
 // Users and tokens: each button is one request of the API; the tables are fetched anew after it.
+
+import { localTimes } from "./times.js";
 
 const people = document.querySelector("[data-people]");
 const said = document.querySelector("[data-said]");
@@ -23,10 +24,10 @@ async function ask(method, path, body) {
   return told;
 }
 
-function tell(problem) {
+async function tell(problem) {
+  await refreshPeople().catch(() => {}); // a choice that was refused goes back to what is; without connection it waits
   said.textContent = problem;
   said.hidden = false;
-  refreshPeople();
   return null;
 }
 
