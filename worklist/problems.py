@@ -66,7 +66,7 @@ def unavailable(request: Request, error: FirstreadError, **more: Any) -> Respons
 def too_many(request: Request, error: FirstreadError | None = None) -> Response:
     """429 for an address that signs in, or fails to, too often."""
     headers = {"Retry-After": str(int(WINDOW.total_seconds()))}
-    said = str(error) if error else "Too many sign-ins from this address."
+    said = str(error) if error else "Too many sign-ins from this address; wait a minute."
     next_step = error.next_step if error else "Wait a minute."
     return problem(request, 429, said, headers=headers, next_step=next_step)
 

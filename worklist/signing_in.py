@@ -63,7 +63,7 @@ class SignIn:
         """
         now = self.clock()
         if self._failures.exhausted(address, now) or self._tries.exhausted(address, now):
-            raise TooManyTriesError("Too many sign-ins from this address.")
+            raise TooManyTriesError("Too many sign-ins from this address; wait a minute.")
         self._tries.count(address, now)
 
     async def with_token(self, token: str, address: str) -> str | None:
