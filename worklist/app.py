@@ -101,9 +101,6 @@ def create_app(
         responses=openapi.REFUSALS,
     )
     openapi.describe(app)
-    tokens = Tokens(settings.http_tokens)
-    door = SignIn(database, tokens, clock, settings.session_limits)
-    provider = None if settings.oidc is None else Provider(settings.oidc, clock)
     app.state.context = Context(settings, database, clock, Feed(database), Fresh(database), kill_at(settings.crash_at))
     app.state.templates = environment()
 
@@ -126,8 +123,7 @@ def create_app(
     api.include_router(rules.router)
     api.include_router(statistics.router)
     api.include_router(simulation.router)
-    api.include_router(tokens_api.router)
-    api.include_router(user_routes(door))
+    _guard(app, api, settings, database, clock, extra_hosts)
     app.include_router(api)
     app.include_router(ups_rs.router)
     app.include_router(health.router)
@@ -139,9 +135,6 @@ def create_app(
     app.include_router(statistics_routes.router)
     app.include_router(simulator_routes.router)
     app.include_router(users_routes.router)
-    app.include_router(sign_in_routes(door, provider))
-    if provider is not None:
-        app.include_router(oidc_routes(door, provider))
     if dicom_web is not None:
         app.mount("/dicom-web", dicom_web)
     if settings.ohif_folder is not None:
@@ -149,6 +142,20 @@ def create_app(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     problems.install(app)
+    return app
+
+
+def _guard(
+    app: FastAPI, api: APIRouter, settings: Settings, database: Database, clock: Clock, extra_hosts: Iterable[str]
+) -> None:
+    """The ways in, who may use them, and the guard around everything."""
+    tokens = Tokens(settings.http_tokens)
+    door = SignIn(database, tokens, clock, settings.session_limits)
+    provider = None if settings.oidc is None else Provider(settings.oidc, clock)
+    api.include_router(tokens_api.router)
+    api.include_router(user_routes(door))
+    app.include_router(sign_in_routes(door, provider))
+    if provider is not None:
+        app.include_router(oidc_routes(door, provider))
     callers = Callers(database, tokens, clock, settings.session_limits, always=sign_in_needed(settings))
     app.add_middleware(Guard, settings=settings, callers=callers, clock=clock, extra_hosts=extra_hosts)
-    return app
