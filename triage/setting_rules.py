@@ -45,6 +45,18 @@ def check_token(token: str) -> None:
         )
 
 
+def check_bind(bind: str, *, some_may_send: bool) -> None:
+    """An address that other machines reach is opened only with a list of who may send.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    if not is_loopback(bind) and not some_may_send:
+        raise ValueError(f"bind {bind} is reachable from other machines: calling_ae_titles must list who may send")
+
+
 def check_url(name: str, url: str, *, may_lack_password: bool = False) -> None:
     """A URL whose password, where the host is another machine, is not empty, a product's default or a placeholder.
 

@@ -35,7 +35,7 @@ from triage.priority import Breaker, Targets
 from triage.retention import Mode, RetentionPolicy
 from triage.room import RoomPolicy
 from triage.rules import MOST_RULES, Rule, RuleSet, check_rules
-from triage.setting_rules import check_destination, check_file, check_token, check_url
+from triage.setting_rules import check_bind, check_destination, check_file, check_token, check_url
 from triage.setting_texts import Networks, items_of, problem_of
 from triage.states import Proof
 from triage.task_managers import TaskManager
@@ -89,18 +89,15 @@ class Settings(BaseSettings):
     calling_ae_titles: Annotated[tuple[CallingPeer, ...], NoDecode] = ()
     """Who may send: `AET` or `AET@network`. Empty on loopback: everybody."""
     http_tokens: Annotated[tuple[str, ...], NoDecode] = ()
-    """`name:token` of people and programs that may use page and API as administrators; a token has at least 24
-    characters. Accounts and tokens with fewer rights: docs/sign-in.md."""
+    """`name:token` of administrators, 24 characters at least; accounts and lesser tokens: docs/sign-in.md."""
     oidc: IdentityProvider | None = None
     """The hospital's identity provider (OpenID Connect), a table in firstread.toml; see below."""
     session_idle_minutes: float = Field(default=60.0, ge=1, le=1440)
-    """A signed-in browser with which nothing was done for this long is signed out; what a page asks for by itself does
-    not count."""
+    """A browser is signed out after this long with nothing done; what a page asks for by itself does not count."""
     session_hours: float = Field(default=12.0, ge=0.1, le=168)
     """A browser is signed out after this long in any case."""
     trusted_proxies: Networks = ("127.0.0.1", "::1")
-    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, as a TLS proxy in
-    front of `http_port` sends them."""
+    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     database_url: str = ""
     """SQLAlchemy URL; empty for SQLite in the data directory."""
     broker_url: str = ""
@@ -246,10 +243,7 @@ class Settings(BaseSettings):
     def _safe(self) -> Self:
         for token in self.http_tokens:
             check_token(token)
-        if not self.on_loopback and not self.calling_ae_titles:
-            raise ValueError(
-                f"bind {self.bind} is reachable from other machines: calling_ae_titles must list who may send"
-            )
+        check_bind(self.bind, some_may_send=bool(self.calling_ae_titles))
         check_transport(
             plain=self.dicom_plain, tls_port=self.dicom_tls_port, on_loopback=self.on_loopback,
             peers=self.calling_ae_titles, destinations=self.destinations,
