@@ -108,7 +108,7 @@ def insert_rows(table: type[Base], columns: Sequence[str]) -> Prepared:
     """An insertion of rows in one statement; values are those of ``columns``, row after row, all others defaults."""
     described = cast(sa.Table, table.__table__)
     rest = {
-        column.name: cast(Any, column.default).arg
+        column.name: _standing(column.default)
         for column in described.columns
         if column.name not in columns and column.default is not None
     }
@@ -122,6 +122,11 @@ def insert_rows(table: type[Base], columns: Sequence[str]) -> Prepared:
         return statement, [row[name] for row in rows for name in columns]
 
     return Prepared(build)
+
+
+def _standing(default: Any) -> Any:
+    """What a default gives every row: a value, or what its function makes, such as an empty list."""
+    return default.arg(None) if default.is_callable else default.arg
 
 
 def one(statement: sa.Executable, parameters: Sequence[sa.BindParameter[Any]]) -> Prepared:
