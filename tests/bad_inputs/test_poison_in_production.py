@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 
@@ -34,14 +35,20 @@ def stored(node: Node, folder: Path, *datasets: Dataset) -> None:
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Command lines of everything below a process."""
+    """Command lines of everything below a process; what ends while we look is left out."""
     found: dict[int, str] = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            command = Path(f"/proc/{child}/cmdline")
-            found[child] = command.read_text().replace("\0", " ").strip() if command.exists() else ""
-            found |= descendants(child)
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                for child in map(int, (task / "children").read_text().split()):
+                    found |= _with_descendants(child)
     return found
+
+
+def _with_descendants(pid: int) -> dict[int, str]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip(), **descendants(pid)}
+    return {}
 
 
 def decoders(node: Node) -> set[int]:
