@@ -115,6 +115,7 @@ class Study(Base):
             postgresql_where=sa.text("reading_status != 'READ'"),
         ),
         Index("ix_studies_order", "tier", "due_at", "id"),
+        Index("ix_studies_received_at", "received_at"),
         Index(
             "ix_studies_open_urgency",
             "urgency",

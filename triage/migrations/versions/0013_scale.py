@@ -1,7 +1,7 @@
 """scale: what cases are searched by, and indexes for a list beside a million read cases
 
 Revision ID: 0013
-Revises: 0014
+Revises: 0012
 """
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from alembic import op
 from triage.searching import search_text
 
 revision = "0013"
-down_revision = "0014"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -29,6 +29,7 @@ def upgrade() -> None:
     op.add_column("studies", sa.Column("search_text", sa.String(), nullable=False, server_default=""))
     _fill(connection)
     op.create_index("ix_studies_order", "studies", _PLACE)
+    op.create_index("ix_studies_received_at", "studies", ["received_at"])
     op.create_index("ix_studies_open_urgency", "studies", ["urgency"], sqlite_where=_OPEN, postgresql_where=_OPEN)
     op.create_index("ix_analyses_scored_at", "analyses", ["scored_at"])
     if connection.dialect.name == "sqlite":

@@ -1,14 +1,14 @@
 """administration: peers added at run time, errands for the workers, bundles as they stand
 
-Revision ID: 0015
-Revises: 0011
+Revision ID: 0011
+Revises: 0010
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0011"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 

@@ -1,14 +1,14 @@
 """orders: what other systems say of the urgency of examinations, beside what images carry
 
-Revision ID: 0014
-Revises: 0015
+Revision ID: 0012
+Revises: 0011
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0014"
-down_revision = "0015"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

@@ -1,13 +1,13 @@
 """case: renderings for the page, heat maps of single findings, what a bundle cannot do, findings that the AI missed
 
-Revision ID: 0012
+Revision ID: 0014
 Revises: 0013
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
+revision = "0014"
 down_revision = "0013"
 branch_labels = None
 depends_on = None
