@@ -72,8 +72,8 @@ def set_manual_urgency(
         before=None if before is None else str(before),
         after=None if urgency is None else str(urgency),
         reason=reason,
-        before_by=before_by if before is not None else "",
-        before_reason=before_reason if before is not None else "",
+        before_by=before_by,
+        before_reason=before_reason,
     )
     place_study(session, study, targets, at=at, who=by)
 

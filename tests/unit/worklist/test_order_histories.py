@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 import worklist_rows
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from peers.postgres import postgres
 from sqlalchemy.orm import Session
@@ -242,6 +242,7 @@ def row_of(session: Session, study: Study) -> dict[str, Any]:
 
 @settings(max_examples=10, **CHEAP)  # type: ignore[arg-type]
 @given(st.lists(STEPS, min_size=3, max_size=10), numbers, st.sampled_from([None, *Urgency]))
+@example([("set", 0, None)], 0, Urgency.STAT)  # a class taken back that nobody had set
 def test_undo_restores_the_row_exactly(
     sqlite: Database, steps: list[Any], number: int, urgency: Urgency | None
 ) -> None:
