@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,7 +23,6 @@ from triage.repositories import users
 pytestmark = pytest.mark.peer
 
 PASSPHRASE = "wet lamps hum softly"  # noqa: S105 - of nobody
-SHOTS = Path(os.environ["FIRSTREAD_SHOTS"]) if "FIRSTREAD_SHOTS" in os.environ else None
 PERSON = {"sub": "s-1", "preferred_username": "k.ito", "name": "Dr Kei Ito", "groups": ["rad-readers"]}
 
 
@@ -67,16 +64,6 @@ def enter(page: Any, name: str, password: str = PASSPHRASE) -> None:
     page.press("[name=password]", "Enter")
 
 
-def look(page: Any, name: str) -> None:
-    """A picture for the person who looks at them, when asked for."""
-    if SHOTS is None:
-        return
-    page.screenshot(path=str(SHOTS / f"{name}.png"))
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.screenshot(path=str(SHOTS / f"{name}-phone.png"))
-    page.set_viewport_size({"width": 1280, "height": 800})
-
-
 def serious(page: Any) -> list[str]:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     found = axe.Axe().run(page).response["violations"]
@@ -89,18 +76,15 @@ def test_accounts_roles_and_the_way_out(page: Any, people: Node) -> None:
     page.goto(f"{people.url}/deliveries")
     assert page.url.endswith("/sign-in?next=/deliveries")
     assert page.evaluate("document.activeElement.name") == "name"
-    look(page, "sign-in")
     assert serious(page) == []
     enter(page, "m.lang", "not the password")
     page.wait_for_selector("text=Name or password is wrong")
     enter(page, "m.lang")
     page.wait_for_selector("text=this takes the role technologist or admin")
-    look(page, "role-refused")
     page.click("text=To the reading list")
     page.wait_for_selector("[data-live-state=live]")
     page.click("text=m.lang")
     page.wait_for_selector("text=with the role reader")
-    look(page, "account")
     assert serious(page) == []
     page.click("text=Sign out")
     page.wait_for_selector("h1:has-text('Sign in')")
@@ -141,7 +125,6 @@ def test_users_and_tokens_are_made_and_ended_on_their_page(page: Any, people: No
     secret = page.locator("[data-secret-text]").inner_text()
     bearer = {"Authorization": f"Bearer {secret}"}
     assert httpx.get(f"{people.url}/api/v1/worklist", headers=bearer, timeout=30).status_code == 200
-    look(page, "users")
     assert serious(page) == []
     page.on("dialog", lambda dialog: dialog.accept())
     page.click("[aria-label='Revoke pacs-export']")
@@ -164,7 +147,6 @@ def test_through_the_identity_provider_and_back(browser: Any, people: Node, issu
     page = context.new_page()
     page.set_default_timeout(20_000)
     page.goto(f"{people.url}/account")
-    look(page, "both-ways")
     page.click("text=Sign in with your hospital account")
     page.click("button[value='s-1']")
     page.wait_for_selector("h1:has-text('Dr Kei Ito')")

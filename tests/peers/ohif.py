@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ import pytest
 VERSION: Final = "3.12.10"
 SHA256: Final = "fbabd410be33e5b9898931b725229b9da9553aac339914b5c29796d3aa5d4b2d"
 """Of the package `@ohif/app` in this version."""
-FOLDER: Final = Path(os.environ.get("FIRSTREAD_OHIF", Path(__file__).parents[2] / ".ohif"))
+FOLDER: Final = Path(__file__).parents[2] / ".ohif"
 PASSED_ON: Final = ("Accept", "Content-Type", "Range")
 
 
