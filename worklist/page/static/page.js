@@ -2,7 +2,6 @@
 
 import "./claim.js";
 import "./forms.js";
-import "./heat.js";
 import { start } from "./live.js";
 import { localTimes } from "./times.js";
 
