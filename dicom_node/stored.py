@@ -23,7 +23,9 @@ from triage.instances import Arrival, InstanceHeader, QuarantinedObject, StoredF
 
 _FOLDER: Final = re.compile(r"[0-9a-f]{2}")
 _NAME: Final = re.compile(rf"([0-9a-f]{{64}})\.({DIGEST})\.dcm")
-_RESULT_NAME: Final = re.compile(r"[0-9a-f]{64}\.(dcm|hl7|json|image\.jpg|overlay\.jpg)(\.\d+\.part)?")
+_RESULT_NAME: Final = re.compile(
+    r"[0-9a-f]{64}\.(dcm|hl7|json|image\.jpg|overlay\.jpg|[a-z][a-z0-9_]*\.heat\.png|u16\.gz)(\.\d+(\.\d+)?\.part)?"
+)
 _HEAD: Final = 64 * 1024
 
 MISSING: Final = "missing"

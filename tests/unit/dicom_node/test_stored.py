@@ -93,3 +93,20 @@ def test_a_damaged_file_is_set_aside_whole_with_its_reason(archive: Archive) -> 
     assert not path.exists()
     assert (archive.root / aside.relative_path).stat().st_size == aside.size == 100
     assert "cut off" in (archive.root / aside.relative_path).with_suffix(".json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("ending", "ours"),
+    [
+        ("dcm", True),
+        ("image.jpg", True),
+        ("pleural_effusion.heat.png", True),
+        ("u16.gz", True),
+        ("u16.gz.71.1400.part", True),
+        ("DOE^JANE.heat.png", False),
+        ("heat.png", False),
+        ("txt", False),
+    ],
+)
+def test_a_result_is_named_by_a_digest_and_a_known_ending(ending: str, ours: bool) -> None:
+    assert stored.is_our_result_name(f"{'0a' * 32}.{ending}") is ours
