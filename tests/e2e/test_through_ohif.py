@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.slow]
 CHROMIUM: Final = Path("/usr/bin/chromium")
 FLAGS: Final = ("--no-sandbox", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 """WebGL in software: these machines have no GPU."""
-PATIENCE: Final = 60_000  # milliseconds; the viewer is 150 MB of scripts
+PATIENCE: Final = 150_000  # milliseconds; the viewer is 150 MB of scripts
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_report_draws_its_region_on_the_source_image(viewer: Any, tmp_path: 
     _open(viewer, "AI firstread report")
     viewer.get_by_text("Probability: ").first.wait_for()
     assert "Pleural structure" in viewer.inner_text("body")
-    assert viewer.locator("svg.svg-layer path, svg.svg-layer polyline").count() > 0
+    viewer.locator("svg.svg-layer path, svg.svg-layer polyline").first.wait_for(state="attached")
     _keep(viewer, tmp_path / "report.png")
 
 

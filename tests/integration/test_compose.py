@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from peers.node import SCALED_PARTS
 from typer.testing import CliRunner
 
 from firstread.cli import app
+from firstread.way_in import require_way_in
+from triage.database import Database
 from triage.errors import SettingsError
 from triage.settings import PREFIX, Settings, load_settings
 
@@ -124,13 +127,24 @@ def test_its_variables_are_settings_and_load(
     assert settings.on_loopback == ("ports" not in SERVICES[name]), "only published parts are reachable"
 
 
-@pytest.mark.parametrize("missing", ["FIRSTREAD_CALLING_AE_TITLES", "FIRSTREAD_HTTP_TOKENS"])
 @pytest.mark.parametrize("name", ["listener", "api"])
-def test_an_open_part_does_not_start_without_saying_who_may_come_in(
-    name: str, missing: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_an_open_part_does_not_start_without_saying_who_may_send(
+    name: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SettingsError, match=missing.removeprefix(PREFIX).lower()):
-        _started(name, {**environment, missing: ""}, monkeypatch)
+    with pytest.raises(SettingsError, match="calling_ae_titles"):
+        _started(name, {**environment, "FIRSTREAD_CALLING_AE_TITLES": ""}, monkeypatch)
+
+
+def test_the_open_page_does_not_start_while_nobody_can_sign_in(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'firstread.sqlite'}")
+    database.migrate()
+    now = datetime.now(UTC)
+    require_way_in(_started("api", environment, monkeypatch), database, now)
+    with pytest.raises(SettingsError, match="nobody can sign in"):
+        require_way_in(_started("api", {**environment, "FIRSTREAD_HTTP_TOKENS": ""}, monkeypatch), database, now)
+    database.dispose()
 
 
 def test_nothing_secret_has_a_default() -> None:
