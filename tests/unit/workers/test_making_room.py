@@ -92,7 +92,7 @@ def events(study: tables.Study) -> list[str]:
 
 def test_files_go_rows_stay_and_say_when_and_why(node, disk, finished):
     dataset = finished(0)
-    assert len(files(node)) == 5, "image, report, heat map, two previews"
+    assert len(files(node)) == 6, "image, report, heat map, two previews, what the viewer lays over"
     assert make_room(node.bench, disk.shortage) == 1
     assert files(node) == set()
     study = node.study(dataset)
@@ -151,7 +151,7 @@ def test_what_is_owed_stays_however_short_room_is(node, disk, finished, capsys):
     with node.bench.database.write() as session:
         session.scalars(sa.select(tables.Delivery)).first().proof = None
     assert make_room(node.bench, disk.shortage) == 0
-    assert len(files(node)) == 5
+    assert len(files(node)) == 6
     assert node.study(dataset).instances[0].removed_at is None
     assert "1 × a destination has not shown that it holds the results" in capsys.readouterr().out
 
