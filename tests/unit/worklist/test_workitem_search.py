@@ -47,7 +47,7 @@ def test_open_cases_are_workitems_in_reading_order(listed: Any, client: TestClie
     assert [item.ScheduledProcedureStepPriority for item in items] == ["HIGH", "LOW", "LOW"]
     first = items[0]
     assert (first.ProcedureStepState, first.WorklistLabel) == ("SCHEDULED", "Reading")
-    assert first.ExpectedCompletionDateTime == "20260301121500.000000+0000"
+    assert first.ExpectedCompletionDateTime == "20260301121500.000001+0000"
     assert "Pneumothorax 0.94" in first.CommentsOnTheScheduledProcedureStep
     assert first.ScheduledWorkitemCodeSequence[0].CodeValue == "110005"
     assert first.ReferencedRequestSequence[0].AccessionNumber == "A-stat"
