@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import structlog
 from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
 # Networks and arrays here are tiny: threads waiting for each other cost more than they bring, and there are two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_found() -> Iterator[None]:
+    """What a test set up for log lines ends with it: a later one reads its own standard output."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
