@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from worklist_rows import Seen, arrive, score
@@ -66,3 +69,18 @@ class Node:
             score(session, study, [Seen("pneumothorax", value), Seen("nodule", 0.1)], at=at, previews=previews)
             self.uids[name] = study.study_instance_uid
         return self.uids[name]
+
+
+@contextmanager
+def watched_tab(browser: Any, url: str, *, width: int, height: int) -> Iterator[Any]:
+    """A tab that fails its test when a script fails or anything is asked of another host than ``url``."""
+    context = browser.new_context(viewport={"width": width, "height": height})
+    tab = context.new_page()
+    tab.set_default_timeout(20_000)
+    trouble: list[str] = []
+    tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
+    tab.on("console", lambda said: trouble.append(f"CSP: {said.text}") if "Security" in said.text else None)
+    tab.on("request", lambda asked: None if asked.url.startswith(url) else trouble.append(f"asked {asked.url}"))
+    yield tab
+    context.close()
+    assert trouble == []

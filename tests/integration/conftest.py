@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from migrated import migrate
-from page_node import CHROMIUM, FLAGS, Node
+from page_node import CHROMIUM, FLAGS, Node, watched_tab
 from PIL import Image
 
 from triage.database import Database
@@ -49,14 +49,5 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, node: Node) -> Iterator[Any]:
-    """A tab that fails its test when a script fails or anything is asked of another host."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    tab = context.new_page()
-    tab.set_default_timeout(20_000)
-    trouble: list[str] = []
-    tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
-    tab.on("console", lambda said: trouble.append(f"CSP: {said.text}") if "Security" in said.text else None)
-    tab.on("request", lambda asked: None if asked.url.startswith(node.url) else trouble.append(f"asked {asked.url}"))
-    yield tab
-    context.close()
-    assert trouble == []
+    with watched_tab(browser, node.url, width=1280, height=800) as tab:
+        yield tab

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from node_under_test import draw, opened
-from page_node import Node
+from page_node import Node, watched_tab
 
 from models.phantom.head_ct import generate_head_ct
 from models.phantom.head_dicom import to_datasets
@@ -79,17 +79,8 @@ def _make_what_is_asked(bench: Workbench, done: threading.Event) -> None:
 
 @pytest.fixture
 def page(browser: Any, house: House) -> Iterator[Any]:
-    """A tab that fails its test when a script fails or anything is asked of another host."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    tab = context.new_page()
-    tab.set_default_timeout(20_000)
-    trouble: list[str] = []
-    tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
-    tab.on("console", lambda said: trouble.append(f"CSP: {said.text}") if "Security" in said.text else None)
-    tab.on("request", lambda asked: None if asked.url.startswith(house.url) else trouble.append(f"asked {asked.url}"))
-    yield tab
-    context.close()
-    assert trouble == []
+    with watched_tab(browser, house.url, width=1440, height=900) as tab:
+        yield tab
 
 
 def opened_case(page: Any, house: House, study: str) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from peers.postgres import postgres
-from worklist_rows import NOON, RULES, arrive
+from worklist_rows import NOON, arrive
 
 from triage.catalogue import Narrowing
 from triage.database import Database
@@ -86,28 +90,36 @@ def test_series_and_instances_are_grouped(database: Database) -> None:
 
 
 def test_an_order_from_several_sides_at_once_is_one_row(database: Database) -> None:
+    with database.write() as session:
+        arrive(session, "race", at=NOON + timedelta(hours=2))
     begin = threading.Barrier(4)
+    fresh = replace(STAT, number="race", accession_number="A-race", patient_ids=("P-race",), digest="race")
 
-    def tell() -> None:
-        begin.wait()
+    def tell(_: int) -> None:
+        begin.wait(30)
         with database.write() as session:
-            orders.record(session, STAT, Targets(), at=NOON)
+            orders.record(session, fresh, Targets(), at=NOON)
 
-    threads = [threading.Thread(target=tell) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    with database.read() as session:
-        assert session.query(Order).count() == 1
-        assert session.query(Study).filter_by(patient_id="P-b").one().order_urgency is Urgency.STAT
+    with ThreadPoolExecutor(4) as sides:
+        list(sides.map(tell, range(4)))  # raises what a side raised
+    with database.write() as session:
+        assert session.query(Order).filter_by(number="race").count() == 1
+        study = session.query(Study).filter_by(patient_id="P-race").one()
+        assert study.order_urgency is Urgency.STAT
+        worklist.mark_read(session, study, who="dr", at=NOON)
 
 
-def test_the_listener_asks_for_orders_the_same_way(database: Database) -> None:
+def test_the_listener_knows_for_which_new_studies_something_is_ordered(database: Database) -> None:
+    said = {uid: [_received(number)] for uid, number in (("1.1", "A-b"), ("1.2", "A-nobody-ordered"), ("1.3", ""))}
     with database.transaction() as connection:
-        assert orders.without_orders(connection, {}) == {}
+        assert orders.without_orders(connection, said).keys() == {"1.2", "1.3"}
     with database.write() as session:
         study = arrive(session, "late", at=NOON + timedelta(hours=1), accession_number="A-b", patient_id="P-b")
-        assert (study.urgency, RULES.targets) == (Urgency.STAT, Targets())
+        assert study.urgency is Urgency.STAT
         study.accession_number = "A-late"
         worklist.mark_read(session, study, who="dr", at=NOON)
+
+
+def _received(accession_number: str) -> Any:
+    """What the question looks at of an instance that has come."""
+    return SimpleNamespace(header=SimpleNamespace(accession_number=accession_number))

@@ -98,7 +98,8 @@ def _failure(operation: Any, mode: GenerationMode, ids: dict[str, Any]) -> str:
     try:
         ask()
     except Unsatisfiable:
-        return ""  # nothing can be sent wrongly
+        # What takes nothing cannot be asked wrongly.
+        return "" if mode is GenerationMode.NEGATIVE else "no right request could be made"
     except (FailureGroup, AssertionError, ExceptionGroup) as failure:
         return "".join(traceback.format_exception_only(failure))[:3000]
     return ""

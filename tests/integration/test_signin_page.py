@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from page_node import Node
+from peers.oidc_provider import oidc_provider
 
 from triage.identity_provider import IdentityProvider
 from triage.passwords import Passwords
@@ -28,25 +24,8 @@ PERSON = {"sub": "s-1", "preferred_username": "k.ito", "name": "Dr Kei Ito", "gr
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    """oidc-provider-mock on a free port."""
-    pytest.importorskip("oidc_provider_mock")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--user-claims", json.dumps(PERSON)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(f"{url}/.well-known/openid-configuration", timeout=5).raise_for_status()
-            break
-        except httpx.HTTPError:
-            assert process.poll() is None, "the provider did not start"
-            assert time.monotonic() < deadline, "the provider did not come up"
-    yield url
-    process.terminate()
-    process.wait(timeout=30)
+    with oidc_provider([PERSON]) as url:
+        yield url
 
 
 @pytest.fixture
@@ -107,7 +86,6 @@ def test_users_and_tokens_are_made_and_ended_on_their_page(page: Any, people: No
     page.wait_for_selector("h1:has-text('Users and tokens')")
     new = page.locator("form[data-post='/api/v1/admin/users']")
     new.locator("[name=name]").fill("t.berg")
-    new.locator("[name=password]").fill("too easy")
     new.locator("[name=password]").fill("nine dry umbrellas sing")
     new.locator("select").select_option("technologist")
     new.locator("button").click()

@@ -56,7 +56,7 @@ def test_every_page_tells_its_facts_and_repeats_them_as_a_fragment(pages: TestCl
         "/analyses": ("Running and waiting", "queued", "Analyse again"),
         "/deliveries": ("too large", "Send these again"),
         "/quarantine": ("StudyInstanceUID (0020,000D) is missing.", "it will not try again by itself"),
-        "/rules": ("None: order priority", ""),
+        "/rules": ("None: order priority",),
         "/disk": ("New data refused", "free"),
         "/audit": ("Peer added", "peer:CT1", "10.1.2.0/24"),
     }

@@ -152,10 +152,12 @@ def test_a_clock_set_back_neither_releases_nor_holds_for_ever(house: Any, jumps:
     with house.database.write() as session:
         study, now = _only_case(session), NOON
         worklist.claim(session, study, who="ada", at=now)
-        for jump in jumps:
+        for number, jump in enumerate(jumps, 1):
             now += timedelta(minutes=jump)
             if claims.end_silent(session, lasts=HALF_AN_HOUR, at=now):
-                assert sum(step for step in jumps if step > 0) >= 30, "only time that passes lets a claim run out"
+                assert sum(step for step in jumps[:number] if step > 0) >= 30, (
+                    "only time that passes lets a claim run out"
+                )
                 return
             session.refresh(study)
             assert study.reading_status is ReadingStatus.CLAIMED

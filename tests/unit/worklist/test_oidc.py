@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import socket
-import subprocess
-import sys
 import threading
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +18,7 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
+from peers.oidc_provider import oidc_provider
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
@@ -47,27 +44,8 @@ PEOPLE = [
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    """oidc-provider-mock on a free port."""
-    pytest.importorskip("oidc_provider_mock")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--require-nonce"]
-    for person in PEOPLE:
-        command += ["--user-claims", json.dumps(person)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(f"{url}/.well-known/openid-configuration", timeout=5).raise_for_status()
-            break
-        except httpx.HTTPError:
-            assert process.poll() is None, "the provider did not start"
-            assert time.monotonic() < deadline, "the provider did not come up"
-    yield url
-    process.terminate()
-    process.wait(timeout=30)
+    with oidc_provider(PEOPLE, "--require-nonce") as url:
+        yield url
 
 
 def node(house: Any, issuer: str, **more: Any) -> TestClient:
