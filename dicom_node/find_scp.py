@@ -19,6 +19,7 @@ first. They are those of one moment, found before the first is sent: a reader th
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -71,6 +72,8 @@ UNABLE_TO_PROCESS: Final = 0xC000
 UNRECOGNIZED_OPERATION: Final = 0x0211
 QUERIES_AT_ONCE: Final = 4
 """Of one process; more wait, because each is work that receiving should not feel."""
+SEARCH_SECONDS: Final = 20.0
+"""For the matches of one query."""
 WAIT_FOR_TURN: Final = 10.0
 NOT_KEYS: Final = frozenset({0x00080005, 0x00080201, QUERY_RETRIEVE_LEVEL, 0x00080053, 0x00080054})
 """Of an identifier that are no attributes of its level: character set, time zone, level, view, retrieve AE title."""
@@ -197,12 +200,12 @@ class FindService:
         return model[name], [facts for facts in found if accepts(facts)][: self._maximum + 1]
 
     def _studies(self, keys: Keys, level: Level, narrowing: Narrowing) -> Sequence[StudyFacts]:
-        accept = accepting(keys, level, self._here)
+        accept = _in_time(accepting(keys, level, self._here))
         return self._catalogue.studies(narrowed(keys, narrowing), accept, self._maximum + 1)
 
     def _patients(self, keys: Keys) -> Sequence[StudyFacts]:
         """One study of each patient: the first in the order."""
-        accepts = accepting(keys, PATIENT_LEVEL, self._here)
+        accepts = _in_time(accepting(keys, PATIENT_LEVEL, self._here))
         seen: set[tuple[str, str]] = set()
 
         def first(facts: StudyFacts) -> bool:
@@ -213,6 +216,18 @@ class FindService:
             return True
 
         return self._catalogue.studies(narrowed(keys, Narrowing()), first, self._maximum + 1)
+
+
+def _in_time(accepts: Callable[[StudyFacts], bool]) -> Callable[[StudyFacts], bool]:
+    """Keys that the database cannot look for are compared study by study, beside the C-STOREs of this process."""
+    end = time.monotonic() + SEARCH_SECONDS
+
+    def timed(facts: StudyFacts) -> bool:
+        if time.monotonic() > end:
+            raise QueryRefusedError(OUT_OF_RESOURCES, "The query takes too long: narrow it")
+        return accepts(facts)
+
+    return timed
 
 
 class FindOperation:

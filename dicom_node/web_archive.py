@@ -40,6 +40,10 @@ from triage.repositories.archived import ArchivedFile
 
 DICOM_JSON: Final = "application/dicom+json"
 MOST_STUDIES: Final = 200
+_STUDY_KEYS: Final = frozenset(
+    {"StudyInstanceUID", "0020000D", "PatientID", "00100020", "AccessionNumber", "00080050", "limit", "offset",
+     "includefield", "fuzzymatching"}
+)  # fmt: skip
 LARGEST_VALUE: Final = 1 << 20
 """Bytes of one value in metadata; a longer one is left out, as Pixel Data always are."""
 _CHUNK: Final = 1 << 18
@@ -122,7 +126,11 @@ class _Service:
             )
 
         found = self._catalogue.studies(narrowing, accept, offset + min(limit, MOST_STUDIES))[offset:]
-        return _json([_study(study, len(self._catalogue.series(study.study_instance_uid))) for study in found])
+        answer = _json([_study(study, len(self._catalogue.series(study.study_instance_uid))) for study in found])
+        unused = [name for name in asked if name not in _STUDY_KEYS]
+        if unused:  # or a client takes all studies for those that it asked for (PS3.18 8.3.4.1)
+            answer.headers["Warning"] = f'299 firstread "{len(unused)} of the query parameters are not used"'
+        return answer
 
     def search_series(self, request: Request) -> Response:
         study = _uids(request)[0]

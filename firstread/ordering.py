@@ -105,6 +105,9 @@ def _loop(
                 problem = ""
             except FirstreadError as error:
                 problem = error.advice()
+            except Exception as error:  # the boundary of the thread: a defect must not end the feed unsaid
+                problem = f"A defect of this software ({type(error).__name__}); the log has it."
+                log.error("order_feed_defect", feed=name, error=type(error).__name__, exc_info=error)
             if problem and problem != problems.get(name):
                 log.warning("order_feed_failed", feed=name, problem=problem)
             problems[name] = problem

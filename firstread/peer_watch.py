@@ -60,6 +60,9 @@ class PeerWatch:
         except DatabaseUnavailableError as error:
             log.warning("peers_not_read", advice=error.advice())
             watch.close()
+        except Exception as error:  # who was removed must not stay because this thread ended
+            log.error("peers_not_read", error=type(error).__name__, exc_info=error)
+            watch.close()
 
     def _read(self) -> None:
         with self._database.read() as session:

@@ -204,6 +204,8 @@ class ChangeWatch:
             raise DatabaseUnavailableError(f"The database did not answer: {type(error).__name__}.") from error
         except sa.exc.DBAPIError as error:
             raise DatabaseUnavailableError(f"The database did not answer: {type(error.orig).__name__}.") from error
+        except sa.exc.TimeoutError as error:
+            raise DatabaseUnavailableError("No database connection became free in time.") from error
         return seen
 
     def close(self) -> None:

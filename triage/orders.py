@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from triage.findings import Urgency
+from triage.identifiers import names_nobody
 
 _BY_WORD: Final[Mapping[str, Urgency]] = {
     "S": Urgency.STAT,
@@ -94,6 +95,6 @@ def urgency_of(priority: str, site: Mapping[str, Urgency] | None = None) -> Urge
 
 
 def is_of(patient_id: str, patient_ids: tuple[str, ...] | list[str]) -> bool:
-    """Whether a study's patient may be an order's: yes where one of them is not named."""
-    named = {one.strip().upper() for one in patient_ids if one.strip()}
-    return not patient_id.strip() or not named or patient_id.strip().upper() in named
+    """Whether a study's patient may be an order's: yes where one of them is not named, as in an emergency."""
+    named = {one.strip().upper() for one in patient_ids if not names_nobody(one)}
+    return names_nobody(patient_id) or not named or patient_id.strip().upper() in named

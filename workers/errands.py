@@ -64,6 +64,9 @@ def _carry_out(bench: Workbench, errand: Errand) -> Answer:
         return _DOING[errand.kind](bench, errand)
     except FirstreadError as error:
         return Answer(False, str(error), error.next_step)
+    except Exception as error:  # the boundary: whoever asked gets an answer
+        log.error("errand_failed", errand=errand.kind, error=type(error).__name__, exc_info=error)
+        return Answer(False, f"It failed ({type(error).__name__}).", "See the log of the worker.")
 
 
 def _echo(bench: Workbench, errand: Errand) -> Answer:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -17,7 +18,7 @@ from pydicom.dataset import Dataset
 from dicom_node import results
 from models.explaining.placing import upscale
 from models.explaining.regions import region
-from triage.errors import ExplanationError, InferenceError, ResultError
+from triage.errors import ExplanationError, InferenceError, ResultError, StorageFullError
 from triage.findings import ImageResult
 from triage.logging import get_logger
 from triage.profiles import OF_AN_IMAGE
@@ -74,10 +75,10 @@ def explain_image(bench: Workbench, claim: Claim, scored: Scored, number: int) -
     view = image_view(bench, claim, scored, number)
     if view is None:
         name = f"{claim.analysis_id}.{candidate.instance_id}.{candidate.version}"
-        previews = _previews(bench, name, scored, scored.result, None, {})
+        previews = _previews(bench, name, scored, scored.result, None)
         return Explained(result=scored.result, objects=(), not_built=(), previews=previews)
     objects, not_built = _objects(bench, view, candidate.instance_id)
-    previews = _previews(bench, objects[0].sop_instance_uid, scored, view.result, view.activation, _heat(view))
+    previews = _previews(bench, objects[0].sop_instance_uid, scored, view.result, view)
     return Explained(result=view.result, objects=objects, not_built=not_built, previews=previews)
 
 
@@ -172,24 +173,25 @@ def _with_regions(scored: Scored, maps: Maps) -> ImageResult:
     )
 
 
-def _previews(
-    bench: Workbench,
-    name: str,
-    scored: Scored,
-    result: ImageResult,
-    activation: NDArray[np.float32] | None,
-    heat: Mapping[str, NDArray[np.uint8]],
-) -> Previews:
-    """The page's pictures: the image, the image with what the network looked at, and that alone for each finding."""
+def _previews(bench: Workbench, name: str, scored: Scored, result: ImageResult, view: ImageView | None) -> Previews:
+    """The page's pictures: the image, the image with what the network looked at, and that alone for each finding.
+
+    None where they cannot be made or written: the report does not wait for them.
+    """
     display = scored.ready.prepared.display
     side = min(PICTURE_SIDE, max(display.shape))
     bare = replace(result, findings=())
-    image = results.draw_overlay(display, None, bare, marked=None, width=side, height=side)
     marked = most_urgent(result)
     overlay = None
-    if marked and activation is not None:
-        overlay = results.draw_overlay(display, activation, result, marked=marked, width=side, height=side)
-    return store_previews(bench.settings.results, name, image, overlay, heat)
+    try:
+        image = results.draw_overlay(display, None, bare, marked=None, width=side, height=side)
+        if marked and view is not None:
+            overlay = results.draw_overlay(display, view.activation, result, marked=marked, width=side, height=side)
+        heat = {} if view is None else _heat(view)
+        return store_previews(bench.settings.results, name, image, overlay, heat)
+    except (StorageFullError, cv2.error) as error:
+        log.warning("pictures_not_written", error=type(error).__name__)
+        return Previews()
 
 
 def _heat(view: ImageView) -> Mapping[str, NDArray[np.uint8]]:

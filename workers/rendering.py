@@ -30,8 +30,9 @@ RADIOGRAPH_SIDE: Final = 2048
 SLICE_SIDE: Final = 1024
 """The same for a series of more than :data:`FEW` images: a case stays within some hundred megabytes."""
 FEW: Final = 8
-PORTION: Final = 4
-"""Frames that are claimed together: few, so that a case opened meanwhile is served next."""
+PORTION: Final = 1
+"""Frames that are claimed together: one, so that a case opened meanwhile is served next, and an image that breaks its
+worker costs no other one an attempt."""
 SWEPT: Final = 500
 
 log = get_logger(__name__)
@@ -67,8 +68,8 @@ def forget_unseen(bench: Workbench) -> int:
     """Throw away frames that nobody has looked at for long; returns how many."""
     with bench.database.write() as session:
         paths = renderings.forget_unseen(session, bench.clock(), SWEPT)
-    for path in paths:
-        (bench.settings.results / path).unlink(missing_ok=True)
+        for path in paths:  # before the rows go: a row without its file is made again, a file without a row is for ever
+            (bench.settings.results / path).unlink(missing_ok=True)
     return len(paths)
 
 

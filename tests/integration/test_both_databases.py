@@ -105,6 +105,24 @@ def test_the_same_facts_stand_in_the_same_order(
     assert listed[0] == listed[1]
 
 
+def test_a_case_is_found_by_its_uid_among_the_read_ones_too(both: tuple[Database, Database]) -> None:
+    for database in both:
+        with database.write() as session:
+            session.execute(sa.delete(Event))
+            session.execute(sa.delete(Study))
+            session.add(
+                Study(
+                    study_instance_uid="1.2.840.99.7", opened_at=NOON, received_at=NOON, last_received_at=NOON,
+                    due_at=NOON, reading_status=ReadingStatus.READ, patient_name="KELLER^ANNA",
+                )
+            )  # fmt: skip
+        for filters in (
+            Filters(everything=True, q="1.2.840.99.7"),
+            Filters(reading=ReadingStatus.READ, q="1.2.840.99.7"),
+        ):
+            assert _pages(database, filters, 5) == ["1.2.840.99.7"]
+
+
 def _pages(database: Database, filters: Filters, limit: int) -> list[str]:
     uids: list[str] = []
     after: Place | None = None

@@ -99,8 +99,12 @@ def _found_by(wanted: str) -> sa.ColumnElement[bool]:
         said = sa.and_(said, Study.search_text.concat("").contains(text, autoescape=True))
     if not _MAYBE_UID.fullmatch(wanted):
         return said
+    return sa.or_(Study.id.in_(_of_uid(wanted)), said)
+
+
+def _of_uid(wanted: str) -> sa.Select[int]:
     by_uid = aliased(Study)  # looked up once, not compared with each case
-    return sa.or_(Study.id.in_(sa.select(by_uid.id).where(by_uid.study_instance_uid == wanted)), said)
+    return sa.select(by_uid.id).where(by_uid.study_instance_uid == wanted)
 
 
 def narrowed_on_sqlite(session: Session, query: sa.Select[Study], filters: Filters) -> sa.Select[Study]:
@@ -116,7 +120,9 @@ def narrowed_on_sqlite(session: Session, query: sa.Select[Study], filters: Filte
     wanted = " AND ".join('"' + piece.replace('"', '""') + '"' for piece in pieces)
     hits = sa.text("SELECT rowid FROM studies_search WHERE studies_search MATCH :wanted LIMIT :most")
     found = session.scalars(hits, {"wanted": wanted, "most": MANY}).all()
-    return query if len(found) == MANY else query.where(Study.id.in_(found))
+    if len(found) == MANY:
+        return query
+    return query.where(sa.or_(Study.id.in_(found), Study.id.in_(_of_uid(filters.q))))
 
 
 def _found_and_due(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:

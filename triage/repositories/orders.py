@@ -50,7 +50,9 @@ def record(session: Session, placed: PlacedOrder, targets: Targets, *, at: datet
         return order
     before = order.accession_number
     order.accession_number, order.patient_ids = placed.accession_number, list(placed.patient_ids)
-    order.priority, order.urgency, order.control_id = placed.priority, placed.urgency, placed.control_id
+    order.control_id = placed.control_id
+    if placed.urgency is not None or order.urgency is None:  # an empty field changes nothing, nor does an unknown word
+        order.priority, order.urgency = placed.priority, placed.urgency
     order.cancelled_at = (order.cancelled_at or at) if placed.cancelled else None
     if placed.digest:
         order.digests = [*order.digests, placed.digest][-REMEMBERED:]

@@ -1,7 +1,8 @@
 """Frames that the page shows: asked for when a person opens a case, made by a worker, thrown away unseen.
 
 The files can be made again as long as the image is here, so none of them is backed up or checked, and what nobody has
-looked at for :data:`KEPT` goes. What broke its worker :data:`ATTEMPTS` times is not tried again for as long.
+looked at for :data:`KEPT` goes. What failed, or broke its worker :data:`ATTEMPTS` times, is asked for again after as
+long.
 """
 
 from __future__ import annotations
@@ -66,6 +67,12 @@ def ask(session: Session, study: Study, *, first: str = "", at: datetime) -> Non
          "reason": "", "attempts": 0, "relative_path": "", "facts": {}}
         for id_, place in places.items()
     ]  # fmt: skip
+    failed_long_ago = (
+        Rendering.instance_id.in_(_of(study)),
+        Rendering.status == RenderingStatus.FAILED,
+        Rendering.not_before <= at - KEPT,
+    )
+    session.execute(sa.delete(Rendering).where(*failed_long_ago))
     insert_or_ignore_all(session.connection(), Rendering, values)
     session.execute(sa.update(Rendering).where(Rendering.instance_id.in_(_of(study))).values(asked_at=at))
     for row in session.scalars(sa.select(Rendering).where(Rendering.instance_id.in_(_of(study)))):

@@ -6,8 +6,9 @@ Tolerant in what it reads: only what names the order, its patient and its urgenc
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from triage.errors import DicomError, IdentifierError
@@ -81,11 +82,26 @@ def read_orders(message: Message, options: Hl7Orders, content: bytes) -> list[Pl
     groups = list(_groups(message))
     if not groups:
         raise OrderRefusedError("The message has neither ORC nor OBR.", field="ORC")
-    return [
-        _order(
-            group, options, sender=sender, patient_ids=patient_ids, control_id=header.text(10)[:_LONGEST], digest=digest
-        )
+    control_id = header.text(10)[:_LONGEST]
+    placed = [
+        _order(group, options, sender=sender, patient_ids=patient_ids, control_id=control_id, digest=digest)
         for group in groups
+    ]
+    return _told_apart(placed)
+
+
+def _told_apart(placed: Sequence[PlacedOrder]) -> list[PlacedOrder]:
+    """Orders of one message under one number, as of several examinations: each is kept under a name of its own."""
+    often = {number for number, count in Counter(order.number for order in placed).items() if count > 1}
+    return [
+        replace(
+            order,
+            number=f"{order.number[: _LONGEST - 18]}|{order.accession_number}",
+            digest=f"{order.digest}.{place}",
+        )
+        if order.number in often
+        else order
+        for place, order in enumerate(placed)
     ]
 
 
@@ -100,7 +116,9 @@ def _order(
     except IdentifierError:
         raise OrderRefusedError("The accession number cannot be one of DICOM.", field=options.accession[0]) from None
     said, urgency = _priority(group, options)
-    number = next(filter(None, (_at(group, place) for place in ("ORC-2", "OBR-2", "ORC-3", "OBR-3"))), accession)
+    number = next(filter(None, (_named(group, place) for place in ("ORC-2", "OBR-2", "ORC-3", "OBR-3"))), accession)
+    if "\0" in "".join((sender, number, said, control_id, *patient_ids)):
+        raise OrderRefusedError("A field holds a NUL, which cannot be kept.")
     return PlacedOrder(
         source=OrderSource.HL7,
         sender=sender,
@@ -129,15 +147,26 @@ def _at(group: _Group, place: str) -> str:
     return group.text(name, int(field))
 
 
+def _named(group: _Group, place: str) -> str:
+    """An entity identifier (EI) whole: the same number of two placers behind one sender names two orders."""
+    if not _at(group, place):
+        return ""
+    name, _, field = place.partition("-")
+    return "^".join(group.text(name, int(field), part) for part in (1, 2, 3, 4)).rstrip("^")
+
+
 def _groups(message: Message) -> Iterator[_Group]:
-    """An order begins with ORC, or with an OBR where the group before has one already."""
+    """An order begins with ORC, or with an OBR where the group before has one already; that one shares its ORC."""
     current: list[Segment] = []
     names: set[str] = set()
     for segment in message.segments:
         if segment.name == "ORC" or (segment.name == "OBR" and "OBR" in names):
             if current:
                 yield _Group(tuple(current))
-            current, names = [segment], {segment.name}
+            # Several examinations under one ORC share what it and its TQ1 say.
+            shared = [one for one in current if one.name in ("ORC", "TQ1")] if segment.name == "OBR" else []
+            current = [*shared, segment]
+            names = {one.name for one in current}
         elif current or segment.name == "OBR":
             current.append(segment)
             names.add(segment.name)

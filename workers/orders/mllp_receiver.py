@@ -142,7 +142,13 @@ class MllpReceiver:
             with self._lock:
                 self._make_room()
                 self._lines[thread] = _Line(sock, time.monotonic())
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no thread to be had: this one connects again
+                log.error("hl7_thread_refused", peer=host)
+                sock.close()
+                with self._lock:
+                    self._lines.pop(thread, None)
 
     def _admits(self, host: str) -> bool:
         address = ipaddress.ip_address(host)

@@ -19,6 +19,7 @@ from dicom_node.query import find
 from dicom_node.requestor import Timeouts
 from dicom_node.scu import UNCOMPRESSED
 from triage.database import Database
+from triage.errors import DatabaseUnavailableError, DeliveryError, FirstreadError
 from triage.logging import get_logger
 from triage.order_feeds import OrderFeed
 from triage.orders import OrderSource, PlacedOrder, urgency_of
@@ -29,9 +30,12 @@ from workers.transport import tls_towards_feed
 AGAIN: Final = (timedelta(seconds=30), timedelta(minutes=3), timedelta(minutes=15), timedelta(hours=1))
 """After how long since the study came it is asked about again."""
 YOUNG: Final = timedelta(hours=24)
+MOST_FAILURES: Final = 3
+"""Questions of one look that fail before the others wait for the next one."""
 AT_ONCE: Final = 200
 """Studies of one look; others are looked at the next time."""
 PATIENCE: Final = Timeouts(connect=5.0, association=10.0, send=10.0, response=20.0)
+_WILD: Final = frozenset("*?\\")
 
 log = get_logger(__name__)
 
@@ -58,23 +62,40 @@ class WorklistFeed:
         Raises
         ------
         FirstreadError
-            The provider or the database does not answer: what was not asked is asked the next time.
+            The provider or the database does not answer: what was not asked is asked the next time. A question that
+            alone fails counts as asked, so that it does not stand before the others.
         """
         now = self.clock()
         with self.database.read() as session:
             young = orders.studies_to_ask(session, now - YOUNG, 10 * AT_ONCE)
         self.asked = {row: times for row, times in self.asked.items() if row in {study[0] for study in young}}
-        due = [(row, number) for row, number, came in young if self._is_due(row, now - came)][:AT_ONCE]
+        due = [
+            (row, number)
+            for row, number, came in young
+            if self._is_due(row, now - came) and not _WILD & set(number)  # it would be a pattern
+        ][:AT_ONCE]
         if not due:
             return 0
         heard = 0
+        failed: list[FirstreadError] = []
         association = self._associate(now)
         try:
             for row, number in due:
-                heard += self._ask(association, number)
+                try:
+                    heard += self._ask(association, number)
+                except DatabaseUnavailableError:
+                    raise
+                except FirstreadError as error:
+                    failed.append(error)
+                    association.release()
+                    association = self._associate(now)
                 self.asked[row] = self._times(row, now, young)
+                if len(failed) == MOST_FAILURES:
+                    break
         finally:
             association.release()
+        if failed:
+            raise failed[-1]
         if heard:
             log.info("orders_heard", feed=self.feed.address, orders=heard, studies=len(due))
         return heard
@@ -100,7 +121,10 @@ class WorklistFeed:
     def _ask(self, association: Conversation, accession_number: str) -> int:
         keys = _keys(accession_number)
         entries = list(find(association, keys, MODALITY_WORKLIST_FIND))
-        found = list(_orders(entries, accession_number, self.feed))
+        try:
+            found = list(_orders(entries, accession_number, self.feed))
+        except Exception as error:  # elements are parsed when they are looked at, and the texts may hold values
+            raise DeliveryError(f"A match of the worklist cannot be read ({type(error).__name__}).") from error
         if found:
             with self.database.write() as session:
                 for order in found:

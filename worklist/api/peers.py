@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
-from triage.errors import IdentifierError
+from triage.errors import IdentifierError, StateError
 from triage.peers import CallingPeer, opens_plain_port
 from triage.repositories import errands, peers
 from triage.repositories.peers import Caller
@@ -62,8 +62,12 @@ def list_peers(here: Here) -> PeerList:
 
 @router.post("", summary="Admit a peer", status_code=201)
 def add_peer(here: Here, who: Who, wish: PeerWish, response: Response) -> PeerOut:
-    """The listeners admit it within a second, without a restart. 409 when its AE title was added before."""
+    """The listeners admit it within a second, without a restart. 409 when its AE title was added before, or is one of
+    the settings: a row beside them would widen what they allow.
+    """
     wanted = _wanted(here.settings, wish)
+    if wanted.ae_title in {peer.ae_title for peer in here.settings.calling_ae_titles}:
+        raise StateError("The settings name this AE title.", next_step="Change it in calling_ae_titles.")
     with here.database.write() as session:
         row = peers.add(session, wanted, wish.note, at=here.clock(), who=who)
     response.headers["ETag"] = etag(row.version)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from triage.crash_points import CrashPoint
 from triage.errors import NotFoundError
-from triage.repositories import analyses, claims, missed, placing, priors, requests, verdicts, worklist
+from triage.repositories import analyses, claims, missed, orders, placing, priors, requests, verdicts, worklist
 from triage.tables import AnalysisImage, Study
 from worklist import describe
 from worklist.changing import Changing, etag
@@ -113,8 +113,15 @@ def renew_claim(changing: Changing) -> WorklistItem:
 
 @router.post("/release", summary="Give a case back to the list")
 def release(changing: Changing) -> WorklistItem:
-    """A claimed case goes back, a read one is opened again."""
-    return changing.make(lambda session, study: worklist.release(session, study, who=changing.who, at=changing.now))
+    """A claimed case goes back; a read one is opened again, and hears what was ordered meanwhile."""
+    targets = changing.here.settings.targets
+
+    def give_back(session: Session, study: Study) -> None:
+        worklist.release(session, study, who=changing.who, at=changing.now)
+        session.flush()
+        orders.apply_to_studies(session, study.accession_number, targets, at=changing.now)
+
+    return changing.make(give_back)
 
 
 @router.post("/read", summary="This case is read")

@@ -188,3 +188,9 @@ def test_nothing_outside_the_archive_and_no_big_endian_frame_is_served(tmp_path:
     assert client.get(base(dataset) + "/metadata").status_code == 404
     dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     assert client.get(base(dataset) + "/frames/1").status_code == 406
+
+
+def test_who_asks_by_what_is_not_looked_at_is_warned(tmp_path: Path) -> None:
+    client = Shelf(tmp_path, image()).client()
+    assert client.get("/studies?PatientName=DOE*").headers["warning"].startswith("299 firstread")
+    assert "warning" not in client.get("/studies?PatientID=1&limit=5").headers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers.processes import eventually
@@ -77,3 +79,20 @@ def test_a_row_that_is_no_peer_harms_no_other(database: Database) -> None:
         session.add(Peer(ae_title="BAD", network="not an address", changed_at=NOW, changed_by="somebody"))
     with PeerWatch(database) as watch:
         assert [peer.ae_title for peer in watch.now()] == ["CT2"]
+
+
+def test_a_defect_does_not_end_the_watch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or who was removed meanwhile would be admitted until the next start."""
+    real, failed = peers.all_of, threading.Event()
+
+    def once(session: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("seeded")
+        return real(session)
+
+    with PeerWatch(database, every=0.02) as watch:
+        monkeypatch.setattr(peers, "all_of", once)
+        add(database, "CT1")
+        eventually(watch.now, within=10, what="the peer is known")
+    assert failed.is_set()

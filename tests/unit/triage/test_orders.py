@@ -68,6 +68,8 @@ def test_only_another_named_patient_is_another_one() -> None:
     assert is_of("P-1", ())
     assert is_of("", ("P-2",))
     assert is_of("p-1", ("X", "P-1 "))
+    assert is_of("UNKNOWN", ("P-2",)), "an emergency that nobody knows yet"
+    assert is_of("P-1", ("000000",))
     assert not is_of("P-1", ("P-2",))
 
 
@@ -200,3 +202,22 @@ def _received(name: str) -> Received:
         peer_address="127.0.0.1",
     )  # fmt: skip
     return Received(header=header, stored=stored, arrival=arrival)
+
+
+def test_what_is_said_later_without_a_priority_leaves_it(session: Session) -> None:
+    study = arrive(session, "keller")
+    record(session, ordered("A-keller", digest="1"))
+    record(session, ordered("A-keller", None, priority="", digest="2"))
+    record(session, ordered("A-keller", None, priority="9?", digest="3"))
+    assert study.urgency is Urgency.STAT
+    record(session, ordered("A-keller", Urgency.ROUTINE, priority="R", digest="4"))
+    assert study.urgency is Urgency.ROUTINE
+
+
+def test_a_case_that_is_opened_again_hears_what_was_ordered_meanwhile(session: Session) -> None:
+    study = arrive(session, "keller")
+    worklist.mark_read(session, study, who="dr", at=NOON)
+    record(session, ordered("A-keller"))
+    worklist.release(session, study, who="dr", at=NOON)
+    orders.apply_to_studies(session, study.accession_number, Targets(), at=NOON)
+    assert study.urgency is Urgency.STAT

@@ -17,9 +17,10 @@ from pydicom.dataset import Dataset
 from models.explaining.methods import explainer
 from models.registry import Entry, Registry
 from triage import tables
-from triage.errors import ExplanationError
+from triage.errors import ExplanationError, StorageFullError
 from triage.findings import Urgency
 from triage.states import AnalysisStatus
+from workers import explaining
 from workers.analysis import analyse_due
 
 Draw = Callable[..., Dataset]
@@ -111,3 +112,16 @@ def test_the_method_is_chosen_once_per_bundle(node: Node) -> None:
     assert node.bench.explainer(bundle) is node.bench.explainer(bundle)
     assert explainer(node.bench.predictor(bundle), "none") is None
     assert Path(bundle.directory).is_dir()
+
+
+def test_pictures_that_cannot_be_written_do_not_hold_up_the_report(
+    node: Node, phantom: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageFullError("A preview could not be written: No space left on device.")
+
+    monkeypatch.setattr(explaining, "store_previews", full)
+    study = analysed(node, phantom(1, {"pneumothorax"}))
+    assert study.analyses[0].status is AnalysisStatus.SUCCEEDED
+    assert {r.kind for r in study.analyses[0].result_objects} == {"SR", "SC"}
+    assert study.urgency is Urgency.STAT

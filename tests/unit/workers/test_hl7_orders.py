@@ -343,3 +343,40 @@ def test_tls_is_spoken_and_never_left(database: Database, tmp_path: Path) -> Non
         with Sender(receiver.port) as sender:
             sender.send(orm())
             assert sender.is_closed()
+
+
+def two_examinations(first: str = "", second: str = "", placer: str = "PL1") -> bytes:
+    """One ORC with two OBRs under one placer number, each with an accession number of its own."""
+    head, _, _ = orm(priority="").partition(b"ORC|")
+    lines = [segment("ORC", {1: "NW", 2: placer})]
+    for number, (accession, priority) in enumerate((("A-one", first), ("A-two", second)), 1):
+        lines.append(segment("OBR", {1: str(number), 2: placer, 18: accession, 27: f"^^^^^{priority}"}))
+    return head + "".join(f"{line}\r" for line in lines).encode()
+
+
+def test_two_examinations_under_one_number_are_both_kept(database: Database) -> None:
+    content = two_examinations("R", "S")
+    placed = read_orders(Message.parse(content), OPTIONS, content)
+    for _ in range(2):  # the second time it is the same message
+        with database.write() as session:
+            for order in placed:
+                orders.record(session, order, Targets(), at=NOON)
+    with database.read() as session:
+        kept = {order.accession_number: order.urgency for order in orders.list_orders(session)}
+    assert kept == {"A-one": Urgency.ROUTINE, "A-two": Urgency.STAT}
+
+
+def test_examinations_under_one_orc_share_what_it_says() -> None:
+    content = two_examinations().replace(b"ORC|NW", b"ORC|CA")
+    assert [order.cancelled for order in read_orders(Message.parse(content), OPTIONS, content)] == [True, True]
+
+
+def test_the_same_number_of_two_placers_names_two_orders() -> None:
+    content = orm().replace(b"|PL1|", b"|1000^RIS_A|")
+    assert one(content).number != one(content.replace(b"RIS_A", b"RIS_B")).number
+
+
+def test_a_field_with_nul_is_refused_and_not_sent_for_ever() -> None:
+    content = orm(placer="PL\\X00\\1")
+    with pytest.raises(OrderRefusedError, match="NUL"):
+        read_orders(Message.parse(content), OPTIONS, content)

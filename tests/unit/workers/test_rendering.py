@@ -131,3 +131,17 @@ def test_only_one_thread_of_a_process_makes_frames(node: Node, phantom: Draw) ->
         assert render_due(node.bench) == 0
     assert render_due(node.bench) == 1
     assert rendering.PORTION < rendering.FEW
+
+
+def test_what_failed_is_made_when_it_is_asked_for_after_a_day(node: Node, phantom: Draw) -> None:
+    """As on a disk that was full then."""
+    dataset = phantom(1)
+    node.receive(dataset)
+    ask(node, dataset)
+    with node.bench.database.write() as session:
+        (row,) = session.scalars(sa.select(tables.Rendering))
+        renderings.fail(session, row.id, "no room", at=node.clock() - renderings.KEPT)
+    ask(node, dataset)
+    assert render_due(node.bench) == 1
+    (row,) = rows(node)
+    assert row.status is RenderingStatus.READY

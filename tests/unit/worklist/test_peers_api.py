@@ -120,3 +120,10 @@ def test_an_echo_is_asked_for_and_answered_by_a_worker(house: Any, client: TestC
     assert (told["status"], told["message"], told["next_step"], told["asked_by"]) == ("FAILED", "silent", "x", "local")
     assert client.get(URL).json()["items"][0]["echo"]["message"] == "silent"
     assert client.get("/api/v1/admin/errands/999").status_code == 404
+
+
+def test_a_row_does_not_widen_what_the_settings_allow(house: Any) -> None:
+    client = house.client(calling_ae_titles=(CallingPeer(ae_title="CT1", network="10.1.2.3"),))
+    answer = client.post(URL, json=CT1 | {"network": None})
+    assert (answer.status_code, "settings name this AE title" in answer.text) == (409, True)
+    assert client.post(URL, json=CT1 | {"ae_title": "CT2"}).status_code == 201

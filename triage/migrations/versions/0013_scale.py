@@ -73,12 +73,12 @@ def _index_postgresql(connection: sa.Connection) -> None:
     try:
         with connection.begin_nested():
             op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            op.create_index(
+                "ix_studies_search", "studies", ["search_text"], postgresql_using="gin",
+                postgresql_ops={"search_text": "gin_trgm_ops"}, postgresql_with={"fastupdate": "off"},
+            )  # fmt: skip
     except sa.exc.DBAPIError:
-        return  # not installed, or not ours to install: searching looks at each case; docs/operations.md says the cure
-    op.create_index(
-        "ix_studies_search", "studies", ["search_text"], postgresql_using="gin",
-        postgresql_ops={"search_text": "gin_trgm_ops"}, postgresql_with={"fastupdate": "off"},
-    )  # fmt: skip
+        return  # not installed, not ours to install, or elsewhere: searching looks at each case; docs/operations.md
 
 
 def downgrade() -> None:

@@ -48,11 +48,12 @@ placeWith((fresh) => {
   const classes = rows.classes();
   const newStats = [...classes].filter(([one, urgency]) => urgency === "STAT" && known.get(one) !== "STAT").length;
   for (const [one, urgency] of classes) known.set(one, urgency);
-  const elsewhere = newStats ? 0 : Math.max(0, stats() - openStats);
-  if (stats() < openStats) delete pill.dataset.outside;
+  const elsewhere = Math.max(0, stats() - openStats - newStats);
   openStats = stats();
-  if (newStats) announce(`${newStats} new STAT on the list`);
-  else if (elsewhere) announce(`${elsewhere} new STAT outside this view`);
+  const said = [];
+  if (newStats) said.push(`${newStats} new STAT on the list`);
+  if (elsewhere) said.push(`${elsewhere} new STAT outside this view`);
+  if (said.length) announce(said.join(", "));
   countInTitle(openStats);
   showNews(news, elsewhere);
   tellMessages();
@@ -61,15 +62,15 @@ countInTitle(openStats);
 
 /** "3 new above – show": what came and is not seen, because the rows stand still or the page is scrolled. */
 function showNews(news, elsewhere = 0) {
-  if (elsewhere && !pill.dataset.outside) pill.dataset.outside = elsewhere;
-  const outside = Number(pill.dataset.outside ?? 0);
+  const outside = Math.min(Number(pill.dataset.outside ?? 0) + elsewhere, openStats);
+  pill.dataset.outside = outside || "";
   const parts = [];
   if (news.stat) parts.push(`${news.stat} new STAT`);
   if (news.count - news.stat) parts.push(`${news.count - news.stat} new`);
   let words = parts.join(", ");
   if (words) words += news.above ? " above – show" : " – show";
   else if (news.waiting) words = "The order has changed – show";
-  else if (outside) words = `${outside} new STAT outside this view – show`;
+  if (outside) words = words ? `${words}; ${outside} new STAT outside this view` : `${outside} new STAT outside this view – show`;
   pill.hidden = !words;
   if (words && pill.textContent !== words) pill.textContent = words;
   pill.dataset.kind = news.stat || outside ? "stat" : "";

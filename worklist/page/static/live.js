@@ -7,6 +7,9 @@ const REFRESH_MS = 20000; // waits and due times move even when nothing happens
 const TOGETHER_MS = 40; // the events of one transaction are one refresh
 const QUIET_MS = 250; // and two refreshes are at least this far apart
 const POINTER_MS = 1200; // buttons do not move under a pointer that is about to click
+const PRESSED_MS = 5000; // a press whose end was never told, as of a menu of the browser's
+const ANSWER_MS = 15000; // or the refresh counts as lost
+const OLD_MS = 45000; // since the last refresh: the stream may be alive and the list not
 const RECONNECT_MS = 2000;
 const SILENT_MS = 30000; // the server pings every 10 s: a stream that says nothing for so long is dead
 const TICK_MS = 2000;
@@ -43,7 +46,7 @@ let timer = null;
 let fetching = false;
 let again = false;
 let pointerMoved = 0;
-let pressed = false;
+let pressed = 0; // when the button went down; 0: it is up
 let pause = QUIET_MS; // grows with the answer time, so that many pages do not weigh down a busy server
 let refreshed = 0;
 let place = replaceParts;
@@ -68,12 +71,14 @@ export function refreshNow() {
 async function refresh() {
   timer = null;
   if (fetching) { again = true; return; }
-  const wait = pressed ? POINTER_MS : POINTER_MS - (Date.now() - pointerMoved);
+  const wait = Date.now() - pressed < PRESSED_MS ? POINTER_MS : POINTER_MS - (Date.now() - pointerMoved);
   if (wait > 0) { refreshSoon(wait); return; }
   fetching = true;
   const asked = performance.now();
   try {
-    const answer = await fetch(region.dataset.live, { headers: { Accept: "text/html" }, cache: "no-store" });
+    const answer = await fetch(region.dataset.live, {
+      headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS),
+    });
     if (answer.status === 401) { signIn(); return; }
     if (!answer.ok && !answer.headers.get("Content-Type")?.startsWith("text/html")) throw new Error(String(answer.status));
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").body;
@@ -139,11 +144,13 @@ function listen() {
 
 let ticked = Date.now();
 let hiddenSince = null;
+let shownSince = Date.now();
 
 function tick() {
   const now = Date.now();
   const slept = now - ticked > ASLEEP_MS;
   ticked = now;
+  if (hiddenSince !== null && !document.hidden) shownSince = now;
   hiddenSince = document.hidden ? hiddenSince ?? now : null;
   if (hiddenSince !== null && now - hiddenSince > HIDDEN_MS && !region.hasAttribute("data-live-hidden")) {
     stream?.close();
@@ -155,6 +162,7 @@ function tick() {
     showStale(slept ? "This computer slept; catching up." : "firstread is silent; trying again.");
     listen();
   }
+  if (hiddenSince === null && now - Math.max(lastGood, shownSince) > OLD_MS) showStale("firstread does not send the list; trying again.");
 }
 
 /** Begin, where the page has a live part. */
@@ -167,6 +175,8 @@ export function start() {
   addEventListener("online", () => { listen(); });
   addEventListener("pageshow", (event) => { if (event.persisted) { listen(); refreshSoon(); } });
   document.addEventListener("pointermove", (event) => { if (event.target.closest?.(".do")) pointerMoved = Date.now(); });
-  document.addEventListener("pointerdown", (event) => { pressed = region.contains(event.target); });
-  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { pressed = false; });
+  document.addEventListener("pointerdown", (event) => {
+    pressed = event.button === 0 && region.contains(event.target) ? Date.now() : 0;
+  });
+  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { pressed = 0; });
 }
