@@ -34,7 +34,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from triage.catalogue import Catalogue, InstanceFacts, Narrowing, SeriesFacts, StudyFacts
-from triage.errors import IdentifierError
+from triage.errors import DatabaseUnavailableError, IdentifierError
 from triage.identifiers import dicom_uid
 from triage.repositories.archived import ArchivedFile
 
@@ -93,7 +93,13 @@ def web_archive(root: Path, catalogue: Catalogue, files: Files) -> Starlette:
         Route(_INSTANCE + "/frames/{frames}", service.frames),
         *(Route(level, service.retrieve) for level in (_STUDY, _SERIES, _INSTANCE)),
     ]
-    return Starlette(routes=routes, exception_handlers={_RefusedError: _refused, IdentifierError: _refused})
+    handlers = {_RefusedError: _refused, IdentifierError: _refused, DatabaseUnavailableError: _away}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+async def _away(_request: Request, error: Exception) -> Response:
+    told = {"status": 503, "detail": str(error)}
+    return JSONResponse(told, 503, {"Retry-After": "5"}, media_type="application/problem+json")
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

@@ -78,14 +78,20 @@ def add(
 
     Example: `firstread users add m.lang --role admin`
     """
+    from triage.errors import SettingsError  # noqa: PLC0415
     from triage.passwords import Passwords  # noqa: PLC0415
-    from triage.people import user_name  # noqa: PLC0415
+    from triage.people import Role, user_name  # noqa: PLC0415
     from triage.repositories import users  # noqa: PLC0415
 
     chosen, name = _role(role), user_name(name)
     hashed = Passwords().hash(new_password(name, password_file))
     with opened(data, make=True) as database, database.write() as session:
         first = not users.exist(session)
+        if first and chosen is not Role.ADMIN:
+            raise SettingsError(
+                "From the first account on everybody signs in, so it is an administrator's.",
+                next_step="Make that one first, with `--role admin`.",
+            )
         users.add(session, name, chosen, hashed, at=datetime.now(UTC), who=operator(), shown_as=display_name)
     said = f"{name} can sign in now as {chosen}."
     if first:

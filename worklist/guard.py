@@ -28,6 +28,7 @@ from worklist.bodies import BodyRefusedError, read_body, read_form, replay, requ
 from worklist.callers import LOCAL, Callers
 from worklist.context import Clock
 from worklist.page.rendering import render
+from worklist.page.signin_routes import local_path
 from worklist.permissions import Need, need_of, refusal
 from worklist.problems import problem, too_many, unavailable, wants_page
 from worklist.signin import Patience, address_of, is_form_token
@@ -138,7 +139,7 @@ class Guard:
     def _refuse_stranger(self, request: Request) -> Response:
         path = request.scope["path"]
         if wants_page(request) and request.method in _SAFE_METHODS and not path.startswith("/fragment/"):
-            target = path + (f"?{request.url.query}" if request.url.query else "")
+            target = local_path(path + (f"?{request.url.query}" if request.url.query else ""))
             if request.headers.get("sec-fetch-site") == "cross-site":
                 # a link in another system: the browser held our cookie back and sends it when our own page asks
                 return render(request, "continue.html", {"target": target})

@@ -114,10 +114,14 @@ class Ohif:
 
     def _file(self, request: Request) -> Response:
         asked, headers = request.path_params["path"], {"Content-Security-Policy": self.policy}
-        path = (self._folder / asked).resolve()
+        try:
+            path = (self._folder / asked).resolve()
+            found = path.is_file()
+        except (ValueError, OSError):  # no name that a file could have
+            raise HTTPException(404) from None
         if not path.is_relative_to(self._folder):
             raise HTTPException(404)
-        if not asked or not path.is_file():
+        if not asked or not found:
             if "." in asked.rpartition("/")[2]:
                 raise HTTPException(404)
             return Response(self._page, media_type="text/html", headers=headers)  # the viewer's own addresses

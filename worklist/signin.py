@@ -8,7 +8,6 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from http.cookies import CookieError, SimpleCookie
 from typing import Final, Literal
 
 from fastapi import Request, Response
@@ -81,12 +80,8 @@ def cookie_name(request: Request, name: str) -> str:
 
 
 def cookie_of(request: Request, name: str) -> str:
-    """Our cookie of this request, "" when there is none or the header is not well-formed."""
-    try:
-        morsel = SimpleCookie(request.headers.get("cookie", "")).get(cookie_name(request, name))
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""
+    """Our cookie of this request, "" when there is none; what others have put beside it is no matter."""
+    return request.cookies.get(cookie_name(request, name), "")
 
 
 def set_cookie(

@@ -140,6 +140,8 @@ class SignIn:
         def store() -> None:
             with self.database.write() as session:
                 row = users.by_name(session, name)
+                if row.disabled or row.password_hash != user.password_hash:
+                    raise StateError("The account has changed meanwhile.", next_step="Sign in again.")
                 users.set_password(
                     session, row, hashed, at=self.clock(), who=row.name, keep_session=digest(session_secret)
                 )

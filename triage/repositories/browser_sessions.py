@@ -1,4 +1,7 @@
-"""Signed-in browsers: rows, so that signing out ends a session on every process at once. Only digests are kept."""
+"""Signed-in browsers: rows, so that signing out ends a session on every process at once.
+
+Only digests are kept, and the provider's ID token for signing out there.
+"""
 
 from __future__ import annotations
 

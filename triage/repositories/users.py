@@ -229,7 +229,7 @@ def _keep_an_administrator(session: Session, user: User) -> None:
     others = sa.select(User.id).where(
         User.role == Role.ADMIN, User.disabled.is_(False), User.subject.is_(None), User.id != user.id
     )
-    if session.scalar(others.limit(1)) is None:
+    if session.scalars(others.order_by(User.id).with_for_update()).first() is None:  # two may be at it at once
         raise StateError(
             "This is the last local administrator: nobody could administer any more.",
             next_step="Make another administrator first.",

@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from triage.database import Database
+from triage.errors import StateError
 from triage.passwords import LONGEST, SHORTEST, check_password
 from triage.people import LONGEST_DISPLAY_NAME, LONGEST_NAME, Role, user_name
 from triage.repositories import users
 from triage.tables import User
 from worklist.context import Here, Who
+from worklist.signin import NOBODY_SIGNS_IN
 from worklist.signing_in import SignIn
 
 UserName = Annotated[str, Path(max_length=LONGEST_NAME, description="Name of the account, in whatever spelling.")]
@@ -88,6 +90,11 @@ def user_routes(door: SignIn) -> APIRouter:
 
         def store() -> UserOut:
             with here.database.write() as session:
+                if who == NOBODY_SIGNS_IN and asked.role is not Role.ADMIN:
+                    raise StateError(
+                        "From the first account on everybody signs in, so it is an administrator's.",
+                        next_step="Make that one first.",
+                    )
                 user = users.add(
                     session, name, asked.role, hashed, at=here.clock(), who=who, shown_as=asked.display_name
                 )

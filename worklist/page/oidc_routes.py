@@ -52,7 +52,8 @@ def oidc_routes(door: SignIn, provider: Provider) -> APIRouter:
     ) -> Response:
         begun = Begun.of_cookie(cookie_of(request, BEGUN), here.clock())
         try:
-            door.admit(address_of(request))
+            if begun is not None:  # what was not begun here guesses nothing: any foreign page could send it
+                door.admit(address_of(request))
             person = await _prove(request, here, begun, code=code, state=state, error=error, iss=iss)
             secret = await run_in_threadpool(_begin, here, person)
         except TooManyTriesError as tired:
@@ -60,7 +61,8 @@ def oidc_routes(door: SignIn, provider: Provider) -> APIRouter:
         except IdentityProviderError as away:
             answer: Response = await _failed(request, here, away, status=502)
         except FirstreadError as refused:
-            await door.fail(address_of(request), "the identity provider", None)
+            if begun is not None:
+                await door.fail(address_of(request), "the identity provider", None)
             answer = await _failed(request, here, refused, status=403)
         else:
             # a page that goes on, not a redirect: on that the browser would still hold the strict cookie back

@@ -95,6 +95,7 @@ def test_what_is_refused_about_accounts(data: Path, phrase: Path, monkeypatch: p
     assert "shorter" in str(refused(*add, "admin", "--password-file", phrase))
     assert not data.exists(), "nothing is made for an account that is none"
     phrase.write_text("wet lamps hum softly")
+    assert "first account" in str(refused(*add, "reader", "--password-file", phrase))
     done(*add, "admin", "--password-file", phrase)
     assert "this name already" in str(refused(*add, "reader", "--password-file", phrase))
     assert "last local administrator" in str(refused("users", "disable", "m.lang", "--data", data))

@@ -72,6 +72,21 @@ def test_without_accounts_a_loopback_node_asks_nobody_and_with_the_first_one_it_
     assert client.get("/api/v1/worklist", headers={"Host": "triage.hospital.example"}).status_code == 401
 
 
+def test_the_first_account_is_an_administrators(house: Any) -> None:
+    """Or everybody would have to sign in, and nobody could make a second one."""
+    client = house.client()
+    reader = {"name": "m.lang", "role": "reader", "password": PASSPHRASE}
+    assert client.post("/api/v1/admin/users", json=reader).status_code == 409
+    assert client.post("/api/v1/admin/users", json=reader | {"role": "admin"}).status_code == 201
+
+
+def test_a_cookie_of_another_application_does_not_hide_ours(people: Any) -> None:
+    browser = enter(people, "m.lang")
+    ours = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    answer = people.client().get("/api/v1/worklist", headers={"Cookie": f'other={{"a":1}}; {ours}'})
+    assert answer.status_code == 200
+
+
 def test_a_person_signs_in_and_out(people: Any) -> None:
     browser = people.client()
     asked = browser.post(
@@ -379,6 +394,8 @@ def test_a_link_from_another_system_arrives_with_its_session(people: Any) -> Non
     answer = stranger.get('/studies/1.2.3?a="b"', headers=arriving, follow_redirects=False)
     assert answer.status_code == 200
     assert '<meta http-equiv="refresh" content="0;url=/studies/1.2.3?a=%22b%22">' in answer.text
+    for foreign in ("/%2Fevil.example/", "/%5Cevil.example/"):
+        assert 'content="0;url=/"' in stranger.get(foreign, headers=arriving).text, "never to another site"
     again = stranger.get("/studies/1.2.3", headers={**PAGE, "Sec-Fetch-Site": "same-origin"}, follow_redirects=False)
     assert again.headers["location"] == "/sign-in?next=/studies/1.2.3"
 

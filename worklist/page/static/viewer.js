@@ -87,6 +87,11 @@ export class Viewer {
     this.ended.abort();
     this.resized.disconnect();
     this.words.clear();
+    this.say(""); // the parts may show another study next: nothing of this one stays under its title
+    this.part("poster").hidden = true;
+    this.part("poster").removeAttribute("src");
+    this.root.dataset.shown = "";
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
   part(name) { return this.root.querySelector(`[data-part="${name}"]`); }
@@ -115,6 +120,7 @@ export class Viewer {
       if (!answer.ok) throw new Error((await answer.json()).detail);
       return await answer.json();
     } catch (error) {
+      if (this.ended.signal.aborted) return null;
       this.say(`The images cannot be asked for: ${error.message}`);
       return null;
     }
@@ -224,6 +230,7 @@ export class Viewer {
       this.words.set(url, words);
       this.forgetOld();
     } catch (error) {
+      if (this.ended.signal.aborted) return;
       this.refused.set(url, error.message); // not again until the case is opened again
     }
     this.fetching.delete(url);
