@@ -6,6 +6,7 @@ import { clock, localTimes } from "./times.js";
 const REFRESH_MS = 20000; // waits and due times move even when nothing happens
 const TOGETHER_MS = 40; // the events of one transaction are one refresh
 const QUIET_MS = 250; // and two refreshes are at least this far apart
+const LONGEST_PAUSE_MS = 5000;
 const POINTER_MS = 1200; // buttons do not move under a pointer that is about to click
 const PRESSED_MS = 5000; // a press whose end was never told, as of a menu of the browser's
 const ANSWER_MS = 15000; // or the refresh counts as lost
@@ -92,7 +93,7 @@ async function refresh() {
   } finally {
     fetching = false;
     refreshed = performance.now();
-    pause = Math.max(QUIET_MS, 4 * (refreshed - asked));
+    pause = Math.min(Math.max(QUIET_MS, 4 * (refreshed - asked)), LONGEST_PAUSE_MS); // the machine may have slept meanwhile
     if (again) { again = false; refreshSoon(); }
   }
 }
