@@ -17,6 +17,7 @@ CHROMIUM: Final = Path("/usr/bin/chromium")
 FLAGS: Final = ("--no-sandbox", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 """WebGL in software: these machines have no GPU."""
 PATIENCE: Final = 150_000  # milliseconds; the viewer is 150 MB of scripts
+TRIES: Final = 5
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +78,28 @@ def test_the_heat_map_is_shown_as_it_was_made(viewer: Any, tmp_path: Path) -> No
 
 def test_the_report_draws_its_region_on_the_source_image(viewer: Any, tmp_path: Path) -> None:
     """The spatial coordinates are read as a measurement, with probability and site, on the radiograph itself."""
-    _open(viewer, "AI firstread report")
-    viewer.get_by_text("Probability: ").first.wait_for()
+    _open_report(viewer, tmp_path)
     assert "Pleural structure" in viewer.inner_text("body")
     viewer.locator("svg.svg-layer path, svg.svg-layer polyline").first.wait_for(state="attached")
     _keep(viewer, tmp_path / "report.png")
+
+
+def _open_report(viewer: Any, tmp_path: Path) -> None:
+    """Open the report with its measurement.
+
+    About once in ten on a busy machine OHIF 3.12 has the report before the image it refers to, and then draws nothing,
+    however often it is opened again, until the page is loaded anew.
+    """
+    timed_out = pytest.importorskip("playwright.sync_api").TimeoutError
+    for attempt in range(TRIES):
+        _open(viewer, "AI firstread report")
+        try:
+            viewer.get_by_text("Probability: ").first.wait_for(timeout=PATIENCE / TRIES)
+            return
+        except timed_out:
+            viewer.screenshot(path=str(tmp_path / f"report_without_region_{attempt}.png"))
+            viewer.reload()
+    pytest.fail(f"the report draws no region; the page says: {viewer.inner_text('body')}")
 
 
 def _open(viewer: Any, series: str) -> None:
