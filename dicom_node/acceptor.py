@@ -11,12 +11,12 @@ import struct
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from dicom_node import dimse, negotiation, store_scp
-from dicom_node.admission import AdmissionPolicy, AssociationRequest, Rejection, allowed_services, decide
+from dicom_node.admission import Admission, AdmissionPolicy, AssociationRequest, Rejection
 from dicom_node.alerts import printable
 from dicom_node.association import AssociationEnd, AssociationSummary
 from dicom_node.contexts import ContextAnswer, ContextResult, answer, purpose
@@ -43,9 +43,10 @@ from dicom_node.upper_layer import (
 )
 from triage.crash_points import CrashPoint
 from triage.logging import get_logger
-from triage.services import PeerService
 
 UNRECOGNIZED_OPERATION: Final = 0x0211
+WITHDRAWN: Final = "ADMISSION_WITHDRAWN"
+"""Reason of the alert for a request of a peer that may not ask for this any more."""
 _LINGER_SECONDS: Final = 2.0
 
 log = get_logger(__name__)
@@ -82,6 +83,10 @@ class Acceptor:
 
     Parameters
     ----------
+    policy : callable
+        Who may ask for what at this moment; the same object until that changes. What a message has begun is finished
+        whatever changes meanwhile; the next one is refused (0x0124), and the association of a peer that is admitted
+        no more is then released.
     services : mapping, optional
         By SOP class UID.
     take_slot : callable
@@ -97,7 +102,7 @@ class Acceptor:
         peer_address: str,
         *,
         intake: Intake,
-        policy: AdmissionPolicy,
+        policy: Callable[[], AdmissionPolicy],
         limits: Limits,
         take_slot: Callable[[], Rejection | None],
         services: Mapping[str, Service] | None = None,
@@ -107,6 +112,7 @@ class Acceptor:
         self._peer_address = peer_address
         self._intake = intake
         self._policy = policy
+        self._admission: Admission
         self._limits = limits
         self._take_slot = take_slot
         self._services = services or {}
@@ -140,11 +146,12 @@ class Acceptor:
                 protocol_version=proposal.protocol_version,
                 application_context_name=proposal.application_context_name,
             )
-            rejection = decide(request, self._policy) or self._take_slot()
+            self._admission = Admission(request, self._policy)
+            rejection = self._admission.judge() or self._take_slot()
             if rejection is not None:
                 self._reject(request, rejection)
                 return False
-            self._accept(body, proposal, allowed_services(request, self._policy))
+            self._accept(body, proposal)
         except ProtocolViolation as error:
             log.warning("association_refused", peer=self._peer_address, problem=str(error))
             self._say_last(error.reason)
@@ -204,12 +211,16 @@ class Acceptor:
         self._connection.send_abort(reason)
         self._linger = _LINGER_SECONDS
 
-    def _accept(self, body: bytes, proposal: Proposal, allowed: Container[PeerService | None]) -> None:
+    def _accept(self, body: bytes, proposal: Proposal) -> None:
         answers: dict[int, ContextAnswer] = {}
         for context in proposal.contexts():
             reply = answer(context.abstract_syntax, context.transfer_syntaxes, services=self._services)
             wanted = purpose(context.abstract_syntax)
-            if wanted is not None and wanted not in allowed and reply.result is ContextResult.ACCEPTANCE:
+            if (
+                wanted is not None
+                and wanted not in self._admission.services
+                and reply.result is ContextResult.ACCEPTANCE
+            ):
                 reply = ContextAnswer(ContextResult.USER_REJECTION)
             answers[context.context_id] = reply
             if reply.result is ContextResult.ACCEPTANCE:
@@ -238,6 +249,8 @@ class Acceptor:
     def _serve_until_end(self) -> AssociationEnd:
         while True:
             between = not self._receiving
+            if between and self._admission.judge() is not None:
+                return self._release(AssociationEnd.WITHDRAWN)
             if between and (limit := self._pace.limit_passed(self._connection.bytes_received)):
                 log.warning("association_limit", association=self._uid, limit=limit)
                 return self._release(AssociationEnd.LIMIT_REACHED)
@@ -333,6 +346,14 @@ class Acceptor:
         abstract_syntax, transfer_syntax = self._contexts[context_id]
         assert self.summary is not None  # noqa: S101
         match request.command_field:
+            case CommandField.C_CANCEL_RQ:
+                return None
+            case int() as field if field & 0x8000:
+                raise ProtocolViolation("response without a request", AbortReason.UNEXPECTED_PDU_PARAMETER)
+            case _ if not self._admission.allows(purpose(abstract_syntax)):
+                if self._on_refused is not None:
+                    self._on_refused(WITHDRAWN, self.summary.calling_ae_title, self._peer_address)
+                return RefusedOperation(Answer(store_scp.NOT_AUTHORIZED, comment="may not be asked for any more"))
             case CommandField.N_ACTION_RQ | CommandField.N_EVENT_REPORT_RQ | CommandField.C_FIND_RQ if (
                 abstract_syntax in self._services
             ):
@@ -348,10 +369,6 @@ class Acceptor:
                 )
             case CommandField.C_ECHO_RQ:
                 return RefusedOperation(Answer(store_scp.SUCCESS))
-            case CommandField.C_CANCEL_RQ:
-                return None
-            case int() as field if field & 0x8000:
-                raise ProtocolViolation("response without a request", AbortReason.UNEXPECTED_PDU_PARAMETER)
             case _:
                 return RefusedOperation(Answer(UNRECOGNIZED_OPERATION))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
 from triage.errors import IdentifierError
-from triage.identifiers import ae_title
+from triage.identifiers import ae_title, in_network
 from triage.services import PeerService
 
 APPLICATION_CONTEXT_NAME: Final = "1.2.840.10008.3.1.1.1"
@@ -66,7 +66,7 @@ class AllowedPeer:
             return False
         if self.certificate and self.certificate not in certificate_names:
             return False
-        return not self.network or _in_network(address, self.network)
+        return not self.network or in_network(address, self.network)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,11 +140,53 @@ def allowed_services(request: AssociationRequest, policy: AdmissionPolicy) -> fr
     return frozenset().union(*(peer.services for peer in policy.peers if peer.admits(calling, address, names)))
 
 
-def _in_network(address: str, network: str) -> bool:
-    try:
-        host = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
-        host = host.ipv4_mapped
-    return host in ipaddress.ip_network(network)
+class PolicyInForce:
+    """The policy of the settings with the peers that were added: the same object until these change.
+
+    Parameters
+    ----------
+    more : callable
+        The peers that were added, the same object while nothing has changed; never raises or waits.
+    """
+
+    def __init__(self, settings: AdmissionPolicy, more: Callable[[], Sequence[AllowedPeer]]) -> None:
+        self._settings, self._more = settings, more
+        self._last: tuple[Sequence[AllowedPeer], AdmissionPolicy] = ((), settings)
+
+    def __call__(self) -> AdmissionPolicy:
+        added, (known, policy) = self._more(), self._last
+        if added is not known:
+            policy = self._settings.with_more(added)
+            self._last = added, policy
+        return policy
+
+
+class Admission:
+    """What an association request is granted, judged again whenever the policy changes while it is open.
+
+    Attributes
+    ----------
+    rejection : Rejection or None
+        Why it is not admitted, or admitted no more, when :meth:`judge` was last asked.
+    services : frozenset of PeerService
+        What its sender might ask for then.
+    """
+
+    def __init__(self, request: AssociationRequest, policy: Callable[[], AdmissionPolicy]) -> None:
+        self._request, self._policy = request, policy
+        self._judged: AdmissionPolicy | None = None
+        self.rejection: Rejection | None = None
+        self.services: frozenset[PeerService] = frozenset()
+
+    def judge(self) -> Rejection | None:
+        """:func:`decide` by the policy of this moment."""
+        policy = self._policy()
+        if policy is not self._judged:
+            self.rejection = decide(self._request, policy)
+            self.services = allowed_services(self._request, policy) if self.rejection is None else frozenset()
+            self._judged = policy
+        return self.rejection
+
+    def allows(self, service: PeerService | None) -> bool:
+        """Whether a message may be answered now; None: for what every peer may do."""
+        return self.judge() is None and (service is None or service in self.services)

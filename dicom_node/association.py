@@ -16,6 +16,8 @@ class AssociationEnd(StrEnum):
     """By this node, which is shutting down."""
     LIMIT_REACHED = "LIMIT_REACHED"
     """By this node: it went on for too long, sent too much, or held its place without storing anything."""
+    WITHDRAWN = "WITHDRAWN"
+    """By this node: the peer was taken off the list while it was open."""
     ABORTED = "ABORTED"
     """A-ABORT by the peer."""
     LOST = "LOST"

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from dicom_node.acceptor import Acceptor, Limits, Service
-from dicom_node.admission import AdmissionPolicy, AllowedPeer, Rejection
+from dicom_node.admission import AdmissionPolicy, AllowedPeer, PolicyInForce, Rejection
 from dicom_node.association import AssociationSummary
 from dicom_node.association_table import AssociationTable
 from dicom_node.intake import Intake
@@ -165,8 +165,8 @@ class Listener:
         Told reason, calling AE title and address of each peer that is turned away for good
         (:meth:`dicom_node.alerts.SecurityAlerts.refused`).
     more_peers : callable, optional
-        Who may send besides those of ``config``, asked at each connection; never raises or waits. Where ``config``
-        lists nobody, everybody is admitted, and this changes nothing.
+        Who may send besides those of ``config``, asked at each message; never raises or waits, and gives the same
+        object until it changes. Where ``config`` lists nobody, everybody is admitted, and this changes nothing.
     """
 
     def __init__(
@@ -183,13 +183,12 @@ class Listener:
         more_peers: Callable[[], Sequence[AllowedPeer]] = tuple,
     ) -> None:
         self._config = config
-        self._policy = config.policy
+        self._policy = PolicyInForce(config.policy, more_peers)
         self._intake = intake
         self._on_open = on_association_open
         self._on_closed = on_association_closed
         self._services = services or {}
         self._on_refused = on_refused
-        self._more_peers = more_peers
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, tuple[Connection, str]] = {}
         self._silent: dict[threading.Thread, float] = {}
@@ -337,7 +336,7 @@ class Listener:
             connection,
             address,
             intake=self._intake,
-            policy=self._policy.with_more(self._more_peers()),
+            policy=self._policy,
             limits=self._config.limits,
             take_slot=take_slot,
             services=self._services,

@@ -8,6 +8,7 @@
 | 0xA900 | known SOP Instance UID with other content | both files, row of the first, case flagged |
 | 0xC000 cannot understand | not a data set, or without its UIDs | bytes in quarantine |
 | 0x0117 invalid SOP instance | Affected SOP Instance UID missing or not a UID | nothing |
+| 0x0124 not authorized | the peer was removed, or its service, while the association was open | nothing |
 | 0x0122 SOP class not supported | class is not that of the presentation context | nothing |
 | 0x0110 processing failure | a defect of this software | nothing, or a file without a row |
 """
@@ -29,6 +30,7 @@ SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110
 INVALID_SOP_INSTANCE: Final = 0x0117
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
+NOT_AUTHORIZED: Final = 0x0124
 OUT_OF_RESOURCES: Final = 0xA700
 
 log = get_logger(__name__)

@@ -10,6 +10,7 @@ from triage.database import ChangeWatch, Database
 from triage.errors import DatabaseUnavailableError
 from triage.logging import get_logger
 from triage.repositories import peers
+from triage.services import PeerService
 from triage.tables import Peer
 
 LOOK_EVERY: Final = 0.5  # seconds
@@ -75,7 +76,8 @@ class PeerWatch:
 
 def _allowed(row: Peer) -> AllowedPeer | None:
     try:
-        return AllowedPeer(row.ae_title, row.network or "", row.certificate or "")
+        services = frozenset(map(PeerService, row.services))
+        return AllowedPeer(row.ae_title, row.network or "", row.certificate or "", services)
     except ValueError:  # not written by us: the others count all the same
         log.error("peer_unusable", peer=row.id)
         return None

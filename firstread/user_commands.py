@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from triage.database import Database
+    from triage.settings import Settings
     from triage.tables import User
 
 app = typer.Typer(help="Accounts of people who use page and API (docs/sign-in.md).", no_args_is_help=True)
@@ -31,16 +32,21 @@ PasswordFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
+def settings_of(data: Path | None) -> Settings:
+    from triage.settings import load_settings  # noqa: PLC0415
+
+    return load_settings({} if data is None else {"data": data})
+
+
 @contextmanager
 def opened(data: Path | None, *, make: bool = False) -> Iterator[Database]:
     """The node's database; ``make``: also where there is none yet, as for the first account before the first start."""
     from firstread import ground, schema  # noqa: PLC0415
     from triage.database import Database  # noqa: PLC0415
     from triage.logging import configure  # noqa: PLC0415
-    from triage.settings import load_settings  # noqa: PLC0415
 
     configure(part="users", as_json=False, level="CRITICAL")
-    settings = load_settings({} if data is None else {"data": data})
+    settings = settings_of(data)
     if make:
         ground.make_folders(settings)
         schema.make_or_require(settings)
@@ -82,9 +88,11 @@ def add(
     from triage.passwords import Passwords  # noqa: PLC0415
     from triage.people import Role, user_name  # noqa: PLC0415
     from triage.repositories import users  # noqa: PLC0415
+    from triage.setting_rules import token_names  # noqa: PLC0415
 
     chosen, name = _role(role), user_name(name)
     hashed = Passwords().hash(new_password(name, password_file))
+    taken = token_names(settings_of(data).http_tokens)
     with opened(data, make=True) as database, database.write() as session:
         first = not users.exist(session)
         if first and chosen is not Role.ADMIN:
@@ -92,7 +100,9 @@ def add(
                 "From the first account on everybody signs in, so it is an administrator's.",
                 next_step="Make that one first, with `--role admin`.",
             )
-        users.add(session, name, chosen, hashed, at=datetime.now(UTC), who=operator(), shown_as=display_name)
+        users.add(
+            session, name, chosen, hashed, at=datetime.now(UTC), who=operator(), shown_as=display_name, taken=taken
+        )
     said = f"{name} can sign in now as {chosen}."
     if first:
         said += " This is the first account: from now on everybody signs in, also on this machine."

@@ -151,6 +151,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def in_network(address: str, network: str) -> bool:
+    """True when an address, as a socket names it, lies in a network: zones ("%eth0") and mapped IPv4 are seen through.
+
+    Raises
+    ------
+    ValueError
+        ``network`` is neither address nor CIDR.
+    """
+    try:
+        host = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
+        host = host.ipv4_mapped
+    return host in ipaddress.ip_network(network)
+
+
 @dataclass(frozen=True, slots=True)
 class PeerAddress:
     """A DICOM application entity on the network: ``AET@host:port``."""

@@ -6,14 +6,15 @@ import ipaddress
 import re
 import socket
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from triage.addresses import DestinationAddress, DestinationKind
-from triage.errors import SettingsError
+from triage.errors import IdentifierError, SettingsError
 from triage.identifiers import is_loopback
+from triage.people import user_name
 
 TOKEN_LENGTH: Final = 24
 PLACEHOLDERS: Final = re.compile(
@@ -29,20 +30,29 @@ _NUMERIC: Final = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
 
 
 def check_token(token: str) -> None:
-    """``name:token`` that nobody guesses.
+    """``name:token`` that nobody guesses, with a name that an account might have.
 
     Raises
     ------
     ValueError
-        Too short, or still the text of an example. The message does not repeat it.
+        Too short, still the text of an example, or a name of the house. The message does not repeat it.
     """
     name, colon, secret = token.partition(":")
     if not (name and colon) or len(secret) < TOKEN_LENGTH:
         raise ValueError(f"http_tokens: each is name:token with a token of at least {TOKEN_LENGTH} characters")
+    try:
+        user_name(name)
+    except IdentifierError as error:
+        raise ValueError(f"http_tokens: {error.advice()}") from None
     if PLACEHOLDERS.search(secret):
         raise ValueError(
             "http_tokens: a token is still the placeholder of an example; make one with `openssl rand -hex 24`"
         )
+
+
+def token_names(tokens: Iterable[str]) -> frozenset[str]:
+    """Who stands in the audit trail by a token of the settings."""
+    return frozenset(token.partition(":")[0] for token in tokens)
 
 
 def check_bind(bind: str, *, some_may_send: bool) -> None:

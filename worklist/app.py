@@ -34,6 +34,7 @@ from worklist.api import (
     workitems,
 )
 from worklist.api import tokens as tokens_api
+from worklist.api.sessions import session_routes
 from worklist.api.users import user_routes
 from worklist.callers import Callers
 from worklist.context import Clock, Context
@@ -51,11 +52,11 @@ from worklist.page import (
     routes,
     simulator_routes,
     statistics_routes,
-    users_routes,
 )
 from worklist.page.oidc_routes import oidc_routes
 from worklist.page.rendering import STATIC, environment
 from worklist.page.signin_routes import sign_in_routes
+from worklist.page.users_routes import users_routes
 from worklist.signin import Tokens, sign_in_needed
 from worklist.signing_in import SignIn
 
@@ -134,7 +135,6 @@ def create_app(
     app.include_router(admin_routes.router)
     app.include_router(statistics_routes.router)
     app.include_router(simulator_routes.router)
-    app.include_router(users_routes.router)
     if dicom_web is not None:
         app.mount("/dicom-web", dicom_web)
     if settings.ohif_folder is not None:
@@ -154,7 +154,9 @@ def _guard(
     provider = None if settings.oidc is None else Provider(settings.oidc, clock)
     api.include_router(tokens_api.router)
     api.include_router(user_routes(door))
+    api.include_router(session_routes(tokens))
     app.include_router(sign_in_routes(door, provider))
+    app.include_router(users_routes(tokens))
     if provider is not None:
         app.include_router(oidc_routes(door, provider))
     callers = Callers(database, tokens, clock, settings.session_limits, always=sign_in_needed(settings))

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from triage.errors import IdentifierError
 from triage.identifiers import ae_title, certificate_name
+from triage.services import PeerService
 from worklist.errand_schemas import ErrandOut
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
@@ -61,6 +62,9 @@ class PeerWish(_Request):
     """Address or CIDR ("10.1.2.0/24") that it comes from; null for any, where the transport allows that."""
     certificate: Annotated[str | None, Field(max_length=300), AfterValidator(_certificate)] = None
     """What its certificate must say, such as `DNS:ct1.hospital.example`: it is then admitted over TLS only."""
+    services: Annotated[list[PeerService], Field(max_length=len(PeerService))] | None = None
+    """What it may ask for; C-ECHO is everybody's, an empty list leaves just that. Null: for a new peer all of them, for
+    one that is changed what it has."""
     note: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=_LINE)] = ""
     """For people: room, vendor, who to call."""
 
@@ -82,6 +86,8 @@ class PeerOut(_Answer):
     ae_title: str
     network: str | None
     certificate: str | None
+    services: list[PeerService]
+    """`store`: C-STORE; `find`: C-FIND of what is here; `worklist`: C-FIND of the reading list."""
     note: str = ""
     version: int | None = None
     """For If-Match."""

@@ -64,6 +64,9 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("POST", "/sign-out", Need.SIGNED_IN),
     ("GET", "/account", Need.SIGNED_IN),
     ("POST", "/account", Need.SIGNED_IN),
+    ("GET", "/api/v1/account/sessions", Need.SIGNED_IN),
+    ("DELETE", "/api/v1/account/sessions", Need.SIGNED_IN),
+    ("DELETE", "/api/v1/account/sessions/{}", Need.SIGNED_IN),
     ("GET", "/readyz", Need.MONITOR),
     ("GET", "/metrics", Need.MONITOR),
     # reading
@@ -114,6 +117,7 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("GET", f"{_ADMIN}/rules", Need.OPERATE),
     ("POST", f"{_ADMIN}/rules/test", Need.OPERATE),
     # deciding about the node
+    ("DELETE", f"{_ADMIN}/sessions/{{}}", Need.ADMINISTER),
     ("POST", f"{_ADMIN}/peers", Need.ADMINISTER),
     ("PUT", f"{_ADMIN}/peers/{{}}", Need.ADMINISTER),
     ("DELETE", f"{_ADMIN}/peers/{{}}", Need.ADMINISTER),

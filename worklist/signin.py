@@ -32,6 +32,26 @@ ACCOUNT_FAILURES: Final = 100
 account was signed in before, so that a stranger who guesses from many addresses locks nobody out."""
 ACCOUNT_WINDOW: Final = timedelta(hours=1)
 _ADDRESSES: Final = 1000
+_BROWSERS: Final = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("Chrom", "Chrome"),
+    ("CriOS/", "Chrome"),
+    ("Safari/", "Safari"),
+    ("curl/", "curl"),
+)
+"""Marks of User-Agent in the order in which they decide: most name themselves after others too."""
+_SYSTEMS: Final = (
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Mac OS", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
 
 
 class TooManyTriesError(FirstreadError):
@@ -144,6 +164,14 @@ class Patience:
         self._times.move_to_end(key)
         while len(self._times) > _ADDRESSES:
             self._times.popitem(last=False)
+
+
+def browser_of(request: Request) -> str:
+    """What somebody signs in with, in words by which that person knows it again: "Firefox on Windows"."""
+    agent = request.headers.get("user-agent", "")
+    browser = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    return " on ".join(filter(None, (browser or "another browser", system)))
 
 
 def address_of(request: Request) -> str:

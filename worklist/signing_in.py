@@ -66,7 +66,7 @@ class SignIn:
             raise TooManyTriesError("Too many sign-ins from this address; wait a minute.")
         self._tries.count(address, now)
 
-    async def with_token(self, token: str, address: str) -> str | None:
+    async def with_token(self, token: str, address: str, browser: str = "") -> str | None:
         """The secret of a new session for the owner of a token of the settings; None when there is none.
 
         Raises
@@ -83,12 +83,13 @@ class SignIn:
         def begin() -> str:
             with self.database.write() as session:
                 return browser_sessions.begin(
-                    session, at=self.clock(), user=None, settings_token=digest(token), name=owner
-                )
+                    session, at=self.clock(), user=None, settings_token=digest(token), name=owner, address=address,
+                    browser=browser,
+                )  # fmt: skip
 
         return await run_in_threadpool(begin)
 
-    async def with_password(self, name: str, password: str, address: str) -> str | None:
+    async def with_password(self, name: str, password: str, address: str, browser: str = "") -> str | None:
         """The secret of a new session for a local account; None for a wrong name or password, whichever.
 
         Raises
@@ -108,7 +109,7 @@ class SignIn:
         if not await self._matches(known, password) or user is None:
             await self.fail(address, "a password", user)
             return None
-        secret = await run_in_threadpool(self._begin, user, password)
+        secret = await run_in_threadpool(self._begin, user, password, address, browser)
         if secret is not None:
             self._at_home.add((user.id, address))
         return secret
@@ -190,7 +191,7 @@ class SignIn:
         with self.database.read() as session:
             return users.find(session, name[: 4 * LONGEST_NAME].strip())
 
-    def _begin(self, known: User, password: str) -> str | None:
+    def _begin(self, known: User, password: str, address: str, browser: str) -> str | None:
         """A session, unless the account has changed since its password was compared."""
         now = self.clock()
         with self.database.write() as session:
@@ -200,4 +201,4 @@ class SignIn:
                 return None
             if self.passwords.is_outdated(user.password_hash):
                 user.password_hash = self.passwords.hash(password)
-            return browser_sessions.begin(session, at=now, user=user)
+            return browser_sessions.begin(session, at=now, user=user, address=address, browser=browser)

@@ -59,7 +59,7 @@ def add(session: Session, wanted: CallingPeer, note: str, *, at: datetime, who: 
     StateError
         One with this AE title was added before.
     """
-    row = {**wanted.model_dump(), "note": note, "version": 1, "changed_at": at, "changed_by": who}
+    row = {**wanted.model_dump(mode="json"), "note": note, "version": 1, "changed_at": at, "changed_by": who}
     if not insert_or_ignore_all(session.connection(), Peer, [row]):
         raise StateError(f"{wanted.ae_title} was added before.", next_step="Change that entry instead.")
     peer = session.scalars(sa.select(Peer).where(Peer.ae_title == wanted.ae_title)).one()
@@ -68,7 +68,9 @@ def add(session: Session, wanted: CallingPeer, note: str, *, at: datetime, who: 
 
 
 def change(session: Session, peer: Peer, wanted: CallingPeer, note: str, *, at: datetime, who: str) -> None:
-    """Let a peer come from elsewhere, or with another certificate. Its AE title stays: another one is another peer.
+    """Let a peer come from elsewhere, with another certificate, or ask for other services.
+
+    Its AE title stays: another one is another peer.
 
     Raises
     ------
@@ -79,19 +81,25 @@ def change(session: Session, peer: Peer, wanted: CallingPeer, note: str, *, at: 
         raise StateError("The AE title of a peer stays.", next_step="Add the other one, then remove this.")
     before = said(peer)
     peer.network, peer.certificate, peer.note = wanted.network, wanted.certificate, note
+    peer.services = [str(service) for service in wanted.services]
     peer.version, peer.changed_at, peer.changed_by = peer.version + 1, at, who
     _audit(session, "peer_changed", peer, before, said(peer), at, who)
 
 
 def remove(session: Session, peer: Peer, *, at: datetime, who: str) -> None:
-    """Admit a peer no more; an association that is open ends by itself."""
+    """Admit a peer no more; an association that is open is released at its next message."""
     session.delete(peer)
     _audit(session, "peer_removed", peer, said(peer), None, at, who)
 
 
 def said(peer: Peer) -> dict[str, Any]:
     """A peer as the audit has it."""
-    return {"network": peer.network, "certificate": peer.certificate, "note": peer.note}
+    return {
+        "network": peer.network,
+        "certificate": peer.certificate,
+        "services": list(peer.services),
+        "note": peer.note,
+    }
 
 
 def senders(session: Session) -> list[Caller]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,9 +46,15 @@ def by_name(session: Session, name: str) -> User:
 
 
 def add(
-    session: Session, name: str, role: Role, password_hash: str, *, at: datetime, who: str, shown_as: str = ""
-) -> User:
+    session: Session, name: str, role: Role, password_hash: str, *, at: datetime, who: str, shown_as: str = "",
+    taken: Collection[str] = (),
+) -> User:  # fmt: skip
     """A local account.
+
+    Parameters
+    ----------
+    taken : collection of str
+        Names that nobody may have, because tokens of the settings have them.
 
     Raises
     ------
@@ -58,6 +64,7 @@ def add(
         Somebody has this name.
     """
     name = user_name(name)
+    _require_free(name, taken)
     if find(session, name) is not None:
         raise StateError("Somebody has this name already.", next_step="Take another name.")
     user = User(
@@ -164,8 +171,9 @@ def remove(session: Session, user: User, *, at: datetime, who: str, may_be_last:
 
 
 def know(
-    session: Session, issuer: str, subject: str, name: str, role: Role, *, at: datetime, shown_as: str = ""
-) -> User:
+    session: Session, issuer: str, subject: str, name: str, role: Role, *, at: datetime, shown_as: str = "",
+    taken: Collection[str] = (),
+) -> User:  # fmt: skip
     """The account of somebody whom the identity provider vouches for, made at the first sign-in and kept up to date.
 
     Raises
@@ -173,9 +181,11 @@ def know(
     IdentifierError
         The name that the provider gives is none.
     StateError
-        The name belongs to another account: nobody becomes somebody else by choosing a name.
+        The name belongs to another account, or to a token of the settings (``taken``): nobody becomes somebody else
+        by choosing a name.
     """
     name, shown_as = user_name(name), display_name(shown_as)
+    _require_free(name, taken)
     user = session.scalar(sa.select(User).where(User.issuer == issuer, User.subject == subject).with_for_update())
     named = find(session, name)
     if named is not None and named is not user:
@@ -233,6 +243,14 @@ def _keep_an_administrator(session: Session, user: User) -> None:
         raise StateError(
             "This is the last local administrator: nobody could administer any more.",
             next_step="Make another administrator first.",
+        )
+
+
+def _require_free(name: str, taken: Collection[str]) -> None:
+    if name_key(name) in map(name_key, taken):
+        raise StateError(
+            "A token of the settings has this name: the audit trail could not tell them apart.",
+            next_step="Take another name, or give the token another one (http_tokens).",
         )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from triage.columns import Base
+from triage.services import PeerService
 from triage.states import ErrandKind, ErrandStatus
 
 
@@ -24,6 +25,8 @@ class Peer(Base):
     """Address or CIDR that it comes from; none for any."""
     certificate: Mapped[str | None]
     """What its certificate must say (:func:`triage.identifiers.certificate_name`); none for any."""
+    services: Mapped[list[Any]] = mapped_column(default=lambda: [str(service) for service in PeerService])
+    """What it may ask for (:class:`triage.services.PeerService`)."""
     note: Mapped[str] = mapped_column(default="")
     version: Mapped[int] = mapped_column(default=1)
     """Rises with each change."""

@@ -55,6 +55,10 @@ class BrowserSession(Base):
     began_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
     """The last time that a person did something, to the minute."""
+    address: Mapped[str] = mapped_column(default="")
+    """Where it signed in from."""
+    browser: Mapped[str] = mapped_column(default="")
+    """What it is, in words: "Firefox on Windows"."""
     id_token: Mapped[str] = mapped_column(default="")
     """What the identity provider wants to see again when the person signs out there."""
 

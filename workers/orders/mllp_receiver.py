@@ -7,7 +7,6 @@ stand line ends only. A connection may be silent for as long as it likes, but a 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 import ssl
 import threading
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from triage.errors import SettingsError
+from triage.identifiers import in_network
 from triage.logging import get_logger
 from workers.carriers.mllp_link import END, START
 
@@ -82,7 +82,7 @@ class MllpReceiver:
     ) -> None:
         self._answer, self._tls = answer, tls
         self._maximum, self._stall_seconds = maximum, stall_seconds
-        self._peers = [ipaddress.ip_network(one) for one in peers]
+        self._peers = tuple(peers)
         try:
             family = socket.AF_INET6 if ":" in bind else socket.AF_INET
             self._listening = socket.create_server((bind, port), family=family)
@@ -134,7 +134,7 @@ class MllpReceiver:
                 self._stopped.wait(0.1)  # out of descriptors: let others end
                 continue
             host = str(address[0]).partition("%")[0]
-            if not self._admits(host):
+            if self._peers and not any(in_network(host, network) for network in self._peers):
                 log.warning("hl7_peer_refused", peer=host)
                 sock.close()
                 continue
@@ -149,12 +149,6 @@ class MllpReceiver:
                 sock.close()
                 with self._lock:
                     self._lines.pop(thread, None)
-
-    def _admits(self, host: str) -> bool:
-        address = ipaddress.ip_address(host)
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return not self._peers or any(address in network for network in self._peers)
 
     def _make_room(self) -> None:
         if len(self._lines) < MOST_CONNECTIONS:

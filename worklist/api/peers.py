@@ -11,6 +11,7 @@ from triage.errors import IdentifierError, StateError
 from triage.peers import CallingPeer, opens_plain_port
 from triage.repositories import errands, peers
 from triage.repositories.peers import Caller
+from triage.services import PeerService
 from triage.settings import Settings
 from triage.states import ErrandKind
 from triage.tables import Errand, Peer
@@ -39,6 +40,7 @@ def read_peers(here: Context) -> PeerList:
             ae_title=peer.ae_title,
             network=peer.network,
             certificate=peer.certificate,
+            services=list(peer.services),
             **_seen(peer.ae_title, senders),
         )
         for peer in settings.calling_ae_titles
@@ -76,11 +78,15 @@ def add_peer(here: Here, who: Who, wish: PeerWish, response: Response) -> PeerOu
 
 @router.put("/{peer_id}", summary="Change where a peer comes from")
 def change_peer(here: Here, who: Who, peer_id: RowId, wish: PeerWish, seen: Seen, response: Response) -> PeerOut:
-    """Network, certificate and note; the AE title stays. 409 when somebody else has changed it since."""
-    wanted = _wanted(here.settings, wish)
+    """Network, certificate, services and note; the AE title stays. 409 when somebody else has changed it since.
+
+    It counts within a second, also for an association that is open: what it may not ask for any more is refused there
+    with 0x0124.
+    """
     with here.database.write() as session:
         row = peers.by_id(session, peer_id)
         require_unchanged(row.version, seen)
+        wanted = _wanted(here.settings, wish, row.services)
         peers.change(session, row, wanted, wish.note, at=here.clock(), who=who)
     response.headers["ETag"] = etag(row.version)
     return describe_peer(row)
@@ -88,7 +94,9 @@ def change_peer(here: Here, who: Who, peer_id: RowId, wish: PeerWish, seen: Seen
 
 @router.delete("/{peer_id}", summary="Admit a peer no more", status_code=204)
 def remove_peer(here: Here, who: Who, peer_id: RowId, seen: Seen) -> None:
-    """New associations are refused within a second; an open one ends by itself. What it has sent stays."""
+    """Within a second new associations are refused, and an open one ends at its next message: an image on its way is
+    kept and acknowledged, the next is refused with 0x0124. What it has sent stays.
+    """
     with here.database.write() as session:
         row = peers.by_id(session, peer_id)
         require_unchanged(row.version, seen)
@@ -125,6 +133,7 @@ def describe_peer(row: Peer, senders: Sequence[Caller] = (), echo: Errand | None
         ae_title=row.ae_title,
         network=row.network,
         certificate=row.certificate,
+        services=row.services,
         note=row.note,
         version=row.version,
         changed_at=row.changed_at,
@@ -134,7 +143,8 @@ def describe_peer(row: Peer, senders: Sequence[Caller] = (), echo: Errand | None
     )
 
 
-def _wanted(settings: Settings, wish: PeerWish) -> CallingPeer:
+def _wanted(settings: Settings, wish: PeerWish, before: Sequence[str] = tuple(PeerService)) -> CallingPeer:
+    """``before``: what it may ask for where the wish leaves that as it is."""
     if wish.network is None and network_needed(settings):
         raise IdentifierError(
             f"network: {wish.ae_title} may not come from anywhere, because dicom_port has no TLS.",
@@ -144,7 +154,9 @@ def _wanted(settings: Settings, wish: PeerWish) -> CallingPeer:
         raise IdentifierError(
             "certificate: there is no dicom_tls_port that would see one.", next_step="Leave it out, or set the port."
         )
-    return CallingPeer(ae_title=wish.ae_title, network=wish.network, certificate=wish.certificate)
+    asked = before if wish.services is None else wish.services
+    services = tuple(service for service in PeerService if service in asked)
+    return CallingPeer(ae_title=wish.ae_title, network=wish.network, certificate=wish.certificate, services=services)
 
 
 def _seen(title: str, senders: Sequence[Caller]) -> dict[str, Any]:

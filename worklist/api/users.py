@@ -14,6 +14,7 @@ from triage.errors import StateError
 from triage.passwords import LONGEST, SHORTEST, check_password
 from triage.people import LONGEST_DISPLAY_NAME, LONGEST_NAME, Role, user_name
 from triage.repositories import users
+from triage.setting_rules import token_names
 from triage.tables import User
 from worklist.context import Here, Who
 from worklist.signin import NOBODY_SIGNS_IN
@@ -96,8 +97,9 @@ def user_routes(door: SignIn) -> APIRouter:
                         next_step="Make that one first.",
                     )
                 user = users.add(
-                    session, name, asked.role, hashed, at=here.clock(), who=who, shown_as=asked.display_name
-                )
+                    session, name, asked.role, hashed, at=here.clock(), who=who, shown_as=asked.display_name,
+                    taken=token_names(here.settings.http_tokens),
+                )  # fmt: skip
                 return user_out(user)
 
         return await run_in_threadpool(store)

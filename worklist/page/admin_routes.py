@@ -16,6 +16,7 @@ from triage.errors import NotFoundError
 from triage.findings import Urgency
 from triage.repositories import heartbeats, queues
 from triage.rules import Rule
+from triage.services import PeerService
 from triage.states import AnalysisStatus, DeliveryStatus
 from worklist.api.admin import PLAIN, Before, describe_queued
 from worklist.api.audit import read_audit
@@ -48,6 +49,13 @@ PAGES: Final = (
 """Path and name of every page of the administrator; what has no route is left out."""
 SHOWN: Final = 50
 """Rows of a list on one page."""
+
+SERVICES: Final = {
+    PeerService.STORE: "send images",
+    PeerService.FIND: "ask what is here",
+    PeerService.WORKLIST: "ask for the reading list",
+}
+"""What a peer may ask for, in words."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -96,6 +104,7 @@ def peers_page(
     chosen = next((peer for peer in found.items if peer.id is not None and peer.id == change), None)
     facts = {
         "peers": found,
+        "services": SERVICES,
         "chosen": chosen,
         "prefilled": {"ae_title": title, "network": address},
         "for_title": REFUSED_FOR_TITLE,

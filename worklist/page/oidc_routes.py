@@ -14,12 +14,13 @@ from starlette.concurrency import run_in_threadpool
 
 from triage.errors import FirstreadError
 from triage.repositories import browser_sessions, users
+from triage.setting_rules import token_names
 from worklist.context import Context, Here
 from worklist.oidc import BEGUN_LASTS, CALLBACK, Begun, IdentityProviderError, Person, Provider, SignInRefusedError
 from worklist.page.rendering import render
 from worklist.page.signin_routes import local_path, sign_in_page
 from worklist.problems import too_many
-from worklist.signin import SESSION, TooManyTriesError, address_of, cookie_of, delete_cookie, set_cookie
+from worklist.signin import SESSION, TooManyTriesError, address_of, browser_of, cookie_of, delete_cookie, set_cookie
 from worklist.signing_in import SignIn
 
 BEGUN: Final = "firstread_oidc"
@@ -55,7 +56,7 @@ def oidc_routes(door: SignIn, provider: Provider) -> APIRouter:
             if begun is not None:  # what was not begun here guesses nothing: any foreign page could send it
                 door.admit(address_of(request))
             person = await _prove(request, here, begun, code=code, state=state, error=error, iss=iss)
-            secret = await run_in_threadpool(_begin, here, person)
+            secret = await run_in_threadpool(_begin, here, person, address_of(request), browser_of(request))
         except TooManyTriesError as tired:
             return too_many(request, tired)
         except IdentityProviderError as away:
@@ -89,16 +90,19 @@ def oidc_routes(door: SignIn, provider: Provider) -> APIRouter:
     return doors
 
 
-def _begin(here: Context, person: Person) -> str:
+def _begin(here: Context, person: Person, address: str, browser: str) -> str:
     now = here.clock()
     with here.database.write() as session:
         user = users.know(
-            session, person.issuer, person.subject, person.name, person.role, at=now, shown_as=person.display_name
-        )
+            session, person.issuer, person.subject, person.name, person.role, at=now, shown_as=person.display_name,
+            taken=token_names(here.settings.http_tokens),
+        )  # fmt: skip
         if user.disabled:
             raise SignInRefusedError("Your account in firstread is disabled.", next_step="Ask an administrator.")
         browser_sessions.forget_ended(session, at=now, limits=here.settings.session_limits)
-        return browser_sessions.begin(session, at=now, user=user, id_token=person.id_token)
+        return browser_sessions.begin(
+            session, at=now, user=user, id_token=person.id_token, address=address, browser=browser
+        )
 
 
 async def _failed(request: Request, here: Context, error: FirstreadError, *, status: int) -> HTMLResponse:

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from triage.errors import DatabaseUnavailableError, FirstreadError
 from triage.repositories import browser_sessions, users
+from worklist.api.sessions import read_own
 from worklist.context import Context, Here, Who
 from worklist.oidc import Provider
 from worklist.page.rendering import render
@@ -19,6 +20,7 @@ from worklist.signin import (
     SESSION,
     TooManyTriesError,
     address_of,
+    browser_of,
     cookie_of,
     delete_cookie,
     form_token,
@@ -40,12 +42,14 @@ def sign_in_routes(door: SignIn, provider: Provider | None) -> APIRouter:
     async def sign_in(request: Request, here: Here) -> Response:
         fields: dict[str, str] = request.state.form
         target, address = local_path(fields.get("next", "/")), address_of(request)
+        browser = browser_of(request)
         try:
             if "token" in fields:
-                secret = await door.with_token(fields["token"].strip(), address)
+                secret = await door.with_token(fields["token"].strip(), address, browser)
                 failed = "This token is not known."
             else:
-                secret = await door.with_password(fields.get("name", ""), fields.get("password", ""), address)
+                name, password = fields.get("name", ""), fields.get("password", "")
+                secret = await door.with_password(name, password, address, browser)
                 failed = "Name or password is wrong, or the account is disabled."
         except TooManyTriesError as error:
             return too_many(request, error)
@@ -70,7 +74,8 @@ def sign_in_routes(door: SignIn, provider: Provider | None) -> APIRouter:
         with here.database.read() as session:
             user = users.find(session, who)
         status = said.pop("status", 200)
-        return render(request, "account.html", {"user": user, "failed": "", "done": "", **said}, status=status)
+        facts = {"user": user, "sessions": read_own(request, here, door.tokens), "failed": "", "done": "", **said}
+        return render(request, "account.html", facts, status=status)
 
     @doors.get("/account")
     def account(request: Request, here: Here, who: Who) -> HTMLResponse:

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from triage.people import Role, Scope
+from worklist.api.sessions import read_all
 from worklist.api.tokens import read_tokens
 from worklist.api.users import read_users
 from worklist.context import Context, Here
 from worklist.page.admin_routes import sections
 from worklist.page.rendering import render
+from worklist.signin import Tokens
 
-router = APIRouter(include_in_schema=False)
 SCOPES = {
     Scope.WORKLIST_READ: "see list and cases",
     Scope.WORKLIST_WRITE: "and claim, read, re-prioritise",
@@ -24,23 +25,30 @@ SCOPES = {
 }
 
 
-@router.get("/admin/users")
-def users_page(request: Request, here: Here) -> HTMLResponse:
-    """Who may use this node."""
-    return render(request, "users.html", {**_people(here), "here_path": "/admin/users", "sections": sections(request)})
+def users_routes(settings_tokens: Tokens) -> APIRouter:
+    """The page and the part of it that changes."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/admin/users")
+    def users_page(request: Request, here: Here) -> HTMLResponse:
+        """Who may use this node, and who is at it."""
+        frame = {"here_path": "/admin/users", "sections": sections(request)}
+        return render(request, "users.html", {**_people(request, here, settings_tokens), **frame})
+
+    @router.get("/fragment/admin/users")
+    def users_fragment(request: Request, here: Here) -> HTMLResponse:
+        """The part of it that changes."""
+        return render(request, "users_facts.html", _people(request, here, settings_tokens))
+
+    return router
 
 
-@router.get("/fragment/admin/users")
-def users_fragment(request: Request, here: Here) -> HTMLResponse:
-    """The part of it that changes."""
-    return render(request, "users_facts.html", _people(here))
-
-
-def _people(here: Context) -> dict[str, Any]:
+def _people(request: Request, here: Context, settings_tokens: Tokens) -> dict[str, Any]:
     now = here.clock()
     tokens = read_tokens(here.database)
     return {
         "users": read_users(here.database),
+        "sessions": read_all(request, here, settings_tokens),
         "tokens": tokens,
         "over": {token.name for token in tokens if token.expires_at is not None and token.expires_at <= now},
         "settings_tokens": sorted(pair.partition(":")[0] for pair in here.settings.http_tokens),

@@ -39,7 +39,7 @@ def test_the_same_input_gives_the_same_text():
 
 def test_every_status_that_is_answered_is_listed():
     listed = {row[0].split()[0] for row in rows(statement(CONFIG), "### Statuses of C-STORE")}
-    assert listed == {"0x0000", "0x0110", "0x0117", "0x0122", "0xA700", "0xA900", "0xC000"}
+    assert listed == {"0x0000", "0x0110", "0x0117", "0x0122", "0x0124", "0xA700", "0xA900", "0xC000"}
 
 
 def test_every_attribute_that_queries_know_is_listed_with_its_matching():

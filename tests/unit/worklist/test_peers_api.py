@@ -14,6 +14,7 @@ from triage.repositories import errands, events
 from triage.tables import Association
 
 URL = "/api/v1/admin/peers"
+EVERYTHING = ["store", "find", "worklist"]
 CT1 = {"ae_title": "CT1", "network": "10.1.2.0/24", "note": "Room 3"}
 
 
@@ -34,12 +35,30 @@ def test_a_peer_is_added_changed_and_removed_and_the_audit_has_it_all(client: Te
     assert (changed.status_code, changed.json()["network"], changed.json()["version"]) == (200, "10.1.2.3/32", 2)
     assert client.delete(url, headers={"If-Match": '"2"'}).status_code == 204
     assert client.get(URL).json()["items"] == []
-    first, second = ({"network": net, "certificate": None, "note": "Room 3"} for net in ("10.1.2.0/24", "10.1.2.3/32"))
+    first, second = (
+        {"network": net, "certificate": None, "services": EVERYTHING, "note": "Room 3"}
+        for net in ("10.1.2.0/24", "10.1.2.3/32")
+    )
     assert audited(client) == [
         ("peer_added", "peer:CT1", None, first),
         ("peer_changed", "peer:CT1", first, second),
         ("peer_removed", "peer:CT1", second, None),
     ]
+
+
+def test_what_a_peer_may_ask_for_is_set_kept_and_audited(client: TestClient) -> None:
+    added = client.post(URL, json=CT1 | {"services": ["worklist", "store", "store"]}).json()
+    assert added["services"] == ["store", "worklist"]
+    url = f"{URL}/{added['id']}"
+    kept = client.put(url, json=CT1 | {"note": "x"}, headers={"If-Match": '"1"'}).json()
+    assert kept["services"] == ["store", "worklist"]  # a program that knows nothing of services widens nothing
+    echo_only = client.put(url, json=CT1 | {"services": []}, headers={"If-Match": '"2"'}).json()
+    assert echo_only["services"] == []
+    assert client.get(URL).json()["items"][0]["services"] == []
+    changes = [(before and before["services"], after["services"]) for _, _, before, after in audited(client)]
+    assert changes == [
+        (None, ["store", "worklist"]), (["store", "worklist"], ["store", "worklist"]), (["store", "worklist"], []),
+    ]  # fmt: skip
 
 
 def test_two_administrators_do_not_overwrite_each_other(client: TestClient) -> None:
@@ -63,6 +82,7 @@ def test_two_administrators_do_not_overwrite_each_other(client: TestClient) -> N
         {}, {"ae_title": ""}, {"ae_title": "a\\b"}, {"ae_title": "x" * 17}, CT1 | {"network": "everywhere"},
         CT1 | {"network": "10.0.0.0/99"}, CT1 | {"certificate": "nobody"}, CT1 | {"note": "a\r\nb"},
         CT1 | {"port": 1}, CT1 | {"certificate": "DNS:ct1.example"}, CT1 | {"note": "x" * 201},
+        CT1 | {"services": ["print"]}, CT1 | {"services": "store"}, CT1 | {"services": EVERYTHING + EVERYTHING},
     ],
 )  # fmt: skip
 def test_what_is_no_peer_is_refused(client: TestClient, wish: Any) -> None:
@@ -72,7 +92,10 @@ def test_what_is_no_peer_is_refused(client: TestClient, wish: Any) -> None:
 
 
 def test_in_a_network_without_tls_a_peer_says_where_it_comes_from(house: Any) -> None:
-    settings = {"bind": "10.0.0.9", "calling_ae_titles": (CallingPeer(ae_title="MR1", network="10.0.0.0/8"),)}
+    settings = {
+        "bind": "10.0.0.9",
+        "calling_ae_titles": (CallingPeer(ae_title="MR1", network="10.0.0.0/8", services=("find",)),),
+    }
     client = house.client(**settings, http_tokens=("anna:" + "x" * 24,))
     client.headers["Authorization"] = "Bearer " + "x" * 24
     refused = client.post(URL, json=CT1 | {"network": None})
@@ -81,6 +104,7 @@ def test_in_a_network_without_tls_a_peer_says_where_it_comes_from(house: Any) ->
     told = client.get(URL).json()
     assert (told["admits_everybody"], told["network_needed"]) == (False, True)
     assert [(peer["ae_title"], peer["id"] is None) for peer in told["items"]] == [("MR1", True), ("CT1", False)]
+    assert told["items"][0]["services"] == ["find"]  # of the settings too
 
 
 def test_who_sent_and_who_was_turned_away_is_told(house: Any, client: TestClient) -> None:

@@ -21,7 +21,13 @@ function valueOf(field) {
 
 function bodyOf(form) {
   const fields = [...form.elements].filter((field) => field.name && field.value !== "");
-  return Object.fromEntries(fields.map((field) => [field.name, valueOf(field)]));
+  const single = fields.filter((field) => field.dataset.as !== "list");
+  const body = Object.fromEntries(single.map((field) => [field.name, valueOf(field)]));
+  for (const box of fields.filter((field) => field.dataset.as === "list")) {
+    body[box.name] ??= []; // none ticked is an empty list, not "as it was"
+    if (box.checked) body[box.name].push(box.value);
+  }
+  return body;
 }
 
 async function send(form) {
