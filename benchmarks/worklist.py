@@ -91,6 +91,9 @@ class Questions:
                 status="ALL", q=worklist_data.name_of(self._draw.randint(1, population.studies)).partition("^")[0]
             ),
             "one modality and class": lambda: self._page(modality="MR", urgency="URGENT"),
+            "something over its threshold": lambda: self._client.get(positive="true"),
+            "a rare finding": lambda: self._client.get(finding="nodule"),
+            "one ward": lambda: self._client.get(ward="icu"),
             "priority change, then seen in its place": self._priority,
             "fragment of the page": self._fragment,
         }

@@ -22,7 +22,7 @@ from triage.columns import Base
 from triage.database import Database
 from triage.findings import Urgency
 from triage.priority import Targets
-from triage.searching import search_text
+from triage.searching import positives_text, search_text
 from triage.tables import (
     Analysis,
     AnalysisImage,
@@ -64,6 +64,7 @@ DESCRIPTIONS: Final = (
     "Pelvis",
 )
 FINDINGS: Final = ("pneumothorax", "pleural_effusion", "nodule")
+WARDS: Final = ("ICU 1", "ICU 2", "Emergency", "Surgery 3", "Surgery 4", "Medicine 5", "Paediatrics", "")
 FULL_SHARE: Final = 5
 """So many times the open cases have all their rows."""
 TARGETS: Final = {urgency: Targets().of(urgency) for urgency in Urgency}
@@ -170,8 +171,9 @@ def _tables(population: Population, moment: Moment) -> dict[type[Base], Rows]:
         Finding: (
             {
                 "id": 3 * number + index, "image_id": number, "key": key, "code_value": f"99{index}",
-                "code_scheme": "99FIRSTREAD", "code_meaning": key.replace("_", " ").capitalize(), "value": 0.1,
-                "threshold": 0.6, "kind": "CALIBRATED_PROBABILITY", "urgency": "STAT", "positive": False,
+                "code_scheme": "99FIRSTREAD", "code_meaning": _meaning(key),
+                "value": 0.9 if key in _positives(number) else 0.1, "threshold": 0.6,
+                "kind": "CALIBRATED_PROBABILITY", "urgency": "STAT", "positive": key in _positives(number),
             }
             for number in full
             for index, key in enumerate(FINDINGS)
@@ -195,6 +197,16 @@ def _tables(population: Population, moment: Moment) -> dict[type[Base], Rows]:
     }  # fmt: skip
 
 
+def _positives(number: int) -> tuple[str, ...]:
+    """Findings over their threshold: one case in 50, one in 25, and hardly any."""
+    every = zip(FINDINGS, (50, 25, 10_007), strict=True)
+    return tuple(key for key, one_in in every if number % one_in == 1)
+
+
+def _meaning(key: str) -> str:
+    return key.replace("_", " ").capitalize()
+
+
 def _arrival(population: Population, number: int) -> datetime:
     return population.latest - (population.studies - number) * _SPACING
 
@@ -203,6 +215,9 @@ def _study(population: Population, number: int, moment: Moment) -> Mapping[str, 
     mixed, arrived = _mixed(-number), _arrival(population, number)
     at, patient_id, name = moment(arrived), f"{mixed % 10**7:08d}", name_of(number)
     accession_number, description = accession_of(number), DESCRIPTIONS[mixed % len(DESCRIPTIONS)]
+    ward = WARDS[mixed >> 4 & 7]
+    full = number > population.studies - FULL_SHARE * population.unread
+    positive = [(key, _meaning(key)) for key in _positives(number)] if full else []
     # Of 50 open cases one is STAT and four are URGENT; a department reads roughly in order.
     urgency = Urgency.STAT if number % 50 == 0 else Urgency.URGENT if number % 50 < 5 else Urgency.ROUTINE
     unread = number > population.studies - population.unread
@@ -211,7 +226,8 @@ def _study(population: Population, number: int, moment: Moment) -> Mapping[str, 
         "patient_name": name, "patient_birth_date": f"19{30 + mixed % 70}0614",
         "patient_sex": "FM"[number % 2], "accession_number": accession_number, "study_date": f"{arrived:%Y%m%d}",
         "study_description": description,
-        "search_text": search_text(patient_id, name, accession_number, description),
+        "search_text": search_text(patient_id, name, accession_number, description, ward),
+        "ward": ward, "positives": positives_text(positive),
         "modality": MODALITIES[mixed >> 8 & 7],
         "body_part_examined": "CHEST", "calling_ae_title": "CR_ROOM1", "status": "COMPLETE", "opened_at": at,
         "received_at": at, "last_received_at": at, "completed_at": at, "instance_count": 1, "urgency": urgency.value,

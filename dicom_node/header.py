@@ -11,7 +11,7 @@ from pydicom.charset import decode_bytes, python_encoding
 from dicom_node.elements import Buffer, Walk, walk
 from dicom_node.part10 import read_head
 from triage.errors import DicomError, IdentifierError
-from triage.identifiers import dicom_uid
+from triage.identifiers import dicom_uid, ward_text
 from triage.instances import InstanceHeader
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
@@ -37,6 +37,10 @@ _TEXT: Final = {
     0x00081090: "manufacturer_model_name",
     0x00081010: "station_name",
 }
+_WARD: Final = (0x00380300, 0x00321033)
+"""Current Patient Location (PS3.3 C.3.3), where the patient is known to be; else Requesting Service (C.7.2.1), the
+ward or unit where the request began. Institutional Department Name (0008,1040) is the department of the equipment
+(C.7.5.1) and Requested Procedure Location (0040,1005) the room of the examination (C.4.11): no wards."""
 _ASCII: Final = {
     0x00100030: "patient_birth_date",
     0x00101010: "patient_age",
@@ -61,6 +65,7 @@ _WANTED: Final = frozenset(
         _NUMBER_OF_STUDY_RELATED_INSTANCES,
         *_IDENTITY,
         *_TEXT,
+        *_WARD,
         *_ASCII,
         *_CODE_STRING,
         *_UNSIGNED,
@@ -116,6 +121,8 @@ def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0, size: int |
     encodings = codecs_of(found.values.get(SPECIFIC_CHARACTER_SET, b""))
     for tag, name in _TEXT.items():
         fields[name] = _text(found.values.get(tag, b""), encodings)
+    wards = (ward_text(_text(found.values.get(tag, b""), encodings)) for tag in _WARD)
+    fields["ward"] = next(filter(None, wards), "")
     for tag, name in _ASCII.items():
         fields[name] = _ascii(found.values.get(tag, b""))
     for tag, name in _CODE_STRING.items():

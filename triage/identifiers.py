@@ -18,6 +18,8 @@ _ACCESSION_NUMBER = re.compile(r"[^\x00-\x1f\x7f\\]{0,64}")
 
 _NOBODY = frozenset({"UNKNOWN", "NONE", "NULL", "NA", "ANONYMOUS", "ANON", "NOID", "NOTKNOWN"})
 
+LONGEST_WARD = 64
+"""Characters, as LO has (PS3.5 6.2)."""
 DERIVED_ROOT = "2.25."
 OWN_MANUFACTURER = "firstread"
 """Manufacturer (0008,0070) of every object this node makes; phantoms say "firstread phantom"."""
@@ -166,6 +168,15 @@ def in_network(address: str, network: str) -> bool:
     if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
         host = host.ipv4_mapped
     return host in ipaddress.ip_network(network)
+
+
+def ward_text(text: str) -> str:
+    """A place in a hospital as one line: printable characters, :data:`LONGEST_WARD` at most; "" of an empty one.
+
+    Systems copy an HL7 location (PL: point of care^room^bed) whole into DICOM's text; its components become words.
+    """
+    words = "".join(sign if sign.isprintable() else " " for sign in text).replace("^", " ").split()
+    return " ".join(words)[:LONGEST_WARD].rstrip()
 
 
 @dataclass(frozen=True, slots=True)

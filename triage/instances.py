@@ -48,6 +48,9 @@ class InstanceHeader:
     study_time: str = ""
     study_description: str = ""
     referring_physician_name: str = ""
+    ward: str = ""
+    """Where the patient is, else who asked for the images: Current Patient Location (0038,0300), else Requesting
+    Service (0032,1033)."""
     series_number: str = ""
     series_description: str = ""
     instance_number: str = ""

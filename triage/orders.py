@@ -59,6 +59,8 @@ class PlacedOrder:
         As the sender wrote it.
     urgency : Urgency or None
         What that means; None where nobody knows.
+    ward : str
+        Where the patient is, as the sender names it; empty where it does not say.
     control_id : str
         Of the message that says so.
     digest : str
@@ -72,6 +74,7 @@ class PlacedOrder:
     patient_ids: tuple[str, ...]
     priority: str
     urgency: Urgency | None
+    ward: str = ""
     cancelled: bool = False
     control_id: str = ""
     digest: str = ""

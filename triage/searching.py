@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
 LONGEST: Final = 500
@@ -27,10 +28,21 @@ def folded(text: str) -> str:
     return " ".join(plain.split())
 
 
-def search_text(patient_id: str, patient_name: str, accession_number: str, study_description: str) -> str:
-    """What a case is found by: its four texts folded, each on a line of its own."""
-    texts = (patient_id, patient_name, accession_number, study_description)
+def search_text(
+    patient_id: str, patient_name: str, accession_number: str, study_description: str, ward: str = "",
+    order_ward: str = "",
+) -> str:  # fmt: skip
+    """What a case is found by: its texts folded, each on a line of its own; of the wards the one that is shown."""
+    texts = [patient_id, patient_name, accession_number, study_description]
+    if ward or order_ward:
+        texts.insert(0, ward or order_ward)  # first, because it is filtered by too and must not be cut off
     return "\n".join(folded(text) for text in texts)[:LONGEST]
+
+
+def positives_text(findings: Iterable[tuple[str, str]]) -> str:
+    """What a case is found by for its positive findings: key and meaning of each, folded, a line each; "" of none."""
+    said = dict.fromkeys(folded(text) for finding in findings for text in finding)
+    return "\n".join(filter(None, said))
 
 
 def tail(wanted: str) -> str:

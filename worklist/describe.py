@@ -79,6 +79,7 @@ def item(case: ListedCase, verdicts: Verdicts = MappingProxyType({})) -> Worklis
     study = case.study
     return WorklistItem(
         **{name: getattr(study, name) for name in _COPIED},
+        ward=study.ward or study.order_ward,
         classes=ClassesOut(
             order=study.order_urgency,
             rule=study.rule_urgency,

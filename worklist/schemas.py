@@ -84,6 +84,8 @@ class WorklistItem(_Answer):
     """As in the image (AS, PS3.5 6.2): "045Y"."""
     accession_number: str
     referring_physician_name: str
+    ward: str
+    """Where the patient is, or who asked for the images: as the images say it, else an order."""
     calling_ae_title: str
     """Who sent it."""
     modality: str

@@ -33,6 +33,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "lease_expired": lambda _: "A worker went silent; the analysis goes to another one",
     "urgency_changed": lambda d: f"Class {d.get('before')} → {d.get('after')}",
     "order_claimed": lambda d: _because(f"{d.get('after')} ordered", d, "sender"),
+    "ward_ordered": lambda d: _because(f"Ward by the order: {d.get('ward') or 'none'}", d, "sender"),
     "order_withdrawn": lambda _: "What was ordered stands no more",
     "order_of_another_patient": lambda d: _because(
         "An order for this accession number names another patient", d, "sender"

@@ -25,7 +25,7 @@ class WorklistServer:
     def address(self) -> str:
         return f"RIS@127.0.0.1:{self.port}"
 
-    def schedule(self, accession: str, priority: str, *, patient_id: str, procedure: str = "RP1") -> Path:
+    def schedule(self, accession: str, priority: str, *, patient_id: str, procedure: str = "RP1", **more: str) -> Path:
         """An examination that is scheduled; the same accession number and procedure again replaces it."""
         entry = Dataset()
         entry.SpecificCharacterSet = "ISO_IR 100"
@@ -37,6 +37,8 @@ class WorklistServer:
         entry.RequestedProcedureDescription = "Chest"
         entry.RequestedProcedureID = procedure
         entry.RequestedProcedurePriority = priority
+        for keyword, value in more.items():
+            setattr(entry, keyword, value)
         step = Dataset()
         step.Modality = "DX"
         step.ScheduledStationAETitle = "DX1"

@@ -40,6 +40,7 @@ STUDY: Final = (
     "study_time",
     "study_description",
     "referring_physician_name",
+    "ward",
     "body_part_examined",
 )
 INSTANCE: Final = (

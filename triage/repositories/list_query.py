@@ -14,13 +14,16 @@ from sqlalchemy.orm import Session, aliased
 from triage.findings import Urgency
 from triage.searching import folded, grams, tail
 from triage.states import ReadingStatus, StudyStatus
-from triage.tables import Analysis, AnalysisImage, Finding, Study
+from triage.tables import Study
 
 OPEN: Final = sa.text("studies.reading_status != 'READ'")
 """Not read yet. Literal, because SQLite takes a partial index only for the very text it was made with."""
+POSITIVE: Final = sa.text("studies.positives != ''")
+"""Something is over its threshold; literal for the same reason."""
 
 MANY: Final = 4000
 """So many cases with a text, and it is quicker to walk the order until a page is full."""
+_SHOWN_WARD: Final = sa.case((Study.ward != "", Study.ward), else_=Study.order_ward)
 _MAYBE_UID: Final = re.compile(r"\d+(\.\d+){2,}", re.ASCII)
 
 
@@ -39,12 +42,14 @@ class Filters:
     Study UID."""
     reader: str = ""
     """Who has claimed or read it."""
+    ward: str = ""
+    """Part of the ward that is shown, in any case."""
     body_part: str = ""
     """Part of Body Part Examined, in any case."""
     calling_ae_title: str = ""
     """Who sent it."""
     finding: str = ""
-    """Key of a finding, or part of its meaning in any case, that is over its threshold."""
+    """Part of the key or the meaning of a finding that is over its threshold, in any case and without accents."""
     positive: bool = False
     """Something is over its threshold."""
     due_before: datetime | None = None
@@ -86,6 +91,10 @@ def _said_by_the_images(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:
         yield ("\\" + Study.modality + "\\").contains(f"\\{filters.modality}\\", autoescape=True)
     if folded(filters.q):
         yield _found_by(filters.q)
+    if filters.ward:
+        yield _SHOWN_WARD.icontains(filters.ward, autoescape=True)
+        if _read_too(filters):  # it is among what cases are found by, and that is indexed
+            yield Study.search_text.contains(tail(folded(filters.ward)), autoescape=True)
     if filters.body_part:
         yield Study.body_part_examined.icontains(filters.body_part, autoescape=True)
     if filters.calling_ae_title:
@@ -112,8 +121,8 @@ def narrowed_on_sqlite(session: Session, query: sa.Select[Study], filters: Filte
 
     PostgreSQL chooses by itself. What very many cases say is soon found by walking the order.
     """
-    pieces = grams(tail(folded(filters.q)))
-    if not pieces or not (filters.everything or filters.reading is ReadingStatus.READ):
+    pieces = grams(tail(folded(filters.q or filters.ward)))
+    if not pieces or not _read_too(filters):
         return query
     if not session.scalar(sa.text("SELECT count(*) FROM sqlite_master WHERE name = 'studies_search'")):
         return query  # made by an SQLite before 3.34
@@ -122,33 +131,24 @@ def narrowed_on_sqlite(session: Session, query: sa.Select[Study], filters: Filte
     found = session.scalars(hits, {"wanted": wanted, "most": MANY}).all()
     if len(found) == MANY:
         return query
-    return query.where(sa.or_(Study.id.in_(found), Study.id.in_(_of_uid(filters.q))))
+    ids = Study.id.in_(found)
+    return query.where(sa.or_(ids, Study.id.in_(_of_uid(filters.q))) if filters.q else ids)
 
 
-def _found_and_due(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:
+def _read_too(filters: Filters) -> bool:
+    return filters.everything or filters.reading is ReadingStatus.READ
+
+
+def _found_and_due(filters: Filters) -> Iterator[sa.ColumnElement[bool] | sa.TextClause]:
     if filters.urgency is not None:
         yield Study.urgency == filters.urgency
     if filters.positive or filters.finding:
-        yield _found_positive(filters.finding)
+        # Among open cases the index of those is the shorter one, and this must not lead SQLite to the other.
+        yield POSITIVE if _read_too(filters) else Study.positives != ""
+    if filters.finding:
+        wanted = folded(filters.finding)
+        yield Study.positives.contains(wanted, autoescape=True) if wanted else sa.false()
     if filters.due_before is not None:
         yield Study.due_at < filters.due_before
     if filters.received_before is not None:
         yield Study.received_at <= filters.received_before
-
-
-def _found_positive(finding: str) -> sa.ColumnElement[bool]:
-    """Something, or this finding, is positive in the latest revision that was scored, whose findings are shown."""
-    scored, later = aliased(Analysis), aliased(Analysis)
-    superseded = sa.exists().where(
-        later.study_id == scored.study_id, later.revision > scored.revision, later.scored_at.is_not(None)
-    )
-    positives = (
-        sa.select(scored.id)
-        .join(AnalysisImage, AnalysisImage.analysis_id == scored.id)
-        .join(Finding, Finding.image_id == AnalysisImage.id)
-        .where(scored.study_id == Study.id, scored.scored_at.is_not(None), Finding.positive, ~superseded)
-    )
-    if finding:
-        words = Finding.code_meaning.icontains(finding, autoescape=True)
-        positives = positives.where(sa.or_(Finding.key == finding, words))
-    return positives.exists()

@@ -53,6 +53,7 @@ def record(session: Session, placed: PlacedOrder, targets: Targets, *, at: datet
     order.control_id = placed.control_id
     if placed.urgency is not None or order.urgency is None:  # an empty field changes nothing, nor does an unknown word
         order.priority, order.urgency = placed.priority, placed.urgency
+    order.ward = placed.ward or order.ward
     order.cancelled_at = (order.cancelled_at or at) if placed.cancelled else None
     if placed.digest:
         order.digests = [*order.digests, placed.digest][-REMEMBERED:]
@@ -102,6 +103,7 @@ def claim_by_orders(session: Session, study: Study, *, at: datetime) -> bool:
         events.record(session, "order_of_another_patient", at=at, study=study, who=WHO, sender=foreign[0].sender)
     elif not foreign and MISMATCH in study.flags:
         study.flags = [flag for flag in study.flags if flag != MISMATCH]
+    _tell_ward(session, study, standing, at=at)
     claims = [study.header_urgency, *(order.urgency for order in standing)]
     claimed = Urgency.highest(*claims) if any(claim is not None for claim in claims) else None
     before = study.order_urgency
@@ -122,6 +124,26 @@ def claim_by_orders(session: Session, study: Study, *, at: datetime) -> bool:
         priority=None if deciding is None else deciding.priority,
     )
     return True
+
+
+def _tell_ward(session: Session, study: Study, standing: Sequence[Order], *, at: datetime) -> None:
+    """Where the patient is, as the order that was changed last says it; it shows where the images say nothing."""
+    telling = max(
+        (order for order in standing if order.ward), key=lambda order: (order.changed_at, order.id), default=None
+    )
+    ward = "" if telling is None else telling.ward
+    if ward == study.order_ward:
+        return
+    study.order_ward = ward
+    events.record(
+        session,
+        "ward_ordered",
+        at=at,
+        study=study,
+        who=WHO,
+        ward=ward,
+        sender=None if telling is None else telling.sender,
+    )
 
 
 def without_orders(connection: sa.Connection, fresh: dict[str, list[Received]]) -> dict[str, list[Received]]:

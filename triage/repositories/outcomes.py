@@ -24,6 +24,7 @@ from triage.findings import (
     Urgency,
 )
 from triage.repositories import events
+from triage.searching import positives_text
 from triage.states import AnalysisStatus
 
 
@@ -95,6 +96,22 @@ def record_images(
                 )
             )
     session.flush()
+    analysis.study.positives = positives_text(_shown_positives(session, analysis.study))
+
+
+def _shown_positives(session: Session, study: tables.Study) -> Sequence[tuple[str, str]]:
+    """(key, meaning) of what is positive in the latest revision that was scored, whose findings are shown."""
+    scored = (tables.Analysis.study_id == study.id, tables.Analysis.scored_at.is_not(None))
+    latest = sa.select(sa.func.max(tables.Analysis.revision)).where(*scored).scalar_subquery()
+    query = (
+        sa.select(tables.Finding.key, tables.Finding.code_meaning)
+        .join(tables.Finding.image)
+        .join(tables.AnalysisImage.analysis)
+        .where(*scored, tables.Analysis.revision == latest, tables.Finding.positive)
+        .distinct()
+        .order_by(tables.Finding.key, tables.Finding.code_meaning)
+    )
+    return [(key, meaning) for key, meaning in session.execute(query)]
 
 
 def forget_images(session: Session, analysis: tables.Analysis) -> None:

@@ -77,7 +77,7 @@ class Page:
 def list_page(session: Session, filters: Filters, after: Place | None, limit: int) -> Page:
     """Up to ``limit`` cases behind ``after`` (None: from the top), each with its findings and deliveries."""
     query = page_query(filters, after, limit + 1)
-    if filters.q and session.get_bind().dialect.name == "sqlite":
+    if (filters.q or filters.ward) and session.get_bind().dialect.name == "sqlite":
         query = narrowed_on_sqlite(session, query, filters)
     studies = list(session.scalars(query))
     more = len(studies) > limit

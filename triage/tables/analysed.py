@@ -25,7 +25,7 @@ class Analysis(Base):
     __tablename__ = "analyses"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
     revision: Mapped[int]
     bundle_name: Mapped[str] = mapped_column(default="")
     bundle_version: Mapped[str] = mapped_column(default="")
@@ -61,6 +61,7 @@ class Analysis(Base):
 
     __table_args__ = (
         UniqueConstraint("study_id", "revision", "bundle_name"),
+        Index("ix_analyses_study_id", "study_id", "scored_at"),
         Index("ix_analyses_scored_at", "scored_at"),
         Index(
             "ix_analyses_open",

@@ -28,6 +28,8 @@ class Order(Base):
     """As the sender wrote it."""
     urgency: Mapped[Urgency | None]
     """What that means; nothing where nobody knows."""
+    ward: Mapped[str] = mapped_column(default="")
+    """Where its sender says that the patient is."""
     cancelled_at: Mapped[datetime | None]
     control_id: Mapped[str] = mapped_column(default="")
     """Of the message that said so last (MSH-10)."""

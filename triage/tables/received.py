@@ -30,7 +30,9 @@ def _search_text(context: Any) -> str:
     return search_text(*(said.get(name) or "" for name in SEARCHED))
 
 
-SEARCHED: Final = ("patient_id", "patient_name", "accession_number", "study_description")
+SEARCHED: Final = (
+    "patient_id", "patient_name", "accession_number", "study_description", "ward", "order_ward",
+)  # fmt: skip
 """What :attr:`Study.search_text` is made of."""
 
 
@@ -53,6 +55,10 @@ class Study(Base):
     study_time: Mapped[str] = mapped_column(default="")
     study_description: Mapped[str] = mapped_column(default="")
     referring_physician_name: Mapped[str] = mapped_column(default="")
+    ward: Mapped[str] = mapped_column(default="")
+    """What its images say of where the patient is (:attr:`triage.instances.InstanceHeader.ward`)."""
+    order_ward: Mapped[str] = mapped_column(default="")
+    """What its orders say of that; shown where the images say nothing."""
     modality: Mapped[str] = mapped_column(default="")
     """Distinct modalities of its instances, sorted, separated by a backslash as in (0008,0061)."""
     body_part_examined: Mapped[str] = mapped_column(default="")
@@ -85,6 +91,8 @@ class Study(Base):
     rule_reason: Mapped[str] = mapped_column(default="")
     ai_urgency: Mapped[Urgency | None]
     ai_reason: Mapped[str] = mapped_column(default="")
+    positives: Mapped[str] = mapped_column(default="")
+    """What is over its threshold in the findings that are shown (:func:`triage.searching.positives_text`)."""
     manual_urgency: Mapped[Urgency | None]
     manual_by: Mapped[str] = mapped_column(default="")
     manual_reason: Mapped[str] = mapped_column(default="")
@@ -115,7 +123,26 @@ class Study(Base):
             postgresql_where=sa.text("reading_status != 'READ'"),
         ),
         Index("ix_studies_order", "tier", "due_at", "id"),
-        Index("ix_studies_received_at", "received_at"),
+        Index(
+            "ix_studies_positives",
+            "tier",
+            "due_at",
+            "id",
+            "positives",
+            sqlite_where=sa.text("positives != ''"),
+            postgresql_where=sa.text("positives != ''"),
+        ),
+        Index(  # all that the statistics ask of a study
+            "ix_studies_received_at",
+            "received_at",
+            "urgency",
+            "reading_status",
+            "read_at",
+            "due_at",
+            "claimed_at",
+            "modality",
+            "calling_ae_title",
+        ),
         Index(
             "ix_studies_open_urgency",
             "urgency",

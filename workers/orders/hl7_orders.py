@@ -1,6 +1,6 @@
 """An HL7 v2 order message (chapter 4: ORM^O01, OMI^O23, OMG^O19) as the orders it places, changes or cancels.
 
-Tolerant in what it reads: only what names the order, its patient and its urgency is looked at.
+Tolerant in what it reads: only what names the order, its patient, where that is, and its urgency is looked at.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 from triage.errors import DicomError, IdentifierError
 from triage.findings import Urgency
-from triage.identifiers import accession_number
+from triage.identifiers import accession_number, ward_text
 from triage.order_feeds import Hl7Orders
 from triage.orders import OrderSource, PlacedOrder, urgency_of
 from workers.messages.hl7 import Message, Segment
@@ -83,8 +83,10 @@ def read_orders(message: Message, options: Hl7Orders, content: bytes) -> list[Pl
     if not groups:
         raise OrderRefusedError("The message has neither ORC nor OBR.", field="ORC")
     control_id = header.text(10)[:_LONGEST]
+    visit = message.first("PV1")
+    ward = ward_text(visit.text(3)) if visit else ""
     placed = [
-        _order(group, options, sender=sender, patient_ids=patient_ids, control_id=control_id, digest=digest)
+        _order(group, options, sender=sender, patient_ids=patient_ids, ward=ward, control_id=control_id, digest=digest)
         for group in groups
     ]
     return _told_apart(placed)
@@ -106,8 +108,9 @@ def _told_apart(placed: Sequence[PlacedOrder]) -> list[PlacedOrder]:
 
 
 def _order(
-    group: _Group, options: Hl7Orders, *, sender: str, patient_ids: tuple[str, ...], control_id: str, digest: str
-) -> PlacedOrder:
+    group: _Group, options: Hl7Orders, *, sender: str, patient_ids: tuple[str, ...], ward: str, control_id: str,
+    digest: str,
+) -> PlacedOrder:  # fmt: skip
     accession = next(filter(None, (_at(group, place) for place in options.accession)), "")
     if not accession:
         raise OrderRefusedError(f"No accession number in {', '.join(options.accession)}.", field=options.accession[0])
@@ -127,6 +130,7 @@ def _order(
         patient_ids=patient_ids,
         priority=said[:16],
         urgency=urgency,
+        ward=ward,
         cancelled=group.text("ORC", 1).upper() in CANCELS or group.text("ORC", 5).upper() in CANCELLED,
         control_id=control_id,
         digest=digest,

@@ -20,6 +20,7 @@ from dicom_node.requestor import Timeouts
 from dicom_node.scu import UNCOMPRESSED
 from triage.database import Database
 from triage.errors import DatabaseUnavailableError, DeliveryError, FirstreadError
+from triage.identifiers import ward_text
 from triage.logging import get_logger
 from triage.order_feeds import OrderFeed
 from triage.orders import OrderSource, PlacedOrder, urgency_of
@@ -35,6 +36,8 @@ MOST_FAILURES: Final = 3
 AT_ONCE: Final = 200
 """Studies of one look; others are looked at the next time."""
 PATIENCE: Final = Timeouts(connect=5.0, association=10.0, send=10.0, response=20.0)
+_WARD: Final = ("CurrentPatientLocation", "RequestingService")
+"""Where the patient is, else who asked for the images (PS3.4 table K.6-1: visit status, imaging service request)."""
 _WILD: Final = frozenset("*?\\")
 
 log = get_logger(__name__)
@@ -138,6 +141,8 @@ def _keys(accession_number: str) -> Dataset:
     keys.PatientID = ""
     keys.RequestedProcedureID = ""
     keys.RequestedProcedurePriority = ""
+    for name in _WARD:
+        setattr(keys, name, "")
     step = Dataset()
     step.Modality = ""
     step.ScheduledProcedureStepID = ""
@@ -151,7 +156,9 @@ def _orders(entries: Sequence[Dataset], accession_number: str, feed: OrderFeed) 
         if str(entry.get("AccessionNumber") or "").strip() != accession_number:
             continue
         priority = str(entry.get("RequestedProcedurePriority") or "").strip()
-        if not priority:
+        wards = (ward_text(str(entry.get(name) or "")) for name in _WARD)
+        ward = next(filter(None, wards), "")
+        if not priority and not ward:
             continue
         patient_id = str(entry.get("PatientID") or "").strip()
         procedure = str(entry.get("RequestedProcedureID") or "").strip()
@@ -163,4 +170,5 @@ def _orders(entries: Sequence[Dataset], accession_number: str, feed: OrderFeed) 
             patient_ids=(patient_id,) if patient_id else (),
             priority=priority[:16],
             urgency=urgency_of(priority, feed.priorities),
+            ward=ward,
         )

@@ -24,8 +24,9 @@ AT_ONCE: Final = 200
 """Cases read in one transaction."""
 COLUMNS: Final = (
     "place", "urgency", "due_at", "explanation", "patient_name", "patient_id", "patient_birth_date", "patient_sex",
-    "accession_number", "modality", "body_part_examined", "study_description", "study_date", "received_at",
-    "study_status", "analysis_status", "findings", "reading_status", "reader", "study_instance_uid",
+    "accession_number", "modality", "body_part_examined", "study_description", "study_date", "ward",
+    "referring_physician_name", "received_at", "study_status", "analysis_status", "findings", "reading_status",
+    "reader", "study_instance_uid",
 )  # fmt: skip
 
 router = APIRouter(tags=["worklist"])

@@ -54,15 +54,17 @@ class ListQuery(BaseModel):
     modality: str = Field(default="", max_length=16, pattern=r"^[A-Za-z0-9_ ]*$")
     """Studies that contain this modality."""
     q: str = Field(default="", max_length=64)
-    """Part of patient ID, patient name, accession number or study description; or a Study Instance UID."""
+    """Part of patient ID, patient name, accession number, study description or ward; or a Study Instance UID."""
     reader: str = Field(default="", max_length=100)
     """Claimed or read by this person or program."""
+    ward: str = Field(default="", max_length=64)
+    """Part of the ward."""
     body_part: str = Field(default="", max_length=64)
     """Part of Body Part Examined."""
     ae: str = Field(default="", max_length=16)
     """AE title that sent it."""
     finding: str = Field(default="", max_length=64)
-    """Key of a finding, or part of its meaning, that is over its threshold."""
+    """Part of the key or the meaning of a finding that is over its threshold."""
     positive: bool = False
     """Only cases with something over its threshold."""
     overdue: bool = False
@@ -93,6 +95,7 @@ class ListQuery(BaseModel):
             modality=self.modality.strip().upper(),
             q=self.q.strip(),
             reader=self.reader,
+            ward=self.ward.strip(),
             body_part=self.body_part.strip(),
             calling_ae_title=self.ae.strip(),
             finding=self.finding.strip(),

@@ -39,13 +39,13 @@ COLUMNS: Final = {
     "study": "Study",
     "part": "Body part",
     "accession": "Accession number",
-    "referrer": "Referrer and sender",
+    "referrer": "Ward, referrer, sender",
     "why": "Why it stands here, findings",
     "status": "Status",
 }
 """Columns that a reader may do without."""
 COLUMNS_COOKIE: Final = "hidden_columns"
-_NARROWING: Final = frozenset({"body_part", "ae", "finding", "reader", "waiting", "positive", "overdue"})
+_NARROWING: Final = frozenset({"ward", "body_part", "ae", "finding", "reader", "waiting", "positive", "overdue"})
 """Parameters behind "More filters"."""
 
 router = APIRouter(include_in_schema=False)
@@ -117,6 +117,7 @@ def _list(query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lo
         "narrowed": bool(_NARROWING & chosen.keys()),
         "query_string": urlencode(chosen | ({"cursor": query.cursor} if query.cursor else {})),
         "first_page": address(chosen),
+        "csv": f"/api/v1/worklist.csv?{urlencode({n: v for n, v in chosen.items() if n != 'limit'})}".rstrip("?"),
         "next_page": "/?" + urlencode(chosen | {"cursor": following}) if following else None,
         "everything": EVERYTHING_OPEN,
         "suggestions": _suggestions(kept.page.items),
@@ -130,6 +131,7 @@ def _suggestions(items: Iterable[WorklistItem]) -> dict[str, list[str]]:
     """What the fields of the filter offer: what the cases on the page say."""
     found: dict[str, set[str]] = {
         "modalities": set(),
+        "wards": set(),
         "parts": set(),
         "senders": set(),
         "findings": set(),
@@ -137,6 +139,7 @@ def _suggestions(items: Iterable[WorklistItem]) -> dict[str, list[str]]:
     }
     for item in items:
         found["modalities"].update(item.modality.split("\\"))
+        found["wards"].add(item.ward)
         found["parts"].add(item.body_part_examined)
         found["senders"].add(item.calling_ae_title)
         found["findings"].update(finding.meaning for finding in item.findings)

@@ -50,6 +50,20 @@ def test_the_same_header_in_every_encoding(syntax):
     assert (header.rows, header.columns) == (2500, 16)
 
 
+def test_the_ward_is_where_the_patient_is_else_who_asked():
+    def ward(**said):
+        return read_header(encoded(radiograph(**said), EXPLICIT), EXPLICIT).ward
+
+    assert ward(CurrentPatientLocation="ICU 1", RequestingService="Surgery") == "ICU 1"
+    assert ward(CurrentPatientLocation="^^^", RequestingService="Surgery") == "Surgery"
+    assert ward(CurrentPatientLocation="ICU^3^B") == "ICU 3 B", "a location of HL7, copied whole"
+    # Neither the department of the equipment nor the room of the examination is where the patient lies.
+    assert ward(InstitutionalDepartmentName="Radiology", RequestedProcedureLocation="Room 2") == ""
+    assert ward(CurrentPatientLocation="ICU\u202e\n<b>1" + "x" * 80, SpecificCharacterSet="ISO_IR 192") == (
+        "ICU<b>1" + "x" * 57
+    )
+
+
 def test_a_file_brings_its_own_transfer_syntax(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(part10_file(radiograph(), IMPLICIT))

@@ -184,8 +184,12 @@ def test_the_claim_is_the_highest_that_stands_whatever_came_first(
             if step < len(said):
                 number, urgency, cancelled = said[step]
                 record(session, ordered(f"A-{name}", urgency, number=f"{name}{number}", cancelled=cancelled))
-        last = {number: None if cancelled else urgency for number, urgency, cancelled in said}
-        claims = [claim for claim in (*last.values(), urgency_of(header)) if claim is not None]
+        named: dict[str, Urgency] = {}
+        for number, urgency, _ in said:
+            named |= {} if urgency is None else {number: urgency}  # an empty priority leaves it
+        stands = {number: not cancelled for number, _, cancelled in said}
+        claims = [urgency for number, urgency in named.items() if stands[number]]
+        claims += [claim for claim in (urgency_of(header),) if claim is not None]
         assert study.order_urgency is (Urgency.highest(*claims) if claims else None)
 
 
@@ -202,6 +206,40 @@ def _received(name: str) -> Received:
         peer_address="127.0.0.1",
     )  # fmt: skip
     return Received(header=header, stored=stored, arrival=arrival)
+
+
+def test_an_order_says_where_the_patient_is_and_the_images_know_better(session: Session) -> None:
+    record(session, ordered("A-keller", ward="Surgery 3", number="1", digest="1"))
+    study = arrive(session, "keller")
+    assert (study.ward, study.order_ward) == ("", "Surgery 3")
+    assert "surgery 3" in study.search_text
+    record(session, ordered("A-keller", number="1", digest="2"))
+    assert study.order_ward == "Surgery 3", "what is said later without a ward leaves it"
+    record(session, ordered("A-keller", ward="ICU 1", number="1", digest="3"))
+    arrive(session, "keller", at=NOON + timedelta(minutes=1), ward="Emergency")
+    arrive(session, "keller", at=NOON + timedelta(minutes=2))
+    assert (study.ward, study.order_ward) == ("Emergency", "ICU 1"), "an image without a ward does not blank it"
+    assert "emergency" in study.search_text
+    assert "icu" not in study.search_text
+    told = [event.detail["ward"] for event in session.query(Event).filter_by(kind="ward_ordered").order_by(Event.id)]
+    assert told == ["Surgery 3", "ICU 1"]
+
+
+def test_an_order_of_another_patient_tells_no_ward(session: Session) -> None:
+    study = arrive(session, "keller")
+    record(session, ordered("A-keller", ward="ICU 1", patient_ids=("P-somebody",)))
+    assert study.order_ward == ""
+
+
+def test_of_two_orders_the_one_that_changed_last_says_where(session: Session) -> None:
+    study = arrive(session, "keller")
+    later = NOON + timedelta(minutes=5)
+    record(session, ordered("A-keller", ward="Surgery 3", number="1"))
+    orders.record(session, ordered("A-keller", ward="ICU 1", number="2"), Targets(), at=later)
+    record(session, ordered("A-keller", cancelled=True, number="3"))
+    assert study.order_ward == "ICU 1"
+    orders.record(session, ordered("A-keller", cancelled=True, number="2"), Targets(), at=later)
+    assert study.order_ward == "Surgery 3"
 
 
 def test_what_is_said_later_without_a_priority_leaves_it(session: Session) -> None:

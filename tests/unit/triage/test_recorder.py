@@ -104,6 +104,7 @@ ARRIVAL = st.builds(
     pixels=st.sampled_from("ppq"),
     accession_number=st.sampled_from(("", "A1")),
     patient_age=st.sampled_from(("", "", "", "009Y", "040Y")),
+    ward=st.sampled_from(("", "", "ICU")),
     requested_procedure_priority=st.sampled_from(("", "", "", "STAT")),
     number_of_study_related_instances=st.sampled_from((None, None, None, 3)),
     manufacturer=st.sampled_from(("", "", "", "firstread")),

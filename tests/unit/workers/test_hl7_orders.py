@@ -171,6 +171,14 @@ def test_a_message_with_several_orders_places_each() -> None:
     assert placed[0].patient_ids == ("P-1", "P-2")
 
 
+def test_the_ward_is_the_point_of_care_of_the_visit() -> None:
+    assert one(orm().replace(b"PV1|1|E", b"PV1|1|I|ICU 1^3^B^HOSP")).ward == "ICU 1"
+    assert (
+        one(orm().replace(b"PV1|1|E", "PV1|1|I|Süd\x0b\x1b4".encode("latin-1") + b"z" * 80)).ward == "Süd 4" + "z" * 59
+    )
+    assert one(orm()).ward == one(orm().replace(b"PV1|1|E\r", b"")).ward == ""
+
+
 def test_a_site_says_where_its_accession_number_stands_and_what_its_codes_mean() -> None:
     options = Hl7Orders(port=0, accession=("ORC-2",), priorities={"1": Urgency.STAT})
     order = one(b"MSH|^~\\&|R|H|||1||ORM^O01|1|P|2.3\rORC|NW|A-77|F\rOBR|1|A-77|F||1\r", options)

@@ -69,6 +69,17 @@ def test_a_study_gets_the_class_that_its_order_asks_for(database: Database, ris:
     assert study(database, "keller").explanation.startswith("ordered STAT")
 
 
+def test_an_entry_says_where_the_patient_is_with_or_without_a_priority(database: Database, ris: WorklistServer) -> None:
+    ris.schedule("A-ward", "", patient_id="P-ward", CurrentPatientLocation="ICU^3", RequestingService="Surgery")
+    ris.schedule("A-both", "STAT", patient_id="P-both", RequestingService="Surgery")
+    with database.write() as session:
+        for name in ("ward", "both"):
+            arrive(session, name)
+    assert feed_of(database, ris.address, Clock()).look() == 2
+    assert [study(database, name).order_ward for name in ("ward", "both")] == ["ICU 3", "Surgery"]
+    assert [study(database, name).urgency for name in ("ward", "both")] == [Urgency.ROUTINE, Urgency.STAT]
+
+
 def test_an_entry_of_another_patient_claims_nothing(database: Database, ris: WorklistServer) -> None:
     ris.schedule("A-mixed", "STAT", patient_id="P-other")
     with database.write() as session:

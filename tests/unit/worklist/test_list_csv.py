@@ -64,6 +64,16 @@ def test_a_case_that_moves_meanwhile_is_neither_lost_nor_doubled(house: Any, cli
     assert [row[5] for row in rows] == ["P-case0", "P-case1", "P-case2"]
 
 
+def test_the_ward_stands_in_the_table_and_narrows_it(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        arrive(session, "anna", ward="=ICU 1", referring_physician_name="Weiss^Eva")
+        arrive(session, "berta", ward="Surgery 3")
+    (row,) = table(client.get("/api/v1/worklist.csv?ward=icu"))
+    assert (row["ward"], row["referring_physician_name"]) == ("'=ICU 1", "Weiss^Eva")
+    (item,) = client.get("/api/v1/worklist?ward=Surgery").json()["items"]
+    assert item["ward"] == "Surgery 3"
+
+
 def test_a_name_is_no_formula(house: Any, client: TestClient) -> None:
     with house.database.write() as session:
         arrive(session, "evil", patient_name='=HYPERLINK("http://x","y")', study_description='a"b,c\nd')

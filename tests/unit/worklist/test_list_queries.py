@@ -152,6 +152,42 @@ def test_filters_of_who_what_and_when(house: Any) -> None:
         assert _listed(session, Filters(received_before=NOON + timedelta(minutes=1))) == ["ANNA", "BERTA"]
 
 
+def test_what_is_positive_is_found_among_read_cases_too_by_an_index(house: Any) -> None:
+    with house.database.write() as session:
+        for name, value in (("anna", 0.9), ("berta", 0.1)):
+            study = arrive(session, name)
+            score(session, study, [Seen("pleural_effusion", value), Seen("nodule", 0.1)])
+            worklist.mark_read(session, study, who="x", at=NOON)
+        assert _listed(session, Filters(everything=True, finding="EFFUSION")) == ["ANNA"]
+        assert _listed(session, Filters(reading=ReadingStatus.READ, positive=True)) == ["ANNA"]
+        assert _listed(session, Filters(everything=True, finding="^")) == []
+        query = page_query(Filters(everything=True, finding="x"), None, 50).compile(
+            dialect=house.database.engine.dialect, compile_kwargs={"literal_binds": True}
+        )
+        plan = " | ".join(row[-1] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {query}"))
+    assert "USING INDEX ix_studies_positives" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_wards_are_found_in_any_case_and_searched(house: Any) -> None:
+    with house.database.write() as session:
+        arrive(session, "anna", ward="ICU 1")
+        told = arrive(session, "berta", at=NOON + timedelta(minutes=1))
+        told.order_ward = "icu 2"
+        both = arrive(session, "clara", at=NOON + timedelta(minutes=2), ward="Surgery 100%")
+        both.order_ward = "ICU 9"
+        session.flush()
+        arrive(session, "dora", at=NOON + timedelta(minutes=3))
+        assert _listed(session, Filters(ward="Icu")) == ["ANNA", "BERTA"], "of two the one that is shown"
+        assert _listed(session, Filters(ward="0%")) == ["CLARA"]
+        assert _listed(session, Filters(q="icu")) == ["ANNA", "BERTA"]
+        worklist.mark_read(session, told, who="x", at=NOON)
+        assert _listed(session, Filters(ward="icu 2")) == []
+        assert _listed(session, Filters(ward="icu 2", everything=True)) == ["BERTA"]
+        assert _listed(session, Filters(ward="icu 2", q="berta", everything=True)) == ["BERTA"]
+        assert _listed(session, Filters(ward="surgery", q="berta", everything=True)) == []
+
+
 def test_the_version_of_a_listed_case_is_that_of_its_latest_event(house: Any) -> None:
     with house.database.write() as session:
         studies = [arrive(session, name) for name in ("anna", "berta")]

@@ -56,7 +56,8 @@ def test_hostile_text_in_every_field_stays_text(house: Any, client: TestClient, 
     for name, said in (("plain", "plain words"), ("hostile", text)):
         fields = dict.fromkeys(
             ("patient_name", "patient_id", "accession_number", "study_description", "body_part_examined",
-             "view_position", "series_description", "patient_sex", "patient_birth_date", "study_date"), said,
+             "view_position", "series_description", "ward", "referring_physician_name", "patient_sex",
+             "patient_birth_date", "study_date"), said,
         )  # fmt: skip
         with house.database.write() as session:
             study = arrive(session, name, **fields)
