@@ -173,6 +173,8 @@ def main() -> None:
             arguments.studies, arguments.unread, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         )
         measured = [_measure(each, folder, population, arguments) for each in arguments.databases.split(",")]
+    if arguments.build_only:
+        return
     text = _report(measured, arguments)
     sys.stdout.write(text)
     if arguments.write:
