@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -121,18 +121,24 @@ def narrowed_on_sqlite(session: Session, query: sa.Select[Study], filters: Filte
 
     PostgreSQL chooses by itself. What very many cases say is soon found by walking the order.
     """
-    pieces = grams(tail(folded(filters.q or filters.ward)))
-    if not pieces or not _read_too(filters):
+    text = folded(filters.q or filters.ward)
+    if not grams(text) or not _read_too(filters):
         return query
     if not session.scalar(sa.text("SELECT count(*) FROM sqlite_master WHERE name = 'studies_search'")):
         return query  # made by an SQLite before 3.34
+    for part in dict.fromkeys((tail(text), text)):
+        found = _holding(session, grams(part))
+        if len(found) < MANY:
+            ids = Study.id.in_(found)
+            return query.where(sa.or_(ids, Study.id.in_(_of_uid(filters.q))) if filters.q else ids)
+    return query
+
+
+def _holding(session: Session, pieces: Sequence[str]) -> Sequence[int]:
+    """Ids of up to :data:`MANY` studies whose text holds all the pieces, in any place."""
     wanted = " AND ".join('"' + piece.replace('"', '""') + '"' for piece in pieces)
     hits = sa.text("SELECT rowid FROM studies_search WHERE studies_search MATCH :wanted LIMIT :most")
-    found = session.scalars(hits, {"wanted": wanted, "most": MANY}).all()
-    if len(found) == MANY:
-        return query
-    ids = Study.id.in_(found)
-    return query.where(sa.or_(ids, Study.id.in_(_of_uid(filters.q))) if filters.q else ids)
+    return session.scalars(hits, {"wanted": wanted, "most": MANY}).all()
 
 
 def _read_too(filters: Filters) -> bool:
