@@ -1,6 +1,7 @@
-"""A department at work, beside a benchmark: studies arrive at a fixed rate, are scored and, a while later, read.
+"""A department at work, beside a benchmark: studies arrive at a fixed rate; some are scored and, a while later, read.
 
-Writes what listener, worker and reader write, in as many transactions, through the same repositories.
+Writes what listener, worker and reader write, in as many transactions, through the same repositories. One in
+:data:`SCORED` is scored, about as many as two cores can look at with a network beside it.
 
 Usage: ``python benchmarks/worklist_load.py DATABASE_URL --rate 50``; works until a line comes, then says as JSON what
 it managed.
@@ -21,6 +22,8 @@ from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from triage.completion import CompletionPolicy
 from triage.database import Database
 from triage.findings import Algorithm, Code, Finding, ImageResult, Score, ScoreKind, Urgency
@@ -29,11 +32,12 @@ from triage.priority import Breaker, Targets
 from triage.repositories import analyses, associations, outcomes, placing, worklist
 from triage.repositories.intake import IntakeRules
 from triage.repositories.recorder import Recorder
-from triage.states import DeliveryStatus
-from triage.tables import Delivery, ResultObject
+from triage.states import AnalysisStatus, DeliveryStatus
+from triage.tables import Analysis, Delivery, ResultObject
 
+SCORED = 5
 BEHIND = 100
-"""So many arrivals later a case is read: the number of open ones stays."""
+"""So many scored cases later a case is read."""
 ALGORITHM = Algorithm(
     name="chest", version="1.0", manufacturer="firstread", weights_sha256="ab" * 32, research=True, disclaimer=""
 )  # fmt: skip
@@ -76,10 +80,11 @@ class Department:
         took = time.perf_counter() - began
         with self._database.write() as session:
             associations.close_association(session, arrival.association_uid, at=at, policy=self._rules.completion)
-        self._score(at)
         self._unread.append(uid)
-        if len(self._unread) > BEHIND:
-            self.read_one()
+        if self._count % SCORED == 0:
+            self._score(at)
+            if len(self._unread) > BEHIND:
+                self.read_one()
         return took
 
     def read_one(self) -> None:
@@ -87,9 +92,16 @@ class Department:
             study = worklist.study_by_uid(session, self._unread.popleft(), to_change=True)
             worklist.mark_read(session, study, who="dr_load", at=datetime.now(UTC))
 
-    def read_all(self) -> None:
+    def end(self) -> None:
+        """Read the rest and decline what was not scored, for the next measurement of these rows."""
         while self._unread:
             self.read_one()
+        with self._database.write() as session:
+            session.execute(
+                sa.update(Analysis)
+                .where(Analysis.status == AnalysisStatus.QUEUED)
+                .values(status=AnalysisStatus.NOT_ANALYSED, due=False, finished_at=datetime.now(UTC))
+            )
 
     def _score(self, at: datetime) -> None:
         with self._database.write() as session:
@@ -147,7 +159,7 @@ def main() -> None:
         taken.append(department.receive())
     lasted = time.perf_counter() - began
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    department.read_all()
+    department.end()
     database.dispose()
     sys.stdout.write(
         json.dumps(
