@@ -19,6 +19,7 @@ from triage.orders import PlacedOrder, is_of
 from triage.prepared import select_in
 from triage.priority import Targets
 from triage.repositories import events
+from triage.repositories.list_query import OPEN
 from triage.repositories.placing import place_study
 from triage.repositories.upsert import insert_or_ignore
 from triage.states import ReadingStatus
@@ -164,12 +165,10 @@ def studies_to_ask(session: Session, since: datetime, limit: int) -> Sequence[tu
     """(row, accession number, arrival) of unread studies that came lately and have a number, latest first."""
     query = (
         sa.select(Study.id, Study.accession_number, Study.received_at)
-        .where(
-            Study.received_at >= since, Study.accession_number != "", Study.reading_status != ReadingStatus.READ
-        )
-        .order_by(Study.id.desc())
+        .where(OPEN, Study.received_at >= since, Study.accession_number != "")
+        .order_by(Study.received_at.desc(), Study.id.desc())
         .limit(limit)
-    )  # fmt: skip
+    )
     return [(number, accession, at) for number, accession, at in session.execute(query)]
 
 

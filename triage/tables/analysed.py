@@ -156,7 +156,7 @@ class ResultObject(Base):
     identity: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Of a message: whose study it says it is; a DICOM object is asked itself."""
     created_at: Mapped[datetime]
-    checked_at: Mapped[datetime | None]
+    checked_at: Mapped[datetime | None] = mapped_column(index=True)
     """As for :class:`Instance`, and so are the next two."""
     damage: Mapped[str] = mapped_column(default="")
     removed_at: Mapped[datetime | None]

@@ -33,7 +33,7 @@ def _before(url: str) -> Database:
     with database.engine.connect() as connection:
         config = alembic_config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "0017")
+        command.upgrade(config, "0016")
         connection.commit()
         tables = sa.MetaData()
         tables.reflect(connection)

@@ -1,7 +1,7 @@
 """ward: where patients are, what is positive in the rows that the list walks, indexes that answer the statistics
 
-Revision ID: 0016
-Revises: 0017
+Revision ID: 0017
+Revises: 0016
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from alembic import op
 
 from triage.searching import positives_text
 
-revision = "0016"
-down_revision = "0017"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
