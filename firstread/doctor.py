@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from firstread import destination_checks, dicom_checks, ground, room_checks
+from firstread import destination_checks, dicom_checks, ground, order_checks, room_checks
 from firstread.finding import Finding, Grade
 from firstread.way_in import asks, ways_in
 from models.registry import Registry
@@ -35,6 +35,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _certificates,
         _bundles,
         _destinations,
+        _order_feeds,
     )
     for check in checks:
         try:
@@ -125,6 +126,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         alive = heartbeats.alive(session, utc_now())
         yield from dicom_checks.listeners(settings, alive)
         yield from room_checks.rows(session)
+        yield from order_checks.rows(settings, session, utc_now())
         parts = {row.part for row in alive}
     database.dispose()
     missing = [part for part in NEEDED_PARTS if part not in parts]
@@ -167,3 +169,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
 def _destinations(settings: Settings) -> Iterator[Finding]:
     yield from destination_checks.destinations(settings, utc_now())
     yield from destination_checks.task_managers(settings, utc_now())
+
+
+def _order_feeds(settings: Settings) -> Iterator[Finding]:
+    yield from order_checks.feeds(settings, utc_now())

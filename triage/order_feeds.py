@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from triage.findings import Urgency
 from triage.identifiers import PeerAddress, certificate_name, is_loopback
+
+HL7: Final = "HL7"
+"""Name of the feed of messages; a worklist's is its address."""
 
 Accession = Literal["OBR-18", "OBR-19", "OBR-2", "OBR-3", "ORC-2", "ORC-3", "IPC-1"]
 
@@ -89,6 +94,66 @@ class Hl7Orders(BaseModel):
     @classmethod
     def _upper(cls, value: dict[str, Urgency]) -> dict[str, Urgency]:
         return upper_keys(value)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedState:
+    """How a feed stands, as the process that takes orders says with its heartbeat.
+
+    Attributes
+    ----------
+    feed : str
+        :data:`HL7`, or the address of a worklist.
+    since : datetime
+        From when on is counted: the start of that process.
+    last_at : datetime or None
+        Of the last message, or of the last look at a worklist that was answered; None: there was none yet.
+    messages, refused : int
+        HL7 messages that were answered, and those of them that were refused.
+    orders : int
+        Orders that were heard of, repetitions included.
+    problem : str
+        What keeps it from working now, with what to do; "" where nothing does.
+    """
+
+    feed: str
+    since: datetime
+    last_at: datetime | None = None
+    messages: int = 0
+    refused: int = 0
+    orders: int = 0
+    problem: str = ""
+
+    def as_detail(self) -> dict[str, Any]:
+        """For the row of the heartbeat."""
+        return {
+            "feed": self.feed,
+            "since": self.since.isoformat(),
+            "last_at": None if self.last_at is None else self.last_at.isoformat(),
+            "messages": self.messages,
+            "refused": self.refused,
+            "orders": self.orders,
+            "problem": self.problem,
+        }
+
+    @classmethod
+    def of_detail(cls, said: Mapping[str, Any]) -> Self:
+        """What :meth:`as_detail` made."""
+        last = said["last_at"]
+        return cls(
+            feed=said["feed"],
+            since=datetime.fromisoformat(said["since"]),
+            last_at=None if last is None else datetime.fromisoformat(last),
+            messages=said["messages"],
+            refused=said["refused"],
+            orders=said["orders"],
+            problem=said["problem"],
+        )
+
+
+def feed_names(feeds: tuple[OrderFeed, ...], hl7: Hl7Orders | None) -> tuple[str, ...]:
+    """Every feed that is set, HL7 first."""
+    return (*((HL7,) if hl7 is not None else ()), *(feed.address for feed in feeds))
 
 
 def takes_orders(feeds: tuple[OrderFeed, ...], hl7: Hl7Orders | None) -> bool:

@@ -15,7 +15,7 @@ LONGEST_NAME: Final = 64
 LONGEST_DISPLAY_NAME: Final = 120
 RESERVED: Final = frozenset(
     {"local", "ai", "completion rule", "decoder", "delivery", "restore", "retention", "settings", "sweep", "worker"}
-    | {"workitems", "anonymous", "nobody"}
+    | {"orders", "workitems", "anonymous", "nobody"}
 )
 """Names under which the house itself stands in the audit trail."""
 _NAME: Final = re.compile(r"[^\W_](?:[\w.@'-]| (?! ))*(?<! )")

@@ -96,17 +96,6 @@ def _deciding(claims: Claims, urgency: Urgency) -> str:
     return claims.ai_reason or "AI finding"
 
 
-def order_urgency(requested_procedure_priority: str) -> Urgency | None:
-    """Class of Requested Procedure Priority (0040,1003), PS3.3 C.4.11; None when empty or unknown."""
-    return {
-        "STAT": Urgency.STAT,
-        "HIGH": Urgency.URGENT,
-        "MEDIUM": Urgency.ROUTINE,
-        "ROUTINE": Urgency.ROUTINE,
-        "LOW": Urgency.ROUTINE,
-    }.get(requested_procedure_priority.strip().upper())
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Breaker:
     """Guards the list against a flood of AI positives (a drifted model calls everything STAT).

@@ -15,6 +15,7 @@ from triage.settings import Settings
 from worklist import health, openapi, problems
 from worklist.api import (
     admin,
+    attention,
     audit,
     deliveries,
     destinations,
@@ -22,6 +23,7 @@ from worklist.api import (
     fhir,
     list_csv,
     models,
+    orders,
     peers,
     reading_list,
     room,
@@ -113,6 +115,7 @@ def create_app(
     api.include_router(views.router)
     api.include_router(fhir.router)
     api.include_router(admin.router)
+    api.include_router(attention.router)
     api.include_router(audit.router)
     api.include_router(errands.router)
     api.include_router(peers.router)
@@ -121,6 +124,7 @@ def create_app(
     api.include_router(deliveries.router)
     api.include_router(destinations.router)
     api.include_router(room.router)
+    api.include_router(orders.router)
     api.include_router(rules.router)
     api.include_router(statistics.router)
     api.include_router(simulation.router)

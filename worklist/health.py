@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -41,8 +41,13 @@ def beat_ages(session: Session, now: datetime) -> dict[str, float]:
 
 def missing_parts(ages: Mapping[str, float]) -> list[str]:
     """Needed parts that are silent or were never started."""
+    return silent_parts(ages, NEEDED)
+
+
+def silent_parts(ages: Mapping[str, float], wanted: Sequence[str]) -> list[str]:
+    """Those of some parts that are silent or were never started."""
     limit = heartbeats.SILENT_AFTER.total_seconds()
-    return [part for part in NEEDED if ages.get(part, limit + 1) > limit]
+    return [part for part in wanted if ages.get(part, limit + 1) > limit]
 
 
 @router.get("/healthz", summary="This process lives", response_class=PlainTextResponse)

@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from worklist.problems import MEDIA_TYPE
-from worklist.schemas import Problem
+from worklist.schemas import LiveMessage, Problem
+from worklist.signin import SESSION
 
 _PROBLEM: Final = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
@@ -26,6 +27,24 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     },
 }
 """For ``FastAPI(responses=...)``."""
+STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "A stream of server-sent events that does not end: `id` the event's, `data` a LiveMessage; "
+        "events named `ping` every few seconds.",
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": "#/components/schemas/LiveMessage"},
+                },
+                "example": 'id: 4711\ndata: {"kind": "study_complete", "study_instance_uid": "1.2.3", '
+                '"at": "2026-03-01T12:00:00Z"}\n\n',
+            }
+        },
+    }
+}
+"""The answer of a live stream, for the ``responses`` of its route."""
 
 
 def describe(app: FastAPI) -> None:
@@ -41,11 +60,20 @@ def describe(app: FastAPI) -> None:
                 routes=app.routes,
             )
             components = document.setdefault("components", {})
-            components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+            schemas = components.setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            schemas["LiveMessage"] = LiveMessage.model_json_schema()
             components["securitySchemes"] = {
-                "token": {"type": "http", "scheme": "bearer", "description": "Not asked for on a loopback node."}
+                "token": {"type": "http", "scheme": "bearer", "description": "Not asked for on a loopback node."},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": SESSION,
+                    "description": "Of a browser that somebody is signed in with (`__Host-` before the name under "
+                    "https): see `/api/v1/account/sessions`. Changes are then taken from our own origin only.",
+                },
             }
-            document["security"] = [{"token": []}, {}]
+            document["security"] = [{"token": []}, {"session": []}, {}]
             app.openapi_schema = document
         return app.openapi_schema
 

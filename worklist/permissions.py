@@ -94,11 +94,14 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("GET", "/fragment/node", Need.OPERATE),
     *(
         ("GET", f"{at}/admin{page}", Need.OPERATE)
-        for page in ("", "/destinations", "/analyses", "/deliveries", "/quarantine", "/rules", "/disk")
+        for page in ("", "/destinations", "/analyses", "/deliveries", "/quarantine", "/orders", "/rules", "/disk")
         for at in ("", "/fragment")
     ),
     ("POST", "/fragment/admin/rules/test", Need.OPERATE),
+    ("GET", f"{_ADMIN}/attention", Need.OPERATE),
     ("GET", f"{_ADMIN}/analyses", Need.OPERATE),
+    ("GET", f"{_ADMIN}/orders", Need.OPERATE),
+    ("GET", f"{_ADMIN}/orders/feeds", Need.OPERATE),
     ("GET", f"{_ADMIN}/workitems", Need.OPERATE),
     ("GET", f"{_ADMIN}/deliveries", Need.OPERATE),
     ("GET", f"{_ADMIN}/deliveries/given-up", Need.OPERATE),

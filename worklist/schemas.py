@@ -339,6 +339,17 @@ class MissedGiven(_Request):
     """No patient data."""
 
 
+class LiveMessage(_Answer):
+    """What one message of the live stream says, as JSON in its `data`."""
+
+    kind: str
+    """Of an event of the time line, such as `study_complete` or `priority_set`; `hello` is the first message, `reload`
+    says that more was missed than is told one by one."""
+    study_instance_uid: str | None
+    """Null for what concerns no case."""
+    at: datetime | None
+
+
 class Problem(_Answer):
     """RFC 9457 problem document."""
 

@@ -25,6 +25,7 @@ PAGES = (
     "/analyses",
     "/deliveries",
     "/quarantine",
+    "/orders",
     "/rules",
     "/disk",
     "/audit",

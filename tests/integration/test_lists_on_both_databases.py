@@ -46,7 +46,7 @@ def _filled(url: str) -> Iterator[Database]:
     database = Database(url)
     database.migrate()
     with database.write() as session:
-        orders.record(session, STAT, Targets(), at=NOON)
+        orders.record(session, [STAT], Targets(), at=NOON)
         for number, name in enumerate("abcd"):
             arrive(session, name, at=NOON + timedelta(minutes=number), patient_name=f"MÜLLER_{name}^JÖRG", count=2)
         worklist.mark_read(session, arrive(session, "r", at=NOON), who="dr", at=NOON)
@@ -98,7 +98,7 @@ def test_an_order_from_several_sides_at_once_is_one_row(database: Database) -> N
     def tell(_: int) -> None:
         begin.wait(30)
         with database.write() as session:
-            orders.record(session, fresh, Targets(), at=NOON)
+            orders.record(session, [fresh], Targets(), at=NOON)
 
     with ThreadPoolExecutor(4) as sides:
         list(sides.map(tell, range(4)))  # raises what a side raised

@@ -46,7 +46,7 @@ def _reconsider_studies_of(session: Session, associations: list[int], at: dateti
             Study.id.in_(sa.select(Instance.study_id).where(Instance.association_id.in_(associations))),
             Study.status == StudyStatus.RECEIVING,
         )
-        .order_by(Study.id)
+        .order_by(Study.study_instance_uid)
         .with_for_update(key_share=True)
     )
     for study in session.scalars(touched):

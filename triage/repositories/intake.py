@@ -14,7 +14,8 @@ from triage.errors import StorageFullError
 from triage.findings import NotAnalysedReason, Urgency
 from triage.identifiers import OWN_MANUFACTURER, names_nobody
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received, StoredFile
-from triage.priority import Targets, order_urgency
+from triage.orders import urgency_of
+from triage.priority import Targets
 from triage.repositories import analyses, events, scrubbing
 from triage.repositories.completing import reconsider
 from triage.repositories.orders import claim_by_orders
@@ -295,7 +296,7 @@ class _Batch:
             study.modality = "\\".join(sorted({*filter(None, study.modality.split("\\")), header.modality}))
         if header.number_of_study_related_instances is not None:
             study.expected_instances = max(study.expected_instances or 0, header.number_of_study_related_instances)
-        ordered = order_urgency(header.requested_procedure_priority)
+        ordered = urgency_of(header.requested_procedure_priority)
         if ordered is not None and (study.header_urgency is None or ordered.rank < study.header_urgency.rank):
             study.header_urgency = ordered
 

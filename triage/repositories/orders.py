@@ -6,7 +6,7 @@ its patient. It is always made anew from these, so it does not matter how often 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final, cast
 
@@ -31,16 +31,32 @@ REMEMBERED: Final = 20
 """Messages about one order that are known again."""
 MOST_STUDIES: Final = 100
 """Of one accession number; a number that everybody has (a default of some device) is none."""
+_TOGETHER: Final = 1000
+"""Studies that are locked at once: a statement has a bounded number of parameters."""
 WHO: Final = "orders"
 _NUMBER: Final = cast(sa.Table, Order.__table__).c.accession_number
 _ACCESSION: Final = select_in(sa.select(_NUMBER).distinct(), _NUMBER)
 
 
-def record(session: Session, placed: PlacedOrder, targets: Targets, *, at: datetime) -> Order:
-    """Keep what a sender says of an order, and let the studies that are here already feel it.
+def record(session: Session, placed: Sequence[PlacedOrder], targets: Targets, *, at: datetime) -> list[Order]:
+    """Keep what a sender says of some orders, and let the studies that are here already feel it.
 
-    A message that is known changes nothing, also when a later one about the same order has come since.
+    A message that is known changes nothing, also when a later one about the same order has come since. Rows are taken
+    in one sequence whatever the message's is, orders by their key and then studies by their UID, as intake takes them:
+    two that are at the same ones wait for each other and never for ever.
     """
+    numbers: set[str] = set()
+    kept = []
+    for one in sorted(placed, key=lambda order: (order.source, order.sender, order.number)):
+        order, touched = _record(session, one, at=at)
+        kept.append(order)
+        numbers |= touched
+    apply_to_studies(session, numbers, targets, at=at)
+    return kept
+
+
+def _record(session: Session, placed: PlacedOrder, *, at: datetime) -> tuple[Order, set[str]]:
+    """The row, and the accession numbers whose studies may feel what is new."""
     key = {"source": str(placed.source), "sender": placed.sender, "number": placed.number}
     insert_or_ignore(
         session, Order, **key, accession_number=placed.accession_number, patient_ids=[], digests=[], priority="",
@@ -48,7 +64,7 @@ def record(session: Session, placed: PlacedOrder, targets: Targets, *, at: datet
     )  # fmt: skip
     order = session.scalars(sa.select(Order).filter_by(**key).with_for_update()).one()
     if placed.digest and placed.digest in order.digests:
-        return order
+        return order, set()
     before = order.accession_number
     order.accession_number, order.patient_ids = placed.accession_number, list(placed.patient_ids)
     order.control_id = placed.control_id
@@ -60,37 +76,36 @@ def record(session: Session, placed: PlacedOrder, targets: Targets, *, at: datet
         order.digests = [*order.digests, placed.digest][-REMEMBERED:]
     order.changed_at = at
     session.flush()
-    for number in {before, placed.accession_number}:
-        apply_to_studies(session, number, targets, at=at)
-    return order
+    return order, {before, placed.accession_number}
 
 
-def apply_to_studies(session: Session, accession_number: str, targets: Targets, *, at: datetime) -> int:
-    """Make the claim of every unread study with an accession number anew; returns how many changed."""
-    if not accession_number:
-        return 0
-    studies = session.scalars(
-        sa.select(Study)
-        .where(Study.accession_number == accession_number, Study.reading_status != ReadingStatus.READ)
-        .order_by(Study.study_instance_uid)
-        .limit(MOST_STUDIES)
-        .with_for_update(key_share=True)
-    ).all()
-    changed = [study for study in studies if claim_by_orders(session, study, at=at)]
-    for study in changed:
-        place_study(session, study, targets, at=at, who=WHO)
-    return len(changed)
+def apply_to_studies(session: Session, accession_numbers: Collection[str], targets: Targets, *, at: datetime) -> int:
+    """Make the claim of every unread study with one of these numbers anew; returns how many changed."""
+    ids: list[int] = []
+    for number in sorted(set(accession_numbers) - {""}):
+        same = sa.select(Study.id).where(
+            Study.accession_number == number, Study.reading_status != ReadingStatus.READ
+        ).order_by(Study.id).limit(MOST_STUDIES)  # fmt: skip
+        ids.extend(session.scalars(same))
+    changed = 0
+    for start in range(0, len(ids), _TOGETHER):
+        locked = (
+            sa.select(Study)
+            .where(Study.id.in_(ids[start : start + _TOGETHER]), Study.reading_status != ReadingStatus.READ)
+            .order_by(Study.study_instance_uid)
+            .with_for_update(key_share=True)
+        )
+        claimed = [study for study in session.scalars(locked).all() if claim_by_orders(session, study, at=at)]
+        for study in claimed:
+            place_study(session, study, targets, at=at, who=WHO)
+        changed += len(claimed)
+    return changed
 
 
-def apply_recent(session: Session, since: datetime, targets: Targets, *, at: datetime) -> int:
-    """:func:`apply_to_studies` for orders that changed lately: one and its study may have been written side by side."""
+def recent(session: Session, since: datetime) -> Sequence[str]:
+    """Accession numbers of orders that changed lately: one and its study may have been written side by side."""
     query = sa.select(Order.accession_number).where(Order.changed_at >= since).distinct()
-    return sum(apply_to_studies(session, number, targets, at=at) for number in sorted(session.scalars(query)))
-
-
-def any_recent(session: Session, since: datetime) -> bool:
-    """True when :func:`apply_recent` has something to look at."""
-    return bool(session.scalar(sa.select(sa.exists().where(Order.changed_at >= since))))
+    return session.scalars(query.order_by(Order.accession_number)).all()
 
 
 def claim_by_orders(session: Session, study: Study, *, at: datetime) -> bool:
@@ -153,12 +168,6 @@ def without_orders(connection: sa.Connection, fresh: dict[str, list[Received]]) 
     asked = sorted(set().union(*said.values()))
     ordered = {number for (number,) in _ACCESSION.run(connection, len(asked), asked)} if asked else set()
     return {uid: items for uid, items in fresh.items() if not said[uid] & ordered}
-
-
-def list_orders(session: Session, *, before: int | None = None, limit: int = 50) -> Sequence[Order]:
-    """Orders with an id below ``before``, newest first."""
-    query = sa.select(Order).order_by(Order.id.desc()).limit(limit)
-    return session.scalars(query if before is None else query.where(Order.id < before)).all()
 
 
 def studies_to_ask(session: Session, since: datetime, limit: int) -> Sequence[tuple[int, str, datetime]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload, selectinload
@@ -82,6 +84,32 @@ def given_up(session: Session) -> Sequence[tuple[str, str, int]]:
         .limit(200)
     )
     return [(destination, reason, count) for destination, reason, count in session.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What one destination has not taken yet, though it was tried."""
+
+    destination: str
+    count: int
+    since: datetime
+    """When the oldest of them became due for the first time."""
+    reason: str
+    """Of one of them."""
+
+
+def retried(session: Session) -> Sequence[Retried]:
+    """Deliveries that were tried and are tried again, by destination, the oldest first."""
+    since = sa.func.min(Delivery.created_at)
+    query = (
+        sa.select(Delivery.destination, sa.func.count(), since, sa.func.max(Delivery.reason))
+        .where(sa.text("deliveries.status IN ('PENDING', 'SENDING')"))  # the very text of the partial index
+        .where(Delivery.reason != "", Delivery.attempt_count > 0)
+        .group_by(Delivery.destination)
+        .order_by(since)
+        .limit(20)
+    )
+    return [Retried(*row) for row in session.execute(query)]
 
 
 def delivery_by_id(session: Session, delivery_id: int) -> Delivery:

@@ -26,6 +26,8 @@ CANCELLED: Final = frozenset({"CA", "DC"})
 _PRIORITIES: Final = (("TQ1", 9, 1), ("OBR", 27, 6), ("ORC", 7, 6), ("OBR", 5, 1))
 """Where a priority may stand. Where several say different things the highest counts: a field may hold a default."""
 _LONGEST: Final = 64
+LONGEST_SENDER: Final = _LONGEST
+"""Characters of application and facility."""
 
 
 class OrderRefusedError(DicomError):
@@ -75,7 +77,7 @@ def read_orders(message: Message, options: Hl7Orders, content: bytes) -> list[Pl
     kind = header.text(9).strip().upper() if header else ""
     if header is None or kind not in TYPES:
         raise OrderRefusedError("Only orders (ORM, OMI, OMG) are taken here.", field="MSH-9", reject=True)
-    sender = "|".join((header.text(3), header.text(4)))[:_LONGEST]
+    sender = "|".join((header.text(3), header.text(4)))[:LONGEST_SENDER]
     digest = hashlib.sha256(content).hexdigest()[:16]
     patient = message.first("PID")
     patient_ids = tuple(dict.fromkeys(_identifiers(patient))) if patient else ()

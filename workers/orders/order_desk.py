@@ -15,7 +15,8 @@ from triage.repositories import orders
 from workers.carriers.mllp_link import AckCode
 from workers.messages.hl7 import Message, MessageError
 from workers.orders.acknowledging import REQUIRED_FIELD_MISSING, UNSUPPORTED_TYPE, acknowledgement
-from workers.orders.hl7_orders import OrderRefusedError, read_orders
+from workers.orders.feed_log import FeedLog
+from workers.orders.hl7_orders import LONGEST_SENDER, OrderRefusedError, read_orders
 from workers.orders.mllp_receiver import NotNowError
 
 log = get_logger(__name__)
@@ -28,8 +29,16 @@ class OrderDesk:
     taken here. No answer, and the connection closed: it could not be kept now; the sender sends it again.
     """
 
-    def __init__(self, database: Database, options: Hl7Orders, targets: Targets, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        options: Hl7Orders,
+        targets: Targets,
+        clock: Callable[[], datetime],
+        log: FeedLog | None = None,
+    ) -> None:
         self._database, self._options, self._targets, self._clock = database, options, targets, clock
+        self._log = log or FeedLog(clock)
 
     def __call__(self, content: bytes, problem: str) -> bytes:
         """The acknowledgement of a message.
@@ -55,18 +64,22 @@ class OrderDesk:
             return self._refused(message, code, error.advice(), error.field, condition)
         try:
             with self._database.write() as session:
-                for order in placed:
-                    orders.record(session, order, self._targets, at=self._clock())
+                orders.record(session, placed, self._targets, at=self._clock())
         except DatabaseUnavailableError as error:
             log.error("hl7_order_not_kept", advice=error.advice())
+            self._log.message_unanswered(error.advice())
             raise NotNowError from error
         unknown = sum(1 for order in placed if order.urgency is None and order.priority)
         log.info("hl7_orders_kept", orders=len(placed), unknown_priorities=unknown)
+        self._log.message_kept(len(placed))
         return acknowledgement(message, AckCode.ACCEPTED, at=self._clock(), control_id=_control_id())
 
     def _refused(
         self, message: Message | None, code: AckCode, text: str, field: str = "", condition: str = ""
     ) -> bytes:
+        header = message.first("MSH") if message else None
+        sender = "|".join((header.text(3), header.text(4)))[:LONGEST_SENDER] if header else ""
+        self._log.message_refused(text, sender)
         return acknowledgement(
             message, code, at=self._clock(), control_id=_control_id(), text=text, field=field, condition=condition
         )

@@ -27,6 +27,7 @@ from worklist.api import cursor as cursors
 from worklist.conditions import IfNoneMatch, names_tag
 from worklist.context import Context, Here
 from worklist.live import RING, Feed, Notice
+from worklist.openapi import STREAM
 from worklist.problems import problem, unavailable
 from worklist.schemas import WorklistPage
 from worklist.snapshot import Kept
@@ -173,7 +174,12 @@ def list_worklist(
     return Response(kept.json, media_type="application/json", headers=headers)
 
 
-@router.get("/worklist/events", summary="What changes, live (server-sent events)", response_class=EventSourceResponse)
+@router.get(
+    "/worklist/events",
+    summary="What changes, live (server-sent events)",
+    response_class=EventSourceResponse,
+    responses=STREAM,
+)
 async def follow_worklist(
     request: Request,
     here: Here,
@@ -217,7 +223,7 @@ async def _messages(feed: Feed, after: int | None, stopping: anyio.Event) -> Asy
 def _encoded(notice: Notice) -> bytes:
     """A notice on the wire, made once for all listeners."""
     at = notice.at.isoformat().replace("+00:00", "Z") if notice.at else None
-    data = {"kind": notice.kind, "study_instance_uid": notice.study_instance_uid, "at": at}
+    data = {"kind": notice.kind, "study_instance_uid": notice.study_instance_uid, "at": at}  # LiveMessage
     retry = RETRY_MS if notice.kind == "hello" else None
     return ServerSentEvent(json.dumps(data), id=str(notice.id), retry=retry, sep="\n").encode()
 

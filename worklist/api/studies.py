@@ -119,7 +119,7 @@ def release(changing: Changing) -> WorklistItem:
     def give_back(session: Session, study: Study) -> None:
         worklist.release(session, study, who=changing.who, at=changing.now)
         session.flush()
-        orders.apply_to_studies(session, study.accession_number, targets, at=changing.now)
+        orders.apply_to_studies(session, [study.accession_number], targets, at=changing.now)
 
     return changing.make(give_back)
 

@@ -23,12 +23,13 @@ from worklist.api.audit import read_audit
 from worklist.api.deliveries import describe_delivery, read_given_up
 from worklist.api.destinations import read_destinations
 from worklist.api.models import read_models
+from worklist.api.orders import read_feeds, read_orders
 from worklist.api.peers import REFUSED_FOR_TITLE, read_peers
 from worklist.api.room import read_quarantine
 from worklist.api.rules import RulesToTry, list_rules, test_rules
+from worklist.attention import concerns
 from worklist.audit_schemas import AuditQuery
 from worklist.context import Context, Here
-from worklist.health import beat_ages, missing_parts
 from worklist.page.rendering import render
 from worklist.permissions import Caller, need_of
 from worklist.room import read_space
@@ -41,6 +42,7 @@ PAGES: Final = (
     ("/admin/analyses", "Analyses"),
     ("/admin/deliveries", "Deliveries"),
     ("/admin/quarantine", "Quarantine"),
+    ("/admin/orders", "Orders"),
     ("/admin/rules", "Rules"),
     ("/admin/disk", "Disk"),
     ("/admin/audit", "Audit"),
@@ -68,25 +70,9 @@ StatusName = Annotated[str, Query(max_length=40, pattern=r"^[A-Z_]*$")]
 def overview(request: Request, here: Here) -> HTMLResponse:
     """What needs attention, with the way there."""
     with here.database.read() as session:
-        missing = missing_parts(beat_ages(session, here.clock()))
-        refusing = heartbeats.refusing(session, here.clock())
-        failed = queues.list_analyses(session, status=AnalysisStatus.FAILED, limit=SHOWN)
         waiting = queues.open_analyses(session)
         processes = [(beat.part, beat.name, beat.started_at) for beat in heartbeats.alive(session, here.clock())]
-    strangers = [caller for caller in read_peers(here).refused if caller.reason == REFUSED_FOR_TITLE]
-    bundles = [item for item in read_models(here).items if item.problem]
-    facts = {
-        "missing": missing,
-        "refusing": refusing,
-        "given_up": sum(line.count for line in read_given_up(here).items),
-        "quarantined": len(read_quarantine(here, dismissed=False, before=None, limit=SHOWN).items),
-        "failed": failed,
-        "open": waiting,
-        "strangers": strangers,
-        "bundles": bundles,
-        "processes": sorted(processes),
-        "shown": SHOWN,
-    }
+    facts = {"concerns": concerns(here), "open": waiting, "processes": sorted(processes)}
     return _shown(request, here, "overview", facts)
 
 
@@ -192,6 +178,20 @@ def quarantine_page(request: Request, here: Here, dismissed: bool = False, befor
         "next_page": _next_page("/admin/quarantine", {"dismissed": "true"} if dismissed else {}, found.next_before),
     }
     return _shown(request, here, "quarantine", facts)
+
+
+@router.get("/admin/orders")
+@router.get("/fragment/admin/orders")
+def orders_page(request: Request, here: Here, waiting: bool = False, before: Before = None) -> HTMLResponse:
+    """How the feeds of orders stand, what was refused, and what each order gave."""
+    found = read_orders(here, waiting=waiting, before=before, limit=SHOWN)
+    facts = {
+        "orders": read_feeds(here),
+        "listed": found.items,
+        "waiting": waiting,
+        "next_page": _next_page("/admin/orders", {"waiting": "true"} if waiting else {}, found.next_before),
+    }
+    return _shown(request, here, "orders", facts)
 
 
 @router.get("/admin/rules")

@@ -44,7 +44,7 @@ def ordered(accession: str, urgency: Urgency | None = Urgency.STAT, **said: Any)
 
 
 def record(session: Session, placed: PlacedOrder) -> None:
-    orders.record(session, placed, Targets(), at=NOON)
+    orders.record(session, [placed], Targets(), at=NOON)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,8 @@ def record(session: Session, placed: PlacedOrder) -> None:
     [
         ("S", Urgency.STAT), ("stat ", Urgency.STAT), ("A", Urgency.URGENT), ("T", Urgency.URGENT),
         ("TM30", Urgency.URGENT), ("TD2", Urgency.ROUTINE), ("R", Urgency.ROUTINE), ("HIGH", Urgency.URGENT),
-        ("", None), ("7", None), ("STATISTICS", None),
+        ("", None), ("7", None), ("STATISTICS", None), ("STAT", Urgency.STAT), ("high ", Urgency.URGENT),
+        ("LOW", Urgency.ROUTINE), ("MEDIUM", Urgency.ROUTINE), ("soon", None),
     ],
 )  # fmt: skip
 def test_a_priority_means_a_class_or_nothing(priority: str, expected: Urgency | None) -> None:
@@ -161,9 +162,9 @@ def test_what_was_written_side_by_side_is_found_a_moment_later(session: Session)
     study = arrive(session, "keller")
     record(session, ordered("A-keller"))
     study.order_urgency = None  # as if the order had not been visible yet
-    assert orders.apply_recent(session, NOON, Targets(), at=NOON) == 1
+    assert orders.apply_to_studies(session, orders.recent(session, NOON), Targets(), at=NOON) == 1
     assert study.order_urgency is Urgency.STAT
-    assert orders.apply_recent(session, NOON, Targets(), at=NOON) == 0
+    assert orders.apply_to_studies(session, orders.recent(session, NOON), Targets(), at=NOON) == 0
 
 
 _SAID = st.lists(
@@ -257,5 +258,5 @@ def test_a_case_that_is_opened_again_hears_what_was_ordered_meanwhile(session: S
     worklist.mark_read(session, study, who="dr", at=NOON)
     record(session, ordered("A-keller"))
     worklist.release(session, study, who="dr", at=NOON)
-    orders.apply_to_studies(session, study.accession_number, Targets(), at=NOON)
+    orders.apply_to_studies(session, [study.accession_number], Targets(), at=NOON)
     assert study.urgency is Urgency.STAT

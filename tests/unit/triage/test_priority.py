@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from triage.findings import Urgency
-from triage.priority import Breaker, Claims, Targets, order_urgency, place
+from triage.priority import Breaker, Claims, Targets, place
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 TARGETS = Targets()
@@ -55,14 +54,6 @@ def test_stat_stands_first_and_the_rest_by_due_time(cases: list[tuple[Claims, da
 def test_the_explanation_names_class_and_due_time(claim: Claims, arrived: datetime) -> None:
     placement = place(claim, arrived, TARGETS)
     assert placement.explanation.endswith(f"→ {placement.urgency}; due {placement.due_at:%H:%M}")
-
-
-@pytest.mark.parametrize(
-    ("text", "urgency"),
-    [("STAT", Urgency.STAT), ("high ", Urgency.URGENT), ("LOW", Urgency.ROUTINE), ("", None), ("soon", None)],
-)
-def test_the_orders_priority_is_read_as_the_standard_writes_it(text: str, urgency: Urgency | None) -> None:
-    assert order_urgency(text) is urgency
 
 
 @given(st.integers(0, 50), st.integers(0, 50))

@@ -17,7 +17,7 @@ from triage.database import Database
 from triage.findings import Urgency
 from triage.order_feeds import Hl7Orders
 from triage.priority import Targets
-from triage.repositories import orders
+from triage.repositories import order_listing, orders
 from triage.tables import Order, Study
 from workers.messages.hl7 import Message, segment
 from workers.orders.hl7_orders import OrderRefusedError, read_orders
@@ -122,7 +122,7 @@ def code_of(answer: Message) -> tuple[str, str, str]:
 
 def kept(database: Database) -> list[Order]:
     with database.read() as session:
-        return list(orders.list_orders(session))
+        return [one.order for one in order_listing.listed(session)]
 
 
 # --- what a message says -------------------------------------------------------------------------------------------
@@ -368,9 +368,9 @@ def test_two_examinations_under_one_number_are_both_kept(database: Database) -> 
     for _ in range(2):  # the second time it is the same message
         with database.write() as session:
             for order in placed:
-                orders.record(session, order, Targets(), at=NOON)
+                orders.record(session, [order], Targets(), at=NOON)
     with database.read() as session:
-        kept = {order.accession_number: order.urgency for order in orders.list_orders(session)}
+        kept = {order.accession_number: order.urgency for order in [one.order for one in order_listing.listed(session)]}
     assert kept == {"A-one": Urgency.ROUTINE, "A-two": Urgency.STAT}
 
 

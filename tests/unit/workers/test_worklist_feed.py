@@ -15,7 +15,7 @@ from triage.database import Database
 from triage.errors import DeliveryError
 from triage.findings import Urgency
 from triage.order_feeds import OrderFeed
-from triage.repositories import orders, worklist
+from triage.repositories import order_listing, worklist
 from triage.settings import Settings
 from triage.tables import Study
 from workers.orders.worklist_feed import AGAIN, WorklistFeed
@@ -127,4 +127,4 @@ def test_a_provider_that_is_away_costs_nothing_and_is_asked_again(database: Data
     there = feed_of(database, ris.address, Clock())
     assert there.look() == 1
     with database.read() as session:
-        assert [order.source for order in orders.list_orders(session)] == ["WORKLIST"]
+        assert [order.source for order in [one.order for one in order_listing.listed(session)]] == ["WORKLIST"]

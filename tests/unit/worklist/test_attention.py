@@ -1,0 +1,121 @@
+"""The overview is true: what is retried, dead, silent or nearly full stands there, and where all is well, nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from test_orders_admin import FEEDS, RIS, beat
+from worklist_rows import NOON, PACS, Seen, arrive, deliver, score
+
+from triage.order_feeds import HL7, FeedState
+from triage.outbox import BUDGET, Verdict
+from triage.repositories import events, heartbeats, order_listing
+from triage.repositories.deliveries import Attempt
+from triage.room import Room
+
+URL = "/api/v1/admin/attention"
+
+
+@pytest.fixture
+def well(house: Any) -> Any:
+    """A house in which all is well."""
+    house.settings.archive.mkdir()
+    for part in ("listen", "work", "deliver"):
+        alive(house, part)
+    return house
+
+
+def alive(house: Any, part: str, **detail: Any) -> None:
+    with house.database.write() as session:
+        heartbeats.beat(session, f"{part}@here:1", part, at=house.clock(), detail=detail)
+
+
+def told(house: Any, **settings: Any) -> list[tuple[str, str, str]]:
+    items = house.client(**settings).get(URL).json()["items"]
+    return [(item["subject"], item["gravity"], f"{item['what']} {item['more']}") for item in items]
+
+
+def said(house: Any, **settings: Any) -> str:
+    page: str = house.client(**settings).get("/admin", headers={"Accept": "text/html"}).text
+    return page
+
+
+def attempt(house: Any, verdict: Verdict, error: str, *, hour: int = 0) -> None:
+    with house.database.write() as session:
+        deliver(session, at=NOON + timedelta(hours=hour), attempt=Attempt(verdict=verdict, error=error))
+
+
+def test_where_all_is_well_nothing_needs_attention(well: Any) -> None:
+    with well.database.write() as session:
+        score(session, arrive(session, "a"), [Seen("nodule", 0.1)])  # its report waits to be sent for the first time
+    assert told(well) == []
+    assert "Nothing." in said(well)
+
+
+def test_deliveries_that_are_tried_in_vain_are_told_by_destination(well: Any) -> None:
+    with well.database.write() as session:
+        score(session, arrive(session, "a"), [Seen("nodule", 0.1)])
+    attempt(well, Verdict.TRANSIENT, "connection refused")
+    ((subject, gravity, words),) = told(well)
+    assert (subject, gravity) == ("deliveries", "warn")
+    assert f"1 delivery to {PACS} tried in vain so far; the oldest waits since 2026-03-01 12:00 UTC:" in words
+    assert "connection refused" in words
+    page = said(well)
+    assert "Nothing." not in page
+    assert "connection refused" in page
+
+
+def test_deliveries_that_were_given_up_stand_first(well: Any) -> None:
+    with well.database.write() as session:
+        score(session, arrive(session, "a"), [Seen("nodule", 0.1)])
+        events.record(
+            session, "security_alert", at=NOON, who="XR", reason="CALLING_AE_TITLE_NOT_RECOGNISED",
+            peer_address="10.9.9.9", count=1,
+        )  # fmt: skip
+    for hour in range(BUDGET[Verdict.REFUSED]):
+        attempt(well, Verdict.REFUSED, "too large", hour=hour)
+    assert [(subject, gravity) for subject, gravity, _ in told(well)] == [("deliveries", "bad"), ("peers", "warn")]
+
+
+@pytest.mark.parametrize(
+    ("part", "settings"),
+    [("listen", {}), ("work", {}), ("deliver", {}), ("orders", FEEDS)],
+)
+def test_a_part_that_is_silent_is_missed_where_it_is_needed(well: Any, part: str, settings: Any) -> None:
+    destinations = well.settings.model_validate({"destinations": PACS}).destinations
+    well.clock.pass_by(minutes=5)
+    for other in {"listen", "work", "deliver"} - {part}:
+        alive(well, other)
+    ((subject, gravity, words),) = told(well, destinations=destinations, **settings)
+    assert (subject, gravity) == ("parts", "bad")
+    assert f"No sign of life from {part}:" in words
+
+
+def test_feeds_that_fail_and_messages_that_were_refused_are_told(well: Any) -> None:
+    beat(well, FeedState(HL7, NOON), FeedState(RIS, NOON, problem="The provider does not answer."))
+    with well.database.write() as session:
+        order_listing.record_refusal(session, reason="No accession number.", sender="RIS", count=3, at=NOON)
+    assert [(subject, gravity) for subject, gravity, _ in told(well, **FEEDS)] == [
+        ("orders", "bad"),
+        ("orders", "warn"),
+    ]
+    page = said(well, **FEEDS)
+    assert f"Orders of {RIS} are not heard:" in page
+    assert "3 order messages refused lately." in page
+    well.clock.pass_by(days=2)
+    for part in ("listen", "work"):
+        alive(well, part)
+    beat(well, FeedState(HL7, NOON), FeedState(RIS, NOON))
+    assert told(well, **FEEDS) == [], "what was refused two days ago is on the page of orders"
+
+
+def test_a_disk_is_told_before_it_refuses_and_when_it_does(well: Any) -> None:
+    free_mebibytes = Room.of(well.settings.archive).free_bytes // 2**20
+    assert [kind[:2] for kind in told(well, min_free_megabytes=int(free_mebibytes / 1.2))] == [("disk", "warn")]
+    assert [kind[:2] for kind in told(well, min_free_megabytes=free_mebibytes * 2)] == [("disk", "bad")]
+    alive(well, "listen", refusing="Too little room.")
+    assert ("disk", "bad", "New data is refused: Too little room.") in told(well)
+    well.settings.archive.rmdir()
+    assert any("does not answer" in words for _, _, words in told(well))
