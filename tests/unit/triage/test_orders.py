@@ -236,10 +236,10 @@ def test_of_two_orders_the_one_that_changed_last_says_where(session: Session) ->
     study = arrive(session, "keller")
     later = NOON + timedelta(minutes=5)
     record(session, ordered("A-keller", ward="Surgery 3", number="1"))
-    orders.record(session, ordered("A-keller", ward="ICU 1", number="2"), Targets(), at=later)
+    orders.record(session, [ordered("A-keller", ward="ICU 1", number="2")], Targets(), at=later)
     record(session, ordered("A-keller", cancelled=True, number="3"))
     assert study.order_ward == "ICU 1"
-    orders.record(session, ordered("A-keller", cancelled=True, number="2"), Targets(), at=later)
+    orders.record(session, [ordered("A-keller", cancelled=True, number="2")], Targets(), at=later)
     assert study.order_ward == "Surgery 3"
 
 

@@ -19,7 +19,9 @@ from triage.repositories import (
     completing,
     deliveries,
     errands,
+    order_listing,
     orders,
+    queues,
     renderings,
     scrubbing,
     verdicts,
@@ -69,8 +71,12 @@ A_DAY: Final[dict[str, Callable[[Session], Any]]] = {
     "results to check": lambda session: scrubbing.due_results(
         session, created_before=NOON, checked_before=NOON, limit=10
     ),
-    "orders that changed": lambda session: orders.any_recent(session, NOON),
+    "orders that changed": lambda session: orders.recent(session, NOON),
     "studies whose order is asked for": lambda session: orders.studies_to_ask(session, NOON, 10),
+    "orders without a study": lambda session: order_listing.waiting_count(session, NOON),
+    "who ordered lately": order_listing.senders,
+    "orders that were refused": order_listing.refused,
+    "what is tried in vain": queues.retried,
     "the list": lambda session: worklist.list_page(session, Filters(), None, 50),
     "counts of the list": worklist.open_counts,
 }
