@@ -98,7 +98,7 @@ def _of_work(session: Session) -> Iterator[Concern]:
             "deliveries",
             Gravity.WARNING,
             f"{_many(retried.count, 'delivery')} to {retried.destination} tried in vain so far; {waits}:",
-            f"{retried.reason} It is tried again by itself.",
+            f"{retried.reason.rstrip('.')}. It is tried again by itself.",
             "/admin/deliveries?status=PENDING",
         )
     failed = len(queues.list_analyses(session, status=AnalysisStatus.FAILED, limit=MOST_COUNTED))

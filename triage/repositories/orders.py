@@ -30,7 +30,8 @@ MISMATCH: Final = "order_mismatch"
 REMEMBERED: Final = 20
 """Messages about one order that are known again."""
 MOST_STUDIES: Final = 100
-"""Of one accession number; a number that everybody has (a default of some device) is none."""
+"""Of one accession number, the newest, whosever they are; a number that everybody has (a default of some device) is
+none. Those of the patients that its orders name are looked at beside them, up to :data:`_TOGETHER`."""
 _TOGETHER: Final = 1000
 """Studies that are locked at once: a statement has a bounded number of parameters."""
 WHO: Final = "orders"
@@ -81,12 +82,8 @@ def _record(session: Session, placed: PlacedOrder, *, at: datetime) -> tuple[Ord
 
 def apply_to_studies(session: Session, accession_numbers: Collection[str], targets: Targets, *, at: datetime) -> int:
     """Make the claim of every unread study with one of these numbers anew; returns how many changed."""
-    ids: list[int] = []
-    for number in sorted(set(accession_numbers) - {""}):
-        same = sa.select(Study.id).where(
-            Study.accession_number == number, Study.reading_status != ReadingStatus.READ
-        ).order_by(Study.id).limit(MOST_STUDIES)  # fmt: skip
-        ids.extend(session.scalars(same))
+    numbers = sorted(set(accession_numbers) - {""})
+    ids = sorted(set().union(*(_studies_of(session, number) for number in numbers)))
     changed = 0
     for start in range(0, len(ids), _TOGETHER):
         locked = (
@@ -100,6 +97,22 @@ def apply_to_studies(session: Session, accession_numbers: Collection[str], targe
             place_study(session, study, targets, at=at, who=WHO)
         changed += len(claimed)
     return changed
+
+
+def _studies_of(session: Session, accession_number: str) -> set[int]:
+    """Rows of the unread studies with a number: the newest, and those of the patients that its orders name."""
+    same = (
+        sa.select(Study.id)
+        .where(Study.accession_number == accession_number, Study.reading_status != ReadingStatus.READ)
+        .order_by(Study.id.desc())
+    )
+    found = set(session.scalars(same.limit(MOST_STUDIES)))
+    if len(found) < MOST_STUDIES:
+        return found
+    ordered = session.scalars(sa.select(Order.patient_ids).where(Order.accession_number == accession_number))
+    named = {str(one).strip().upper() for patient_ids in ordered for one in patient_ids}
+    theirs = same.where(sa.func.upper(sa.func.trim(Study.patient_id)).in_(sorted(named)[:_TOGETHER]))
+    return found.union(session.scalars(theirs.limit(_TOGETHER)))
 
 
 def recent(session: Session, since: datetime) -> Sequence[str]:

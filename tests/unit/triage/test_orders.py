@@ -260,3 +260,16 @@ def test_a_case_that_is_opened_again_hears_what_was_ordered_meanwhile(session: S
     worklist.release(session, study, who="dr", at=NOON)
     orders.apply_to_studies(session, [study.accession_number], Targets(), at=NOON)
     assert study.urgency is Urgency.STAT
+
+
+def test_a_number_that_very_many_studies_have_still_reaches_the_patient_who_was_ordered(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a device sends one accession number for everybody: the oldest of them was meant."""
+    monkeypatch.setattr(orders, "MOST_STUDIES", 3)
+    studies = [arrive(session, f"s{number}", accession_number="1", patient_id=f"p{number}") for number in range(5)]
+    record(session, ordered("1", patient_ids=("P0",)))
+    assert [study.order_urgency for study in studies] == [Urgency.STAT, None, None, None, None]
+    record(session, ordered("1", Urgency.URGENT, number="2"))  # names nobody: the newest
+    claimed = [study.order_urgency for study in studies[2:]]
+    assert claimed == [Urgency.URGENT] * 3
