@@ -117,8 +117,7 @@ def _studies_of(session: Session, accession_number: str) -> set[int]:
 
 def recent(session: Session, since: datetime) -> Sequence[str]:
     """Accession numbers of orders that changed lately: one and its study may have been written side by side."""
-    query = sa.select(Order.accession_number).where(Order.changed_at >= since).distinct()
-    return session.scalars(query.order_by(Order.accession_number)).all()
+    return sorted(set(session.scalars(sa.select(Order.accession_number).where(Order.changed_at >= since))))
 
 
 def claim_by_orders(session: Session, study: Study, *, at: datetime) -> bool:
