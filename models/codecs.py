@@ -32,7 +32,9 @@ class Frame:
     data : bytes-like
         The codestream.
     itemsize : int
-        Bytes per pixel, 1, 2 or 4: Bits Allocated / 8.
+        Bytes per sample, 1, 2 or 4: Bits Allocated / 8.
+    samples : int
+        Samples per pixel: 1, or 3 of a colour image.
     fits : bool
         The codestream's samples are unsigned and need just these bytes: a decoder may write them in place.
     """
@@ -43,6 +45,7 @@ class Frame:
     columns: int
     itemsize: int
     fits: bool
+    samples: int = 1
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -51,17 +54,28 @@ class Frame:
     @property
     def size(self) -> int:
         """Bytes of the decoded frame."""
-        return self.rows * self.columns * self.itemsize
+        return self.rows * self.columns * self.samples * self.itemsize
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the decoded frame: (rows, columns), or (rows, columns, 3) of a colour image."""
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
 
 Codec = Callable[[Frame], Words]
-"""Decodes a frame to (rows, columns) words of its dtype. The array may be overwritten by the next call."""
+"""Decodes a frame to words of its shape and dtype, in the colour space in which they are stored: YCbCr stays YCbCr. Of
+JPEG 2000, the codestream's own colour transform is undone. The array may be overwritten by the next call."""
 
 _Decoder = Callable[[Any, Words | None], Any]
 
 
 def _jpeg(data: Any, out: Words | None) -> Any:
     return imagecodecs.jpeg8_decode(data, out=out)
+
+
+def _colour_jpeg(data: Any, out: Words | None) -> Any:
+    # With the same name on both sides the samples are left as they are; without one the library guesses.
+    return imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB", out=out)
 
 
 def _jpeg_ls(data: Any, out: Words | None) -> Any:
@@ -102,7 +116,7 @@ def decode_into(frame: Frame, out: Words) -> None:
     Parameters
     ----------
     out : ndarray
-        (rows, columns) of the frame's dtype; holds zeros.
+        Of the frame's shape and dtype; holds zeros.
 
     Raises
     ------
@@ -111,16 +125,23 @@ def decode_into(frame: Frame, out: Words) -> None:
     """
     if frame.syntax == RLE:
         data: Any = frame.data
-        plain: Any = out.reshape(-1).view(np.uint8)
+        by_plane = out if frame.samples == 1 else np.zeros((frame.samples, *out.shape[:2]), frame.dtype)
+        plain: Any = by_plane.reshape(-1).view(np.uint8)
         written = imagecodecs.dicomrle_decode(data, frame.dtype, out=plain)
         if len(written) != frame.size:
             raise ValueError("the segments hold another number of pixels than the attributes state")
+        if by_plane is not out:
+            np.copyto(out, by_plane.transpose(1, 2, 0))
         return
     decoder = _DECODERS[frame.syntax]
+    if decoder is _jpeg and frame.samples > 1:
+        decoder = _colour_jpeg
     if frame.fits:
         decoder(frame.data, out)
         return
     decoded = np.asarray(decoder(frame.data, None))
+    if decoded.shape == (frame.samples, *out.shape[:2]) and frame.samples > 1:
+        decoded = decoded.transpose(1, 2, 0)
     if decoded.shape != out.shape or decoded.dtype.kind not in "iu":
         raise ValueError("the decoder gave another array than the attributes state")
     # Two's complement survives the change of width both ways; Bits Stored settles the sign later.
@@ -129,7 +150,7 @@ def decode_into(frame: Frame, out: Words) -> None:
 
 def decode_here(frame: Frame) -> Words:
     """The :data:`Codec` of this process: for bytes that may be trusted, since a codec that crashes ends the process."""
-    out = np.zeros((frame.rows, frame.columns), frame.dtype)
+    out = np.zeros(frame.shape, frame.dtype)
     decode_into(frame, out)
     return out
 

@@ -54,6 +54,38 @@ def codestream_size(data: bytes) -> CodestreamSize:
     raise PixelError("the pixel data is not a codestream of its transfer syntax.")
 
 
+def jpeg_is_ybr(data: bytes) -> bool | None:
+    """Whether the three samples of a JPEG are YCbCr, by its own markers; None where it does not say.
+
+    JFIF means YCbCr, Adobe's marker says which, and components named R, G and B are these (as libjpeg has it).
+
+    Raises
+    ------
+    PixelError
+        Cut off inside its header.
+    """
+    position = 2
+    try:
+        while True:
+            if data[position] != 0xFF:
+                raise PixelError("the JPEG header is damaged.")
+            marker = data[position + 1]
+            if marker == 0xFF or marker in _BARE_MARKERS:
+                position += 1 if marker == 0xFF else 2
+                continue
+            (length,) = struct.unpack_from(">H", data, position + 2)
+            body = data[position + 4 : position + 2 + length]
+            if marker == 0xE0 and body.startswith(b"JFIF\0"):
+                return True
+            if marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+                return body[11] != 0
+            if marker in _FRAME_MARKERS:
+                return False if body[6:15:3].upper() == b"RGB" else None
+            position += 2 + max(length, 2)
+    except (struct.error, IndexError) as error:
+        raise PixelError("the compressed image ends inside its header.") from error
+
+
 def require_end(data: bytes) -> None:
     """Refuse a codestream without its end marker: decoders fill what is missing with grey and say nothing.
 

@@ -90,7 +90,7 @@ class Decoder:
         Returns
         -------
         ndarray
-            (rows, columns) of the frame's dtype, read-only, overwritten by the next call.
+            Of the frame's shape and dtype, read-only, overwritten by the next call.
 
         Raises
         ------
@@ -192,12 +192,12 @@ class _Child:
         start = pixels_at(len(frame.data))
         shared, descriptors = self._share(start + frame.size)
         shared[: len(frame.data)] = frame.data
-        pixels = np.frombuffer(shared, frame.dtype, frame.rows * frame.columns, start)
-        pixels = pixels.reshape(frame.rows, frame.columns)
+        pixels = np.frombuffer(shared, frame.dtype, frame.size // frame.itemsize, start)
+        pixels = pixels.reshape(frame.shape)
         pixels.fill(0)  # what a decoder leaves out must not be another patient's
         request = Request(
-            syntax=frame.syntax, rows=frame.rows, columns=frame.columns, itemsize=frame.itemsize, fits=frame.fits,
-            length=len(frame.data), mapped=len(shared), seconds=seconds,
+            syntax=frame.syntax, rows=frame.rows, columns=frame.columns, itemsize=frame.itemsize,
+            samples=frame.samples, fits=frame.fits, length=len(frame.data), mapped=len(shared), seconds=seconds,
         )  # fmt: skip
         try:
             answer = self._ask(request, descriptors, seconds)

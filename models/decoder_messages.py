@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-_REQUEST: Final = struct.Struct("<64sIIBBQQd")
+_REQUEST: Final = struct.Struct("<64sIIBBBQQd")
 _ANSWER: Final = struct.Struct("<BQ63s")
 LONGEST: Final = max(_REQUEST.size, _ANSWER.size)
 
@@ -43,6 +43,7 @@ class Request:
     rows: int
     columns: int
     itemsize: int
+    samples: int
     fits: bool
     length: int
     mapped: int
@@ -50,16 +51,16 @@ class Request:
 
     def encode(self) -> bytes:
         return _REQUEST.pack(
-            self.syntax.encode("ascii"), self.rows, self.columns, self.itemsize, self.fits, self.length, self.mapped,
-            self.seconds,
+            self.syntax.encode("ascii"), self.rows, self.columns, self.itemsize, self.samples, self.fits, self.length,
+            self.mapped, self.seconds,
         )  # fmt: skip
 
     @classmethod
     def decode(cls, record: bytes) -> Request:
-        syntax, rows, columns, itemsize, fits, length, mapped, seconds = _REQUEST.unpack(record)
+        syntax, rows, columns, itemsize, samples, fits, length, mapped, seconds = _REQUEST.unpack(record)
         return cls(
             syntax=syntax.rstrip(b"\0").decode("ascii"), rows=rows, columns=columns, itemsize=itemsize,
-            fits=bool(fits), length=length, mapped=mapped, seconds=seconds,
+            samples=samples, fits=bool(fits), length=length, mapped=mapped, seconds=seconds,
         )  # fmt: skip
 
 

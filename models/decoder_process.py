@@ -62,11 +62,12 @@ def _attempt(request: Request, memory: mmap.mmap, decode: _Decode) -> Answer:
         rows=request.rows,
         columns=request.columns,
         itemsize=request.itemsize,
+        samples=request.samples,
         fits=request.fits,
     )
     pixels = np.frombuffer(
-        memory, dtype=frame.dtype, count=frame.rows * frame.columns, offset=pixels_at(request.length)
-    ).reshape(frame.rows, frame.columns)
+        memory, dtype=frame.dtype, count=frame.size // frame.itemsize, offset=pixels_at(request.length)
+    ).reshape(frame.shape)
     allow_processor_time(request.seconds * codecs.THREADS)
     last_error = _last_error()
     last_error[0] = 0

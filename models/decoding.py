@@ -1,4 +1,7 @@
-"""Stored pixel values of one grey frame, whatever the transfer syntax. Nothing is allocated before it is checked.
+"""Stored pixel values of one frame, whatever the transfer syntax. Nothing is allocated before it is checked.
+
+Networks read grey images of one frame (:func:`decode`); people look at any frame of any image (:func:`decode_frame`),
+of which only that one is read.
 
 Uncompressed pixels are read here, with sizes checked. Compressed ones go to a :data:`~models.codecs.Codec` after their
 headers were compared with the attributes; in the product it decodes in another process (:mod:`models.decoder`).
@@ -10,6 +13,7 @@ from __future__ import annotations
 import io
 import zlib
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +28,14 @@ from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset, read_preamble
 
 from models.codecs import RLE, SYNTAXES, Codec, Frame, decode_here
-from models.codestreams import codestream_size, require_end, require_rle_segments
+from models.codestreams import codestream_size, jpeg_is_ybr, require_end, require_rle_segments
+from models.encapsulation import frame_bytes
 from triage.errors import DicomError, FirstreadError, PixelError
 
 MAX_PIXELS = 1 << 26
 """Largest frame that is decoded: 67 million pixels, four times the largest radiograph in use."""
+MAX_FRAMES = 1 << 16
+"""Most frames of an object that are looked at."""
 MAX_INFLATED_BYTES = 1 << 29
 """Largest data set that a deflated file may unfold to."""
 _LARGEST_EXPANSION = 2
@@ -38,7 +45,29 @@ _LEFT_IN_FILE = 1 << 16
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
 
+YBR_422 = "YBR_FULL_422"
+_COLOURS = frozenset({"RGB", "YBR_FULL", YBR_422, "YBR_RCT", "YBR_ICT"})
+
 Pixels = NDArray[np.integer[Any]]
+
+
+class Colour(Enum):
+    """What the samples of a decoded frame are."""
+
+    GREY = "grey"
+    PALETTE = "palette"
+    """Indices into the tables of the header."""
+    RGB = "RGB"
+    YBR = "YBR"
+    """Full range, as in JPEG."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A decoded frame: :attr:`samples` as :func:`decode` gives them, (rows, columns, 3) where ``colour`` has three."""
+
+    samples: Pixels
+    colour: Colour
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +79,10 @@ class _Layout:
     allocated: int
     stored: int
     signed: bool
+    frames: int
+    samples: int
+    photometric: str
+    by_plane: bool
 
     @property
     def unsigned_dtype(self) -> np.dtype[Any]:
@@ -61,8 +94,14 @@ class _Layout:
 
     @property
     def size(self) -> int:
-        """Bytes of the frame, uncompressed."""
-        return self.rows * self.columns * self.allocated // 8
+        """Bytes of a frame, uncompressed."""
+        # PS3.3 C.7.6.3.1.2: two pixels share their chrominance.
+        samples = 2 if self.photometric == YBR_422 and self.samples == 3 else self.samples
+        return self.rows * self.columns * samples * self.allocated // 8
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
 
 def read(path: Path) -> Dataset:
@@ -117,16 +156,52 @@ def decode(dataset: Dataset, codec: Codec = decode_here) -> Pixels:
         No pixel data, attributes that contradict each other or the codestream, more than :data:`MAX_PIXELS`,
         a transfer syntax without decoder, damaged or cut off data.
     """
+    return _decode(dataset, codec, 1, only_grey=True).samples
+
+
+def decode_frame(dataset: Dataset, number: int, codec: Codec = decode_here) -> Picture:
+    """Decode one frame of a grey, palette or colour image; the others are not read.
+
+    Parameters
+    ----------
+    number : int
+        Of the frame, from 1.
+
+    Raises
+    ------
+    PixelError
+        As :func:`decode`, or there is no such frame.
+    """
+    return _decode(dataset, codec, number, only_grey=False)
+
+
+def frame_count(dataset: Dataset) -> int:
+    """Frames that an image states.
+
+    Raises
+    ------
+    PixelError
+        Not one whole number, or more than :data:`MAX_FRAMES`.
+    """
+    count = max(1, _whole(dataset, "NumberOfFrames", 1))
+    if count > MAX_FRAMES:
+        raise PixelError(f"an object of {count} frames is not decoded.")
+    return count
+
+
+def _decode(dataset: Dataset, codec: Codec, number: int, *, only_grey: bool) -> Picture:
     if not has_pixel_data(dataset):
         raise PixelError("the object has no pixel data.")
-    layout = _layout(dataset)
+    layout = _layout(dataset, only_grey=only_grey)
+    if not 1 <= number <= layout.frames:
+        raise PixelError(f"the image has {layout.frames} frames; there is no frame {number}.")
     syntax = _transfer_syntax(dataset)
-    if _bytes_left_in_file(dataset) > _LARGEST_EXPANSION * layout.size + _HEADER_ROOM:
+    if _bytes_left_in_file(dataset) > _LARGEST_EXPANSION * layout.size * layout.frames + _HEADER_ROOM:
         raise PixelError("there is more pixel data than any picture of this size has.")
     try:
         if syntax.is_encapsulated:
-            return _compressed(dataset, syntax, layout, codec)
-        return _native(dataset, syntax, layout)
+            return _compressed(dataset, syntax, layout, codec, number)
+        return Picture(_native(dataset, syntax, layout, number), _colour(layout))
     except FirstreadError:
         raise
     except Exception as error:
@@ -143,23 +218,44 @@ def _bytes_left_in_file(dataset: Dataset) -> int:
     return Path(str(dataset.filename)).stat().st_size - element.value_tell
 
 
-def _layout(dataset: Dataset) -> _Layout:
+def _layout(dataset: Dataset, *, only_grey: bool) -> _Layout:
     rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
     allocated, stored = _whole(dataset, "BitsAllocated"), _whole(dataset, "BitsStored")
     high, representation = _whole(dataset, "HighBit", stored - 1), _whole(dataset, "PixelRepresentation", 0)
     if not (1 <= rows <= 65535 and 1 <= columns <= 65535) or rows * columns > MAX_PIXELS:
         raise PixelError(f"an image of {rows} x {columns} pixels is not decoded.")
     if allocated not in {8, 16, 32} or not 1 <= stored <= allocated:
-        raise PixelError(f"Bits Allocated {allocated} and Bits Stored {stored} do not describe a grey image.")
+        raise PixelError(f"Bits Allocated {allocated} and Bits Stored {stored} do not describe an image.")
     if high != stored - 1 or representation not in {0, 1}:
         raise PixelError("High Bit or Pixel Representation break PS3.5 section 8.1.1.")
-    if _whole(dataset, "SamplesPerPixel", 1) != 1:
-        raise PixelError("the image has more than one sample per pixel.")
-    if _whole(dataset, "NumberOfFrames", 1) not in {0, 1}:
-        raise PixelError("the image has more than one frame.")
-    if str(dataset.get("PhotometricInterpretation", "")).strip() not in {"MONOCHROME1", "MONOCHROME2"}:
-        raise PixelError("Photometric Interpretation is not MONOCHROME1 or MONOCHROME2.")
-    return _Layout(rows=rows, columns=columns, allocated=allocated, stored=stored, signed=representation == 1)
+    samples = _whole(dataset, "SamplesPerPixel", 1)
+    photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
+    grey = photometric in {"MONOCHROME1", "MONOCHROME2"}
+    if only_grey:
+        if samples != 1:
+            raise PixelError("the image has more than one sample per pixel.")
+        if _whole(dataset, "NumberOfFrames", 1) not in {0, 1}:
+            raise PixelError("the image has more than one frame.")
+        if not grey:
+            raise PixelError("Photometric Interpretation is not MONOCHROME1 or MONOCHROME2.")
+    elif photometric in _COLOURS:
+        if samples != 3 or representation or allocated > 16:
+            raise PixelError(f"Samples per Pixel or bits do not describe an image in {photometric}.")
+    elif not (grey or photometric == "PALETTE COLOR") or samples != 1:
+        raise PixelError("there is no way to show its Photometric Interpretation.")
+    planar = _whole(dataset, "PlanarConfiguration", 0) if samples > 1 else 0
+    if planar not in {0, 1}:
+        raise PixelError("Planar Configuration is neither 0 nor 1.")
+    return _Layout(
+        rows=rows, columns=columns, allocated=allocated, stored=stored, signed=representation == 1,
+        frames=frame_count(dataset), samples=samples, photometric=photometric, by_plane=planar == 1,
+    )  # fmt: skip
+
+
+def _colour(layout: _Layout) -> Colour:
+    if layout.samples == 1:
+        return Colour.PALETTE if layout.photometric == "PALETTE COLOR" else Colour.GREY
+    return Colour.YBR if layout.photometric in {"YBR_FULL", YBR_422} else Colour.RGB
 
 
 def _whole(dataset: Dataset, keyword: str, default: int | None = None) -> int:
@@ -195,18 +291,64 @@ def _transfer_syntax(dataset: Dataset) -> uid.UID:
 # --- native ---
 
 
-def _native(dataset: Dataset, syntax: uid.UID, layout: _Layout) -> Pixels:
-    data = dataset.PixelData
-    if len(data) < layout.size:
-        raise PixelError(f"the pixel data has {len(data)} bytes of {layout.size}: it is cut off.")
+def _native(dataset: Dataset, syntax: uid.UID, layout: _Layout, number: int) -> Pixels:
+    begin = (number - 1) * layout.size
+    available = _native_length(dataset) - begin
+    if available < layout.size:
+        raise PixelError(f"the pixel data has {max(0, available)} bytes of {layout.size}: it is cut off.")
     order = layout.unsigned_dtype
-    if not syntax.is_little_endian:
-        if layout.allocated == 8 and dataset["PixelData"].VR == "OW":
-            # Two pixels in one big endian word (PS3.5 8.1.1 and annex A.3).
-            data = np.frombuffer(data, dtype=">u2").astype("<u2").tobytes()
-        order = order.newbyteorder(">")
-    frame = np.frombuffer(data, dtype=order, count=layout.rows * layout.columns)
-    return _as_stored(frame.astype(layout.unsigned_dtype, copy=False), layout)
+    if not syntax.is_little_endian and layout.allocated == 8 and _vr_of_pixels(dataset) == "OW":
+        # Two pixels in one big endian word (PS3.5 8.1.1 and annex A.3).
+        odd = begin % 2
+        data = _native_bytes(dataset, begin - odd, odd + layout.size + (odd + layout.size) % 2)
+        data = np.frombuffer(data, dtype=">u2").astype("<u2").tobytes()[odd:]
+    else:
+        data = _native_bytes(dataset, begin, layout.size)
+        if not syntax.is_little_endian:
+            order = order.newbyteorder(">")
+    frame = np.frombuffer(data, dtype=order, count=layout.size // order.itemsize)
+    return _as_stored(_by_pixel(frame.astype(layout.unsigned_dtype, copy=False), layout), layout)
+
+
+def _by_pixel(frame: NDArray[Any], layout: _Layout) -> NDArray[Any]:
+    """Samples as they lie in the file → (rows, columns) or (rows, columns, 3)."""
+    if layout.samples == 1:
+        return frame.reshape(layout.shape)
+    if layout.photometric == YBR_422:
+        if layout.columns % 2:
+            raise PixelError("an odd number of columns cannot share its chrominance.")
+        pairs = frame.reshape(layout.rows, layout.columns // 2, 4)  # Y1 Y2 CB CR
+        whole = np.empty(layout.shape, frame.dtype)
+        whole[:, 0::2, 0], whole[:, 1::2, 0] = pairs[..., 0], pairs[..., 1]
+        whole[:, 0::2, 1:] = whole[:, 1::2, 1:] = pairs[..., 2:]
+        return whole
+    if layout.by_plane:
+        return np.ascontiguousarray(frame.reshape(3, layout.rows, layout.columns).transpose(1, 2, 0))
+    return frame.reshape(layout.shape)
+
+
+def _native_length(dataset: Dataset) -> int:
+    left = _bytes_left_in_file(dataset)
+    return left if left else len(dataset.PixelData)
+
+
+def _native_bytes(dataset: Dataset, begin: int, length: int) -> bytes:
+    """Of uncompressed pixel data; what has not been read yet stays in the file."""
+    element: Any = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
+    if not _bytes_left_in_file(dataset) or element.length == _UNDEFINED:
+        whole: bytes = dataset.PixelData
+        return whole[begin : begin + length]
+    with Path(str(dataset.filename)).open("rb") as file:
+        file.seek(element.value_tell + begin)
+        data = file.read(length)
+    if len(data) < length:
+        raise PixelError(f"the pixel data has {len(data)} bytes of {length}: it is cut off.")
+    return data
+
+
+def _vr_of_pixels(dataset: Dataset) -> str:
+    vr = dataset.get_item(_PIXEL_DATA, keep_deferred=True).VR
+    return str(vr or "OW")
 
 
 DECODABLE = frozenset(
@@ -222,9 +364,9 @@ DECODABLE = frozenset(
 
 
 def _as_stored(frame: NDArray[Any], layout: _Layout) -> Pixels:
-    """Unsigned words as they lie in the file → values: overlay bits cleared, sign extended, (rows, columns)."""
+    """Unsigned words as they lie in the file → values: overlay bits cleared, sign extended, of the layout's shape."""
     spare = layout.allocated - layout.stored
-    values = frame.reshape(layout.rows, layout.columns)
+    values = frame.reshape(layout.shape)
     if not spare:
         return values.view(layout.dtype)
     if layout.signed:
@@ -239,26 +381,44 @@ def _as_stored(frame: NDArray[Any], layout: _Layout) -> Pixels:
 # --- compressed ---
 
 
-def _compressed(dataset: Dataset, syntax: uid.UID, layout: _Layout, codec: Codec) -> Pixels:
+def _compressed(dataset: Dataset, syntax: uid.UID, layout: _Layout, codec: Codec, number: int) -> Picture:
     if syntax not in DECODABLE:
         raise PixelError(f"there is no decoder for transfer syntax {syntax}.")
-    data = next(generate_frames(dataset.PixelData, number_of_frames=1), b"")
+    data = _codestream(dataset, layout, number)
     if not data:
         raise PixelError("the pixel data has no frame.")
+    colour = _colour(layout)
     if syntax == RLE:
-        require_rle_segments(data, layout.allocated // 8)
+        require_rle_segments(data, layout.samples * layout.allocated // 8)
         fits = True
     else:
         fits = _check_codestream(data, layout)
+        if layout.samples == 3 and data.startswith(b"\xff\xd8") and (ybr := jpeg_is_ybr(data)) is not None:
+            colour = Colour.YBR if ybr else Colour.RGB  # the codestream knows better than the attributes
     frame = Frame(
         syntax=str(syntax),
         data=data,
         rows=layout.rows,
         columns=layout.columns,
         itemsize=layout.allocated // 8,
+        samples=layout.samples,
         fits=fits,
     )
-    return _as_stored(codec(frame), layout)
+    return Picture(_as_stored(codec(frame), layout), colour)
+
+
+def _codestream(dataset: Dataset, layout: _Layout, number: int) -> bytes:
+    if layout.frames == 1:
+        return next(generate_frames(dataset.PixelData, number_of_frames=1), b"")
+    element: Any = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
+    extended = dataset.get("ExtendedOffsetTable") or b""
+    offsets = np.frombuffer(extended, "<u8").tolist() if len(extended) == 8 * layout.frames else ()
+    most = _LARGEST_EXPANSION * layout.size + _HEADER_ROOM
+    if not _bytes_left_in_file(dataset):
+        return frame_bytes(io.BytesIO(dataset.PixelData), number, layout.frames, most=most, offsets=offsets)
+    with Path(str(dataset.filename)).open("rb") as file:
+        file.seek(element.value_tell)
+        return frame_bytes(file, number, layout.frames, most=most, offsets=offsets)
 
 
 def _check_codestream(data: bytes, layout: _Layout) -> bool:
@@ -269,12 +429,13 @@ def _check_codestream(data: bytes, layout: _Layout) -> bool:
             f"the codestream holds {size.rows} x {size.columns} pixels, "
             f"the attributes say {layout.rows} x {layout.columns}."
         )
-    if size.samples != 1:
-        raise PixelError("the codestream has more than one sample per pixel.")
+    if size.samples != layout.samples:
+        raise PixelError(f"the codestream has {size.samples} samples per pixel, the attributes say {layout.samples}.")
     if size.precision > layout.allocated:
         raise PixelError(f"the codestream has {size.precision} bits, Bits Allocated says {layout.allocated}.")
     require_end(data)
-    return not size.signed and size.precision > layout.allocated // 2 and layout.allocated <= 16
+    plain = layout.samples == 1 and not size.signed and layout.allocated <= 16
+    return plain and size.precision > layout.allocated // 2
 
 
 # --- deflated data sets ---

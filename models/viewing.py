@@ -1,4 +1,5 @@
-"""An image as a person looks at it in a browser: 16-bit words that can be windowed there for real, and what they mean.
+"""A frame as a person looks at it in a browser: 16-bit words that can be windowed there for real, and what they mean.
+A colour image comes as it is to be seen, and has no window.
 
 Stored values keep their full range; only what must not be seen (padding, what lies behind a shutter) is made black, and
 a large image is made smaller by area averaging. It is for orientation: a diagnosis needs the image itself.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from models import preprocessing
+from models.colour import to_rgb
+from models.decoding import Colour, Picture
 from models.preprocessing import FALLBACK_PERCENTILES, display_image, pixel_aspect
 from triage.errors import PixelError
 
@@ -23,6 +26,8 @@ MOST_WINDOWS: Final = 8
 """Of one image: scanners write one or two."""
 
 Words = NDArray[np.uint16]
+Rgb = NDArray[np.uint8]
+_Frame = TypeVar("_Frame", NDArray[np.uint16], NDArray[np.uint8])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,13 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Viewable:
-    """A frame that a browser can window.
+    """A frame that a browser can window, or show in its colours.
 
     Attributes
     ----------
     words : ndarray
-        uint16 (rows, columns), no side longer than was asked for; value = word * slope + intercept.
+        uint16 (rows, columns), no side longer than was asked for; value = word * slope + intercept. Of a colour image
+        uint8 (rows, columns, 3), red, green, blue.
     rows, columns : int
         Of the source.
     unit : str
@@ -49,12 +55,12 @@ class Viewable:
     inverted : bool
         Small values are white (MONOCHROME1).
     windows : tuple of Window
-        The first one is what the image asks for; never empty.
+        The first one is what the image asks for; empty for a colour image only.
     aspect : float
         Height of a pixel divided by its width.
     """
 
-    words: Words
+    words: Words | Rgb
     rows: int
     columns: int
     slope: float
@@ -63,6 +69,33 @@ class Viewable:
     inverted: bool
     windows: tuple[Window, ...]
     aspect: float
+
+
+def viewable_picture(dataset: Dataset, picture: Picture, longest: int) -> Viewable:
+    """Make any frame fit for a browser: :func:`viewable`, or in colours.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Header of the frame, as :func:`models.functional_groups.header_of` gives it.
+    """
+    if picture.colour is Colour.GREY:
+        return viewable(dataset, picture.samples, longest)
+    shown = to_rgb(dataset, picture)
+    inside = preprocessing.shutter_of(dataset, shown[..., 0])
+    seen = np.zeros_like(shown)
+    seen[inside] = shown[inside]
+    return Viewable(
+        words=_fitted(seen, longest),
+        rows=shown.shape[0],
+        columns=shown.shape[1],
+        slope=1.0,
+        intercept=0.0,
+        unit="",
+        inverted=False,
+        windows=(),
+        aspect=pixel_aspect(dataset),
+    )
 
 
 def viewable(dataset: Dataset, pixels: NDArray[Any], longest: int) -> Viewable:
@@ -173,10 +206,10 @@ def _number(dataset: Dataset, keyword: str, default: float) -> float:
     return default if number is None else number
 
 
-def _fitted(words: Words, longest: int) -> Words:
-    rows, columns = words.shape
+def _fitted(words: _Frame, longest: int) -> _Frame:
+    rows, columns = words.shape[:2]
     if max(rows, columns) <= longest:
         return words
     scale = longest / max(rows, columns)
     size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    return np.asarray(cv2.resize(words, size, interpolation=cv2.INTER_AREA), dtype=np.uint16)
+    return cast("_Frame", cv2.resize(words, size, interpolation=cv2.INTER_AREA))

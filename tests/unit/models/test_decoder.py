@@ -389,8 +389,8 @@ def test_a_signal_to_the_whole_group_does_not_end_the_child(decoder: Decoder) ->
 
 def test_a_request_comes_back_as_it_was_written() -> None:
     request = Request(
-        syntax="1.2.840.10008.1.2.4.90", rows=65535, columns=1, itemsize=4, fits=True, length=2**31, mapped=2**32,
-        seconds=0.5,
+        syntax="1.2.840.10008.1.2.4.90", rows=65535, columns=1, itemsize=4, samples=3, fits=True, length=2**31,
+        mapped=2**32, seconds=0.5,
     )  # fmt: skip
     assert Request.decode(request.encode()) == request
     assert len(request.encode()) <= LONGEST
