@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from dicom_node.archive import Archive
 from models.decoder import Decoder
-from models.decoding import decode
-from models.viewing import Viewable, viewable
+from models.decoding import decode_frame, frame_count
+from models.functional_groups import header_of
+from models.viewing import Viewable, viewable_picture
 from triage.errors import DecoderUnavailableError, DicomError, FirstreadError
 from triage.logging import get_logger
 from triage.repositories import renderings
@@ -28,7 +30,7 @@ from workers.workbench import Workbench
 RADIOGRAPH_SIDE: Final = 2048
 """Longest side in pixels of a frame that a browser gets."""
 SLICE_SIDE: Final = 1024
-"""The same for a series of more than :data:`FEW` images: a case stays within some hundred megabytes."""
+"""The same for a series of more than :data:`FEW` images or frames: a case stays within some hundred megabytes."""
 FEW: Final = 8
 PORTION: Final = 1
 """Frames that are claimed together: one, so that a case opened meanwhile is served next, and an image that breaks its
@@ -36,6 +38,23 @@ worker costs no other one an attempt."""
 SWEPT: Final = 500
 
 log = get_logger(__name__)
+
+
+class _Opened:
+    """The image that was read last: the frames of one object are asked for one after the other."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._relative_path = ""
+        self._dataset = Dataset()
+
+    def read(self, relative_path: str) -> Dataset:
+        """As :func:`workers.stored_image.read`; large pixel data stay in the file."""
+        if relative_path != self._relative_path:
+            self._relative_path = ""
+            self._dataset = stored_image.read(self._archive.path(relative_path))
+            self._relative_path = relative_path
+        return self._dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +71,12 @@ def render_due(bench: Workbench) -> int:
         return 0
     settings = bench.settings
     decoder = Decoder(megabytes=settings.decoder_megabytes, seconds=settings.decoder_seconds)
+    opened = _Opened(bench.archive)
     done = 0
     try:
         while claimed := _claim(bench):
             for asked in claimed:
-                _record(bench, _make(bench, decoder, asked))
+                _record(bench, _make(bench, decoder, opened, asked))
             done += len(claimed)
     finally:
         decoder.close()
@@ -78,12 +98,13 @@ def _claim(bench: Workbench) -> Sequence[Asked]:
         return renderings.claim(session, bench.clock(), PORTION)
 
 
-def _make(bench: Workbench, decoder: Decoder, asked: Asked) -> _Made:
+def _make(bench: Workbench, decoder: Decoder, opened: _Opened, asked: Asked) -> _Made:
     try:
-        dataset = stored_image.read(bench.archive.path(asked.relative_path))
-        view = viewable(
-            dataset, decode(dataset, decoder.decode), RADIOGRAPH_SIDE if asked.siblings <= FEW else SLICE_SIDE
-        )
+        dataset = opened.read(asked.relative_path)
+        frames = frame_count(dataset)
+        header = header_of(dataset, asked.frame)
+        longest = RADIOGRAPH_SIDE if max(asked.siblings, frames) <= FEW else SLICE_SIDE
+        view = viewable_picture(header, decode_frame(dataset, asked.frame, decoder.decode), longest)
         path = store_rendering(bench.settings.results, asked.instance_id, asked.frame, view.words)
     except DecoderUnavailableError:
         raise  # says nothing about the image: its lease runs out, and it is made later
@@ -91,7 +112,7 @@ def _make(bench: Workbench, decoder: Decoder, asked: Asked) -> _Made:
         log.info("frame_not_rendered", error=type(error).__name__)
         reason = str(error) if isinstance(error, DicomError) else "the image could not be read, or its frame written"
         return _Made(asked, reason=reason)
-    return _Made(asked, path, _facts(dataset, view))
+    return _Made(asked, path, _facts(header, view, frames))
 
 
 def _record(bench: Workbench, made: _Made) -> None:
@@ -104,14 +125,15 @@ def _record(bench: Workbench, made: _Made) -> None:
         (bench.settings.results / made.relative_path).unlink(missing_ok=True)
 
 
-def _facts(dataset: Dataset, view: Viewable) -> Mapping[str, Any]:
+def _facts(header: Dataset, view: Viewable, frames: int) -> Mapping[str, Any]:
     """As :class:`triage.tables.Rendering` has them."""
-    rows, columns = view.words.shape
+    rows, columns, *samples = view.words.shape
     return {
-        "rows": rows, "columns": columns, "source_rows": view.rows, "source_columns": view.columns, "frames": 1,
-        "slope": view.slope, "intercept": view.intercept, "unit": view.unit, "inverted": view.inverted,
+        "rows": rows, "columns": columns, "source_rows": view.rows, "source_columns": view.columns, "frames": frames,
+        "samples": samples[0] if samples else 1, "slope": view.slope, "intercept": view.intercept,
+        "unit": view.unit, "inverted": view.inverted,
         "windows": [[window.centre, window.width, window.name] for window in view.windows],
-        "aspect": view.aspect, "position": _position(dataset),
+        "aspect": view.aspect, "position": _position(header),
     }  # fmt: skip
 
 

@@ -110,22 +110,23 @@ def store_previews(
     )
 
 
-def store_rendering(root: Path, instance_id: int, frame: int, words: NDArray[np.uint16]) -> str:
+def store_rendering(root: Path, instance_id: int, frame: int, words: NDArray[np.uint16] | NDArray[np.uint8]) -> str:
     """Write a frame for a browser's viewer; the path below the results root.
 
     Parameters
     ----------
     words : ndarray
         uint16 (rows, columns). The file holds them little endian, row by row, in gzip: a browser gets what it can
-        window, where a PNG would give it 8 bits.
+        window, where a PNG would give it 8 bits. Of a colour image uint8 (rows, columns, 3).
 
     Raises
     ------
     StorageFullError
         The disk did not take it.
     """
-    data = gzip.compress(words.astype("<u2", copy=False).tobytes(), compresslevel=1, mtime=0)
-    return _write_picture(root, f"rendering of {instance_id}.{frame}", "u16.gz", data)
+    plain = words.astype("<u2" if words.ndim == 2 else "u1", copy=False).tobytes()
+    data = gzip.compress(plain, compresslevel=1, mtime=0)
+    return _write_picture(root, f"rendering of {instance_id}.{frame}", "u16.gz" if words.ndim == 2 else "rgb.gz", data)
 
 
 def _write_jpeg(root: Path, uid: str, role: str, picture: NDArray[np.uint8]) -> str:

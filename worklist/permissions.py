@@ -80,6 +80,7 @@ RULES: Final[tuple[tuple[str, str, Need], ...]] = (
     ("POST", f"{_STUDY}/missed", Need.READ),
     ("POST", f"{_STUDY}/missed/{{}}/withdraw", Need.READ),
     ("POST", f"{_STUDY}/views", Need.VIEW),  # looking at an image has it made
+    ("POST", f"{_STUDY}/instances/{{}}/frames", Need.VIEW),
     ("POST", f"{_STUDY}/reanalyse", Need.REPEAT),
     ("GET", f"{_ADMIN}/stats", Need.VIEW),
     ("GET", f"{_ADMIN}/stats/{{}}", Need.VIEW),

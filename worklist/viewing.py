@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from triage.repositories.renderings import Viewed
+from triage.repositories.renderings import Frames, Viewed
 from triage.states import RenderingStatus
 from triage.tables import AnalysisImage, Finding, Instance, Rendering
-from worklist.viewing_schemas import CaseViews, FrameOut, MarkOut, ViewedSeries, ViewOut, WindowOut
+from worklist.viewing_schemas import (
+    CaseViews,
+    FrameOut,
+    FramesOut,
+    FrameViewOut,
+    MarkOut,
+    ViewedSeries,
+    ViewOut,
+    WindowOut,
+)
 
 
 def case_views(study_uid: str, viewed: Viewed) -> CaseViews:
@@ -19,6 +28,26 @@ def case_views(study_uid: str, viewed: Viewed) -> CaseViews:
     groups = sorted(by_series.values(), key=lambda group: (_whole(group[0].series_number), group[0].id))
     waiting = (row for row in viewed.renderings.values() if row.status is RenderingStatus.ASKED)
     return CaseViews(series=[_series(study_uid, viewed, group) for group in groups], pending=sum(1 for _ in waiting))
+
+
+def frames_out(study_uid: str, sop_uid: str, frames: Frames) -> FramesOut:
+    """Some frames of an object, in their order."""
+    words = f"{_image(study_uid, sop_uid)}/words?frame="
+    told = []
+    for number in frames.numbers:
+        row = frames.renderings.get(number)
+        ready = row is not None and row.status is RenderingStatus.READY
+        told.append(
+            FrameViewOut(
+                number=number,
+                status=row.status if row is not None else None,
+                reason=row.reason if row is not None else "",
+                url=f"{words}{number}" if ready else None,
+                frame=_frame(row) if row is not None and ready else None,
+            )
+        )
+    pending = sum(1 for frame in told if frame.status is RenderingStatus.ASKED)
+    return FramesOut(count=frames.count, frames=told, pending=pending)
 
 
 def _series(study_uid: str, viewed: Viewed, group: Sequence[Instance]) -> ViewedSeries:
@@ -48,20 +77,28 @@ def _view(study_uid: str, viewed: Viewed, instance: Instance) -> ViewOut:
     ready = row is not None and row.status is RenderingStatus.READY
     looks = viewed.looks.get(instance.id, ())
     counted = [look for look in looks if look.reason is None and look.analysis_id in viewed.shown]
-    study = f"/api/v1/studies/{quote(study_uid)}"
-    image = f"{study}/instances/{quote(instance.sop_instance_uid)}"
+    image = _image(study_uid, instance.sop_instance_uid)
     return ViewOut(
         sop_instance_uid=instance.sop_instance_uid,
         instance_number=instance.instance_number,
         view_position=instance.view_position,
+        frames=row.facts["frames"] if row is not None and ready else 1,
         place=next((look.detail for look in counted), ""),
         status=None if row is None else row.status,
         reason=_why_not(instance, row),
         url=f"{image}/words" if ready else None,
         frame=_frame(row) if row is not None and ready else None,
         preview_url=f"{image}/preview" if any(look.preview_path for look in looks) else None,
-        marks=_marks(study, counted),
+        marks=_marks(_study(study_uid), counted),
     )
+
+
+def _study(study_uid: str) -> str:
+    return f"/api/v1/studies/{quote(study_uid)}"
+
+
+def _image(study_uid: str, sop_uid: str) -> str:
+    return f"{_study(study_uid)}/instances/{quote(sop_uid)}"
 
 
 def _why_not(instance: Instance, row: Rendering | None) -> str:
@@ -71,7 +108,8 @@ def _why_not(instance: Instance, row: Rendering | None) -> str:
 
 
 def _frame(row: Rendering) -> FrameOut:
-    facts = {name: row.facts[name] for name in FrameOut.model_fields if name != "windows"}
+    told = {"samples": 1} | row.facts  # frames of an earlier version say nothing of samples
+    facts = {name: told[name] for name in FrameOut.model_fields if name != "windows"}
     windows = [WindowOut(centre=centre, width=width, name=name) for centre, width, name in row.facts["windows"]]
     return FrameOut(**facts, windows=windows)
 

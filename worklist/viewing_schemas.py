@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from triage.findings import Laterality, Urgency
 from triage.states import RenderingStatus
 
+MOST_FRAMES = 1 << 16
+"""Of one object (:data:`models.decoding.MAX_FRAMES`)."""
+
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
@@ -32,14 +35,25 @@ class WindowOut(_Answer):
     """What the scanner calls it."""
 
 
+class FramesAsked(BaseModel):
+    """A person looks at a frame of an object that has many."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    near: Annotated[int, Field(ge=1, le=MOST_FRAMES)]
+    """Number of the frame, from 1; its neighbours follow."""
+
+
 class FrameOut(_Answer):
-    """How to read the words of a frame: value = word * slope + intercept."""
+    """How to read the words of a frame: value = word * slope + intercept. Of a colour image: bytes, to be shown."""
 
     rows: int
     columns: int
     source_rows: int
     """Of the image itself; outlines and peaks are in its pixels."""
     source_columns: int
+    samples: int
+    """1: words. 3: one byte each of red, green and blue, and no window."""
     slope: float
     intercept: float
     unit: str
@@ -47,7 +61,7 @@ class FrameOut(_Answer):
     inverted: bool
     """Small values are white."""
     windows: list[WindowOut]
-    """The first one is what the image asks for."""
+    """The first one is what the image asks for; none of a colour image."""
     aspect: float
     """Height of a pixel divided by its width."""
 
@@ -78,6 +92,8 @@ class ViewOut(_Answer):
     sop_instance_uid: str
     instance_number: str
     view_position: str
+    frames: int
+    """Of a multi-frame object: what is told here is its first one; 1 until that one is made."""
     place: str
     """ "slice 14 of 28", where a series was read as a whole."""
     status: RenderingStatus | None
@@ -85,11 +101,34 @@ class ViewOut(_Answer):
     reason: str
     """Why it cannot be shown."""
     url: str | None
-    """Its words, little endian uint16, row by row."""
+    """Its words, little endian uint16, row by row; bytes of red, green, blue of a colour image."""
     frame: FrameOut | None
     preview_url: str | None
     marks: list[MarkOut]
-    """Positive findings only."""
+    """Positive findings only; of the first frame, since networks read objects of one frame."""
+
+
+class FrameViewOut(_Answer):
+    """One frame of an object, in the viewer."""
+
+    number: int
+    """From 1."""
+    status: RenderingStatus | None
+    """Null: nobody has asked for it."""
+    reason: str
+    """Why it cannot be shown."""
+    url: str | None
+    frame: FrameOut | None
+
+
+class FramesOut(_Answer):
+    """The frame that is looked at and its neighbours."""
+
+    count: int
+    """Frames that the object has."""
+    frames: list[FrameViewOut]
+    pending: int
+    """Of these, how many a worker still has to make; ask again in a moment."""
 
 
 class ViewedSeries(_Answer):

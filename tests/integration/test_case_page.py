@@ -163,7 +163,7 @@ def test_window_invert_zoom_and_pan_change_the_pixels_and_reset_brings_them_back
 
 def test_the_image_has_more_grey_values_than_a_picture_of_eight_bits(page: Any, house: House) -> None:
     opened_case(page, house, house.radiograph)
-    count = page.evaluate("() => { const all = firstreadViewer; return new Set(all.words.get(all.image.url)).size }")
+    count = page.evaluate("() => { const all = firstreadViewer; return new Set(all.frames.get(all.image.url)).size }")
     assert count > 256
     page.locator("[data-viewer=case] [data-part=window]").select_option(index=0)
     wide = picture(page)
@@ -174,7 +174,7 @@ def test_the_image_has_more_grey_values_than_a_picture_of_eight_bits(page: Any, 
 
 def test_heat_map_and_outline_lie_over_the_image_and_leave_it_alone(page: Any, house: House) -> None:
     opened_case(page, house, house.radiograph)
-    page.wait_for_function("() => [...firstreadViewer.heats.values()].some(heat => heat)")
+    page.wait_for_function("() => [...firstreadViewer.frames.heats.values()].some(heat => heat)")
     image, marked = picture(page), picture(page, "marks")
 
     def strongest() -> int:

@@ -1,5 +1,8 @@
 """Frames that the page shows: asked for when a person opens a case, made by a worker, thrown away unseen.
 
+Of every instance the first frame is asked for; how many there are is known from it. Of the others those are asked for
+that a person is near.
+
 The files can be made again as long as the image is here, so none of them is backed up or checked, and what nobody has
 looked at for :data:`KEPT` goes. What failed, or broke its worker :data:`ATTEMPTS` times, is asked for again after as
 long.
@@ -25,8 +28,11 @@ KEPT: Final = timedelta(days=1)
 LEASE: Final = timedelta(minutes=2)
 ATTEMPTS: Final = 3
 _ASKED: Final = RenderingStatus.ASKED
+_FIRST: Final = Rendering.frame == 1
 MOST_IMAGES: Final = 4000
 """Of one study."""
+NEAR: Final = 16
+"""Frames before and behind the one that a person looks at, that are made with it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +68,7 @@ def ask(session: Session, study: Study, *, first: str = "", at: datetime) -> Non
         return
     begin = next((number for number, row in enumerate(rows) if row.sop_instance_uid == first), 0)
     places = {row.id: abs(number - begin) for number, row in enumerate(rows)}
-    values = [
-        {"instance_id": id_, "frame": 1, "asked_at": at, "place": place, "not_before": at, "status": _ASKED,
-         "reason": "", "attempts": 0, "relative_path": "", "facts": {}}
-        for id_, place in places.items()
-    ]  # fmt: skip
+    values = [_asked(id_, 1, place, at) for id_, place in places.items()]
     failed_long_ago = (
         Rendering.instance_id.in_(_of(study)),
         Rendering.status == RenderingStatus.FAILED,
@@ -75,9 +77,82 @@ def ask(session: Session, study: Study, *, first: str = "", at: datetime) -> Non
     session.execute(sa.delete(Rendering).where(*failed_long_ago))
     insert_or_ignore_all(session.connection(), Rendering, values)
     session.execute(sa.update(Rendering).where(Rendering.instance_id.in_(_of(study))).values(asked_at=at))
-    for row in session.scalars(sa.select(Rendering).where(Rendering.instance_id.in_(_of(study)))):
+    for row in session.scalars(sa.select(Rendering).where(Rendering.instance_id.in_(_of(study)), _FIRST)):
         if row.status is _ASKED and row.instance_id in places:
             row.place = places[row.instance_id]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frames:
+    """Some frames of an object, in their order.
+
+    Attributes
+    ----------
+    count : int
+        Frames that the object has.
+    numbers : range
+        The frames that are told: the one that is looked at and its neighbours.
+    renderings : mapping
+        By frame number; a frame that nobody asked for has none.
+    """
+
+    count: int
+    numbers: range
+    renderings: Mapping[int, Rendering]
+
+
+def ask_frames(session: Session, study: Study, sop_instance_uid: str, *, near: int, at: datetime) -> None:
+    """Have a frame of an object made, and its neighbours after it; what is not there yet of the others, later.
+
+    Raises
+    ------
+    NotFoundError
+        As :func:`frames`.
+    """
+    first, numbers = _frames_near(session, study, sop_instance_uid, near)
+    values = [_asked(first.instance_id, number, abs(number - near), at) for number in numbers]
+    insert_or_ignore_all(session.connection(), Rendering, values)
+    # Who scrolls on waits for none of the frames that were passed.
+    session.execute(
+        sa.update(Rendering)
+        .where(Rendering.instance_id == first.instance_id, Rendering.status == _ASKED)
+        .values(place=sa.func.abs(Rendering.frame - near))
+    )
+
+
+def frames(session: Session, study: Study, sop_instance_uid: str, near: int) -> Frames:
+    """A frame and its neighbours, at most :data:`NEAR` on each side.
+
+    Raises
+    ------
+    NotFoundError
+        The study has no such image, its first frame is not made (yet), or it has no such frame.
+    """
+    first, numbers = _frames_near(session, study, sop_instance_uid, near)
+    query = sa.select(Rendering).where(
+        Rendering.instance_id == first.instance_id, Rendering.frame.between(numbers.start, numbers.stop - 1)
+    )
+    found = {row.frame: row for row in session.scalars(query)}
+    return Frames(count=_count(first), numbers=numbers, renderings=found)
+
+
+def _frames_near(session: Session, study: Study, sop_instance_uid: str, near: int) -> tuple[Rendering, range]:
+    first = words_of(session, study, sop_instance_uid)
+    count = _count(first)
+    if near > count:
+        raise NotFoundError(f"The image has {count} frames; there is no frame {near}.")
+    return first, range(max(1, near - NEAR), min(count, near + NEAR) + 1)
+
+
+def _count(first: Rendering) -> int:
+    return int(first.facts.get("frames", 1))
+
+
+def _asked(instance_id: int, frame: int, place: int, at: datetime) -> dict[str, Any]:
+    return {
+        "instance_id": instance_id, "frame": frame, "asked_at": at, "place": place, "not_before": at, "status": _ASKED,
+        "reason": "", "attempts": 0, "relative_path": "", "facts": {},
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +164,7 @@ class Viewed:
     instances : sequence of Instance
         Current ones, reports and our own results left out.
     renderings : mapping
-        By instance id; an instance that nobody asked for has none.
+        First frames by instance id; an instance that nobody asked for has none.
     looks : mapping
         By instance id: what analyses made of it, latest last, with findings.
     shown : set of int
@@ -110,7 +185,7 @@ def viewed(session: Session, study: Study) -> Viewed:
         .order_by(Instance.id)
         .limit(MOST_IMAGES)
     ).all()
-    renderings = session.scalars(sa.select(Rendering).where(Rendering.instance_id.in_(_of(study)))).all()
+    renderings = session.scalars(sa.select(Rendering).where(Rendering.instance_id.in_(_of(study)), _FIRST)).all()
     scored = session.execute(
         sa.select(Analysis.id, Analysis.revision).where(Analysis.study_id == study.id, Analysis.scored_at.is_not(None))
     ).all()
@@ -127,14 +202,14 @@ def viewed(session: Session, study: Study) -> Viewed:
         looks.setdefault(image.instance_id, []).append(image)
     return Viewed(
         instances=instances,
-        renderings={row.instance_id: row for row in renderings if row.frame == 1},
+        renderings={row.instance_id: row for row in renderings},
         looks=looks,
         shown=frozenset(row.id for row in scored if row.revision == latest),
     )
 
 
-def words_of(session: Session, study: Study, sop_instance_uid: str) -> Rendering:
-    """The frame of an image that is there.
+def words_of(session: Session, study: Study, sop_instance_uid: str, frame: int = 1) -> Rendering:
+    """A frame that is there.
 
     Raises
     ------
@@ -144,9 +219,12 @@ def words_of(session: Session, study: Study, sop_instance_uid: str) -> Rendering
     row = session.scalar(
         sa.select(Rendering)
         .join(Rendering.instance)
-        .where(Instance.study_id == study.id, Instance.is_current, Instance.sop_instance_uid == sop_instance_uid)
-        .order_by(Rendering.frame)
-        .limit(1)
+        .where(
+            Instance.study_id == study.id,
+            Instance.is_current,
+            Instance.sop_instance_uid == sop_instance_uid,
+            Rendering.frame == frame,
+        )
     )
     if row is None:
         raise NotFoundError("Nobody has asked for this image.", next_step="POST to …/views, which has it made.")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class Rendering(Base):
-    """A frame of an instance, as 16-bit words that a browser windows. Made when asked for, thrown away unseen."""
+    """A frame of an instance, as 16-bit words that a browser windows, or in its colours. Made when asked for, thrown
+    away unseen."""
 
     __tablename__ = "renderings"
 
@@ -36,9 +37,10 @@ class Rendering(Base):
     """While a worker makes it, the end of its lease."""
     attempts: Mapped[int] = mapped_column(default=0)
     relative_path: Mapped[str] = mapped_column(default="")
-    """Below the results root: little endian uint16, row by row, gzip."""
+    """Below the results root: little endian uint16, row by row, gzip; red, green, blue of a colour image."""
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What the words mean: rows, columns, source_rows, source_columns, frames, slope, intercept, unit, inverted,
+    """What the words mean: rows, columns, source_rows, source_columns, frames (of the instance), samples (per
+    pixel), slope, intercept, unit, inverted,
     windows ([centre, width, name]), aspect, position (mm along the normal of the slice, or null)."""
 
     instance: Mapped[Instance] = relationship()

@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 
 from triage.errors import NotFoundError
 from triage.repositories import renderings, worklist
 from worklist.context import Here, SopUid, StudyUid
-from worklist.viewing import case_views
-from worklist.viewing_schemas import CaseViews, ViewsAsked
+from worklist.viewing import case_views, frames_out
+from worklist.viewing_schemas import MOST_FRAMES, CaseViews, FramesAsked, FramesOut, ViewsAsked
 
 router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
 FindingId = Annotated[int, PathParameter(ge=1, le=2**63 - 1, description="`id` of a finding of the case.")]
+FrameNumber = Annotated[int, Query(ge=1, le=MOST_FRAMES, description="Number of a frame, from 1.")]
 WORDS: Final = "application/octet-stream"
 
 
@@ -38,11 +39,31 @@ def ask_for_views(here: Here, study_uid: StudyUid, asked: ViewsAsked | None = No
         return case_views(study_uid, renderings.viewed(session, study))
 
 
-@router.get("/instances/{sop_uid}/words", summary="An image as words that can be windowed", response_class=FileResponse)
-def show_words(here: Here, study_uid: StudyUid, sop_uid: SopUid) -> FileResponse:
-    """Little endian uint16, row by row; `frame` in `…/views` says what they mean. 404 says why there are none."""
+@router.get("/instances/{sop_uid}/frames", summary="Some frames of a multi-frame image")
+def show_frames(here: Here, study_uid: StudyUid, sop_uid: SopUid, near: FrameNumber = 1) -> FramesOut:
+    """The frame `near` and up to 16 on each side. 404 where the first frame is not made, or there is no such frame."""
     with here.database.read() as session:
-        row = renderings.words_of(session, worklist.study_by_uid(session, study_uid), sop_uid)
+        study = worklist.study_by_uid(session, study_uid)
+        return frames_out(study_uid, sop_uid, renderings.frames(session, study, sop_uid, near))
+
+
+@router.post("/instances/{sop_uid}/frames", summary="Have frames of an image made ready", status_code=202)
+def ask_for_frames(here: Here, study_uid: StudyUid, sop_uid: SopUid, asked: FramesAsked) -> FramesOut:
+    """A worker decodes the frame `near` first, then its neighbours. Repeating it does no harm."""
+    with here.database.write() as session:
+        study = worklist.study_by_uid(session, study_uid)
+        renderings.ask_frames(session, study, sop_uid, near=asked.near, at=here.clock())
+        session.flush()
+        return frames_out(study_uid, sop_uid, renderings.frames(session, study, sop_uid, asked.near))
+
+
+@router.get("/instances/{sop_uid}/words", summary="An image as words that can be windowed", response_class=FileResponse)
+def show_words(here: Here, study_uid: StudyUid, sop_uid: SopUid, frame: FrameNumber = 1) -> FileResponse:
+    """Little endian uint16, row by row, or bytes of red, green and blue; `frame` in `…/views` and `…/frames` says what
+    they mean. 404 says why there are none.
+    """
+    with here.database.read() as session:
+        row = renderings.words_of(session, worklist.study_by_uid(session, study_uid), sop_uid, frame)
     try:
         path = below(here.settings.results, row.relative_path)
     except NotFoundError:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import sqlalchemy as sa
 from node_under_test import Node
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut
 
 from models.decoding import decode
 from models.viewing import viewable
@@ -45,6 +48,40 @@ def test_a_frame_holds_the_words_of_its_image(node: Node, phantom: Draw) -> None
     words = np.frombuffer(gzip.decompress((node.bench.settings.results / row.relative_path).read_bytes()), "<u2")
     assert (words.reshape(row.facts["rows"], -1) == viewable(dataset, decode(dataset), 2048).words).all()
     assert render_due(node.bench) == 0, "made once"
+
+
+def test_frames_of_an_object_are_made_one_by_one_with_their_own_header(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1)
+    del dataset.VOILUTSequence
+    pixels = np.stack([dataset.pixel_array[:64, :48] + np.uint16(number) for number in range(9)])
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames, dataset.PixelData = 64, 48, 9, pixels.tobytes()
+    node.receive(dataset)
+    ask(node, dataset)
+    assert render_due(node.bench) == 1, "the first one, until somebody scrolls"
+    (first,) = rows(node)
+    assert first.facts["frames"] == 9
+    with node.bench.database.write() as session:
+        study = worklist.study_by_uid(session, str(dataset.StudyInstanceUID))
+        renderings.ask_frames(session, study, str(dataset.SOPInstanceUID), near=9, at=node.clock())
+    assert render_due(node.bench) == 8
+    last = rows(node)[-1]
+    words = np.frombuffer(gzip.decompress((node.bench.settings.results / last.relative_path).read_bytes()), "<u2")
+    values = words.reshape(64, 48) * last.facts["slope"] + last.facts["intercept"]
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    np.testing.assert_allclose(values, pixels[last.frame - 1] * slope + intercept)
+
+
+def test_a_colour_image_comes_in_its_colours(node: Node) -> None:
+    dataset = dcmread(str(get_testdata_file("examples_palette.dcm", download=False)))
+    node.receive(dataset)
+    ask(node, dataset)
+    assert render_due(node.bench) == 1
+    (row,) = rows(node)
+    assert (row.status, row.facts["samples"], row.facts["windows"]) == (RenderingStatus.READY, 3, [])
+    path = node.bench.settings.results / row.relative_path
+    colours = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8).reshape(row.facts["rows"], -1, 3)
+    table = apply_color_lut(dataset.pixel_array, dataset)
+    np.testing.assert_array_equal(colours, table >> 8)
 
 
 def test_what_cannot_be_decoded_says_why_and_leaves_the_others_alone(node: Node, phantom: Draw) -> None:

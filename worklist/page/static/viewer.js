@@ -2,53 +2,17 @@
 // The lower canvas shows the image, the upper one what the AI marked; neither changes the other's pixels.
 // For orientation, not for diagnosis: large images come smaller than they are, and no monitor is calibrated here.
 
+import { Frames } from "./frames.js";
+import { listenToHands } from "./gestures.js";
+import { fillColour, fillGrey, greyTable, paintOutline } from "./painting.js";
+import { Stacks } from "./stacks.js";
+import { shortNumber, windowChoices } from "./windows.js";
+
 const POLL_MS = 120; // first look for what a worker makes; later ones wait longer
 const POLL_LONGEST_MS = 1500;
-const KEPT_BYTES = 384 * 2 ** 20;
 const AHEAD = 10; // neighbouring images that are fetched before anybody scrolls there
-const TOGETHER = 3; // fetches at a time
-const HU_WINDOWS = [
-  ["brain", 40, 80], ["blood", 75, 215], ["stroke", 32, 8], ["soft tissue", 40, 400], ["lung", -600, 1500],
-  ["bone", 600, 2800],
-];
-// From no to full activation, as in the picture that goes to the PACS; below VISIBLE_FROM there is no colour.
-const HEAT = [[200, 70, 0], [255, 120, 0], [255, 200, 0]];
-const VISIBLE_FROM = 0.25;
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-
-/** Grey (0xAABBGGRR) of each of the 65 536 words: PS3.3 C.11.2.1.2, LINEAR. */
-export function greyTable({ slope, intercept, inverted }, centre, width, flipped = false) {
-  const table = new Uint32Array(65536);
-  const extent = Math.max(width - 1, 1e-9);
-  const turned = inverted !== flipped;
-  for (let word = 0; word < 65536; word++) {
-    const shade = clamp((word * slope + intercept - (centre - 0.5)) / extent + 0.5, 0, 1);
-    const grey = Math.round((turned ? 1 - shade : shade) * 255);
-    table[word] = 0xff000000 | grey << 16 | grey << 8 | grey;
-  }
-  return table;
-}
-
-function heatColours(picture) {
-  const canvas = new OffscreenCanvas(picture.width, picture.height);
-  const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0);
-  const image = context.getImageData(0, 0, canvas.width, canvas.height);
-  const pixels = image.data;
-  for (let at = 0; at < pixels.length; at += 4) {
-    const activation = pixels[at] / 255;
-    const place = activation * (HEAT.length - 1);
-    const below = Math.min(HEAT.length - 2, Math.floor(place));
-    for (let channel = 0; channel < 3; channel++) {
-      const [from, to] = [HEAT[below][channel], HEAT[below + 1][channel]];
-      pixels[at + channel] = from + (to - from) * (place - below);
-    }
-    pixels[at + 3] = 255 * clamp((activation - VISIBLE_FROM) / (1 - VISIBLE_FROM), 0, 1);
-  }
-  context.putImageData(image, 0, 0);
-  return canvas;
-}
 
 export class Viewer {
   /**
@@ -62,20 +26,19 @@ export class Viewer {
     this.first = first;
     this.canvas = this.part("image");
     this.marks = this.part("marks");
-    this.series = [];
+    this.stacks = new Stacks();
     this.at = { series: 0, image: 0 };
-    this.words = new Map(); // by URL, oldest first
-    this.fetching = new Set();
-    this.refused = new Map(); // by URL: why
-    this.heats = new Map();
     this.finding = null; // the finding whose heat map is shown; null: the most urgent of the image
     this.view = { zoom: 1, x: 0, y: 0 };
     this.window = null; // {centre, width}; null: what the image asks for
     this.flipped = false;
+    this.toolChosen = false; // by a person
     this.turn = 0; // of asking: the latest one counts
     this.frame = new OffscreenCanvas(1, 1);
     this.drawn = ""; // what the frame holds
+    this.asking = false; // for frames of a multi-frame image
     this.ended = new AbortController(); // of listening: the same parts may show another study later
+    this.frames = new Frames(this.ended.signal, (url) => this.arrived(url));
     this.listen(this.ended);
     this.resized = new ResizeObserver(() => this.paint());
     this.resized.observe(this.canvas.parentElement);
@@ -86,12 +49,12 @@ export class Viewer {
     this.turn += 1;
     this.ended.abort();
     this.resized.disconnect();
-    this.words.clear();
+    this.frames.words.clear();
     this.say(""); // the parts may show another study next: nothing of this one stays under its title
     this.part("poster").hidden = true;
     this.part("poster").removeAttribute("src");
     this.root.dataset.shown = "";
-    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    for (const canvas of [this.canvas, this.marks]) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
   }
 
   part(name) { return this.root.querySelector(`[data-part="${name}"]`); }
@@ -101,22 +64,21 @@ export class Viewer {
   /** Have the images made and show them as they come. */
   async open() {
     const turn = ++this.turn;
-    this.refused.clear();
+    this.frames.refused.clear();
     let wait = POLL_MS;
-    let answer = await this.ask("POST", this.first ? { first: this.first } : {});
+    let answer = await this.ask("POST", "views", this.first ? { first: this.first } : {});
     while (answer && this.turn === turn) {
       this.take(answer);
       if (!answer.pending) return;
-      await new Promise((resolve) => setTimeout(resolve, wait));
-      wait = Math.min(wait * 1.4, POLL_LONGEST_MS);
-      answer = await this.ask("GET");
+      wait = await this.pause(wait);
+      answer = await this.ask("GET", "views");
     }
   }
 
-  async ask(method, body) {
+  async ask(method, path, body) {
     try {
       const headers = { Accept: "application/json", ...(body && { "Content-Type": "application/json" }) };
-      const answer = await fetch(`${this.base}/views`, { method, headers, body: body && JSON.stringify(body) });
+      const answer = await fetch(`${this.base}/${path}`, { method, headers, body: body && JSON.stringify(body) });
       if (!answer.ok) throw new Error((await answer.json()).detail);
       return await answer.json();
     } catch (error) {
@@ -126,19 +88,50 @@ export class Viewer {
     }
   }
 
+  async pause(wait) {
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    return Math.min(wait * 1.4, POLL_LONGEST_MS);
+  }
+
   take({ series }) {
-    const shown = this.image?.sop_instance_uid ?? this.first;
-    this.series = series.filter((each) => each.images.length);
-    for (const [index, each] of this.series.entries()) {
-      const image = each.images.findIndex((one) => one.sop_instance_uid === shown);
-      if (image >= 0) this.at = { series: index, image };
-    }
+    const shown = this.image ?? { sop_instance_uid: this.first, number: 1 };
+    this.stacks.take(series);
+    this.at = this.stacks.find(shown.sop_instance_uid, shown.number) ?? this.at;
     this.at.series = clamp(this.at.series, 0, Math.max(0, this.series.length - 1));
     this.at.image = clamp(this.at.image, 0, Math.max(0, this.stack.length - 1));
     this.listSeries();
     this.show();
   }
 
+  /** Have the frames made that somebody is near, while that is a multi-frame image and they are missing. */
+  async askFrames() {
+    if (this.asking) return;
+    this.asking = true;
+    let wait = POLL_MS;
+    let near = null; // for which it was asked last
+    for (let missing = this.missing(); missing.length; missing = this.missing()) {
+      const { sop_instance_uid: uid, number } = this.image;
+      const asks = number !== near && missing.some((view) => view === this.image || view.status === null);
+      const path = `instances/${uid}/frames`;
+      const answer = asks ? await this.ask("POST", path, { near: number }) : await this.ask("GET", `${path}?near=${number}`);
+      if (!answer) break;
+      if (asks) [near, wait] = [number, POLL_MS];
+      this.stacks.takeFrames(uid, answer.frames);
+      this.show();
+      wait = await this.pause(wait);
+      if (this.ended.signal.aborted) return;
+    }
+    this.asking = false;
+  }
+
+  /** Frames near the one that is shown, of the same image, of which nothing is known yet or that are being made. */
+  missing() {
+    const { frames = 1, sop_instance_uid: uid } = this.image ?? {};
+    if (frames === 1) return [];
+    return this.near().filter((view) => view.sop_instance_uid === uid && !view.url && view.status !== "FAILED");
+  }
+
+  get series() { return this.stacks.series; }
   get stack() { return this.series[this.at.series]?.images ?? []; }
   get image() { return this.stack[this.at.image]; }
 
@@ -153,14 +146,24 @@ export class Viewer {
     }
     list.value = this.at.series;
     list.closest("label").hidden = this.series.length < 2;
-    const keys = this.series.flatMap((each) => each.images).filter((image) => image.marks.length).length;
-    this.part("key").hidden = !keys || this.series.length < 2 && this.stack.length < 2;
+    this.part("key").hidden = !this.stacks.marked(null).length || this.series.length < 2 && this.stack.length < 2;
     for (const name of ["slice", "scroll"]) this.part(name).closest("label").hidden = this.stack.length < 2;
+    this.chooseTool();
+  }
+
+  /** A finger scrolls a stack unless somebody chose otherwise; where there is none, nothing is left to scroll. */
+  chooseTool() {
+    const isStack = this.stack.length > 1;
+    const tool = this.root.querySelector(`[data-tool][value=${isStack ? "scroll" : "window"}]`);
+    if (!isStack && this.tool === "scroll") tool.checked = true;
+    else if (isStack && !this.toolChosen && matchMedia("(pointer: coarse)").matches) tool.checked = true;
   }
 
   // --- going there --------------------------------------------------------------------------------------------------
 
   step(by) { this.goTo(this.at.series, this.at.image + by); }
+
+  toSeries(series) { this.goTo(clamp(series, 0, this.series.length - 1), 0); }
 
   goTo(series, image) {
     if (!this.series[series]) return;
@@ -172,12 +175,11 @@ export class Viewer {
 
   /** The next image with a mark of this finding, or with any; wraps round. */
   toKey(key = null) {
-    const all = this.series.flatMap((each, s) => each.images.map((image, i) => ({ image, s, i })));
-    const marked = all.filter(({ image }) => image.marks.some((mark) => key === null || mark.key === key));
+    const marked = this.stacks.marked(key);
     if (!marked.length) return;
-    const now = marked.findIndex(({ s, i }) => s === this.at.series && i === this.at.image);
+    const now = marked.findIndex(({ series, image }) => series === this.at.series && image === this.at.image);
     const next = marked[(now + 1) % marked.length];
-    this.goTo(next.s, next.i);
+    this.goTo(next.series, next.image);
   }
 
   /** Show where this finding was seen. */
@@ -191,81 +193,53 @@ export class Viewer {
 
   show() {
     const image = this.image;
+    const words = this.frames.get(image?.url);
     this.part("slice").max = Math.max(1, this.stack.length);
     this.part("slice").value = this.at.image + 1;
-    if (!image) this.say("No image of this case is here.");
-    else if (image.status === "FAILED" || image.reason) this.say(`This image cannot be shown: ${image.reason}.`);
-    else if (this.refused.has(image.url)) this.say(`This image cannot be shown: ${this.refused.get(image.url)}.`);
-    else if (!image.url) this.say("The image is being made ready.");
-    else if (!this.words.has(image.url)) this.say("The image is on its way.");
-    else this.say("");
+    this.say(words ? "" : this.whyNot(image));
     const poster = this.part("poster");
-    const covered = image?.url && this.words.has(image.url);
-    poster.hidden = covered || !image?.preview_url;
+    poster.hidden = Boolean(words) || !image?.preview_url;
     if (!poster.hidden && poster.getAttribute("src") !== image.preview_url) poster.src = image.preview_url;
-    this.root.dataset.shown = covered ? image.sop_instance_uid : "";
+    this.root.dataset.shown = words ? image.sop_instance_uid : "";
+    this.root.dataset.frame = words ? image.number : "";
     this.listWindows();
     this.fetchNear();
     this.paint();
+    this.askFrames();
   }
 
-  fetchNear() {
-    const wanted = [this.image];
-    for (let away = 1; away <= AHEAD; away++) wanted.push(this.stack[this.at.image + away], this.stack[this.at.image - away]);
-    for (const image of wanted) {
-      if (this.fetching.size >= TOGETHER) return;
-      const { url } = image ?? {};
-      if (url && ![this.words, this.fetching, this.refused].some((known) => known.has(url))) this.fetch(image);
-    }
+  whyNot(image) {
+    if (!image) return "No image of this case is here.";
+    const reason = image.reason || this.frames.refused.get(image.url);
+    if (image.status === "FAILED" || reason) return `This image cannot be shown: ${reason}.`;
+    return image.url ? "The image is on its way." : "The image is being made ready.";
   }
 
-  async fetch({ url, frame }) {
-    this.fetching.add(url);
-    try {
-      const answer = await fetch(url);
-      if (!answer.ok) throw new Error((await answer.json()).detail);
-      const words = new Uint16Array(await answer.arrayBuffer());
-      if (words.length !== frame.rows * frame.columns) throw new Error("it came incomplete");
-      if (this.ended.signal.aborted) return;
-      this.words.set(url, words);
-      this.forgetOld();
-    } catch (error) {
-      if (this.ended.signal.aborted) return;
-      this.refused.set(url, error.message); // not again until the case is opened again
-    }
-    this.fetching.delete(url);
+  /** The view that is shown and its neighbours in the stack, nearest first. */
+  near() {
+    const views = [this.image];
+    for (let away = 1; away <= AHEAD; away++) views.push(this.stack[this.at.image + away], this.stack[this.at.image - away]);
+    return views.filter(Boolean);
+  }
+
+  fetchNear() { this.frames.fetchSome(this.near(), () => this.image?.url); }
+
+  arrived(url) {
     if (this.image?.url === url) this.show();
-    else this.fetchNear();
-  }
-
-  forgetOld() {
-    let bytes = 0;
-    for (const words of this.words.values()) bytes += words.byteLength;
-    for (const [url, words] of this.words) {
-      if (bytes <= KEPT_BYTES) return;
-      if (url === this.image?.url) continue;
-      bytes -= words.byteLength;
-      this.words.delete(url);
+    else {
+      this.fetchNear();
+      this.paint(); // a heat map, perhaps
     }
-  }
-
-  async heatOf(mark) {
-    if (!this.heats.has(mark.heat_url)) {
-      this.heats.set(mark.heat_url, null);
-      try {
-        const answer = await fetch(mark.heat_url);
-        if (answer.ok) this.heats.set(mark.heat_url, heatColours(await createImageBitmap(await answer.blob())));
-      } catch { /* the outline still says where */ }
-      this.paint();
-    }
-    return this.heats.get(mark.heat_url);
   }
 
   // --- windowing ----------------------------------------------------------------------------------------------------
 
+  /** Colours are shown as they were sent: they have no window. */
+  get isColour() { return this.image?.frame?.samples === 3; }
+
   get grey() {
     const own = this.image?.frame?.windows[0];
-    return this.window ?? (own && { centre: own.centre, width: own.width });
+    return own && (this.window ?? { centre: own.centre, width: own.width });
   }
 
   setWindow(centre, width) {
@@ -282,28 +256,17 @@ export class Viewer {
   listWindows() {
     const list = this.part("window");
     const frame = this.image?.frame;
-    list.disabled = !frame;
+    list.disabled = !frame || this.isColour;
     if (!frame) return;
-    const own = frame.windows.map(({ centre, width, name }, index) => [name || (index ? `window ${index + 1}` : "as sent"), centre, width]);
-    const all = [frame.intercept, frame.intercept + 65535 * frame.slope];
-    const choices = [...own, ...(frame.unit === "HU" ? HU_WINDOWS : []), ["full range", ...this.fullRange(all)]];
-    const named = choices.find(([, c, w]) => c === this.grey.centre && w === this.grey.width);
+    const choices = this.isColour ? [] : windowChoices(frame, this.frames.get(this.image.url));
+    const named = this.isColour || choices.find(([, c, w]) => c === this.grey.centre && w === this.grey.width);
     if (!named) choices.push(["by hand", this.grey.centre, this.grey.width]);
-    const options = choices.map(([name, c, w]) => new Option(`${name} ${number(c)} / ${number(w)}${frame.unit && ` ${frame.unit}`}`, `${c} ${w}`));
+    const unit = frame.unit && ` ${frame.unit}`;
+    const options = choices.map(([name, c, w]) => new Option(`${name} ${shortNumber(c)} / ${shortNumber(w)}${unit}`, `${c} ${w}`));
+    if (this.isColour) options.push(new Option("colour: no window", ""));
     const texts = (some) => [...some].map((option) => option.text).join("\n");
     if (texts(list.options) !== texts(options)) list.replaceChildren(...options);
-    list.value = `${this.grey.centre} ${this.grey.width}`;
-  }
-
-  fullRange([low, high]) {
-    const words = this.words.get(this.image.url);
-    const { slope, intercept } = this.image.frame;
-    if (words) {
-      let [least, most] = [65535, 0];
-      for (const word of words) { if (word < least) least = word; if (word > most) most = word; }
-      [low, high] = [least * slope + intercept, most * slope + intercept].sort((a, b) => a - b);
-    }
-    return [(low + high + 1) / 2, high - low + 1];
+    list.value = this.isColour ? "" : `${this.grey.centre} ${this.grey.width}`;
   }
 
   // --- painting -----------------------------------------------------------------------------------------------------
@@ -326,7 +289,7 @@ export class Viewer {
       canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
     }
     const image = this.image;
-    const words = image?.url && this.words.get(image.url);
+    const words = this.frames.get(image?.url);
     if (words) {
       this.fill(image, words);
       const place = this.place(image.frame);
@@ -338,19 +301,18 @@ export class Viewer {
     this.tell();
   }
 
-  /** The frame in grey: only when the image or its window has changed. */
+  /** The frame's pixels: only when the image or its window has changed. */
   fill(image, words) {
     const { rows, columns } = image.frame;
-    const holds = [image.url, this.grey.centre, this.grey.width, this.flipped].join(" ");
+    const holds = [image.url, this.grey?.centre, this.grey?.width, this.flipped].join(" ");
     if (holds === this.drawn) return;
     if (this.frame.width !== columns || this.frame.height !== rows) {
       this.frame = new OffscreenCanvas(columns, rows);
       this.pixels = new ImageData(columns, rows);
-      this.greys = new Uint32Array(this.pixels.data.buffer);
     }
-    const table = greyTable(image.frame, this.grey.centre, this.grey.width, this.flipped);
-    const greys = this.greys;
-    for (let at = 0; at < words.length; at++) greys[at] = table[words[at]];
+    const pixels = new Uint32Array(this.pixels.data.buffer);
+    if (this.isColour) fillColour(pixels, words, this.flipped);
+    else fillGrey(pixels, words, greyTable(image.frame, this.grey.centre, this.grey.width, this.flipped));
     this.frame.getContext("2d").putImageData(this.pixels, 0, 0);
     this.drawn = holds;
   }
@@ -370,53 +332,30 @@ export class Viewer {
     const context = this.marks.getContext("2d");
     const chosen = image.marks.find((mark) => mark.key === this.finding) ?? image.marks[0];
     if (this.part("heat").checked && chosen?.heat_url) {
-      const heat = this.heats.get(chosen.heat_url);
+      const heat = this.frames.heat(chosen.heat_url);
       if (heat) {
         context.globalAlpha = Number(this.part("opacity").value) / 100;
         context.imageSmoothingQuality = "high";
         context.drawImage(heat, place.x, place.y, place.width, place.height);
         context.globalAlpha = 1;
-      } else this.heatOf(chosen);
+      }
     }
     if (!this.part("outline").checked) return;
     for (const mark of image.marks) {
-      if (mark.outline.length > 2) this.paintOutline(context, mark, place, ratio, mark === chosen);
+      if (mark.outline.length > 2) paintOutline(context, mark, place, ratio, mark === chosen);
     }
-  }
-
-  paintOutline(context, mark, place, ratio, chosen) {
-    const at = ([column, row]) => [place.x + column * place.column, place.y + row * place.row];
-    const points = mark.outline.map(at);
-    context.beginPath();
-    points.forEach(([x, y], index) => index ? context.lineTo(x, y) : context.moveTo(x, y));
-    context.closePath();
-    for (const [colour, width] of [["rgb(0 0 0 / .75)", 4], [chosen ? "#6ee7ff" : "#9db4bd", chosen ? 2 : 1.5]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = width * ratio;
-      context.stroke();
-    }
-    const top = points.reduce((best, point) => point[1] < best[1] ? point : best);
-    const text = `${mark.meaning} ${mark.score.toFixed(2)}`;
-    context.font = `600 ${13 * ratio}px system-ui, sans-serif`;
-    const wide = context.measureText(text).width;
-    const x = clamp(top[0] - wide / 2, 4 * ratio, Math.max(4 * ratio, this.marks.width - wide - 4 * ratio));
-    const y = clamp(top[1] - 8 * ratio, 16 * ratio, this.marks.height - 6 * ratio);
-    context.lineWidth = 4 * ratio;
-    context.strokeStyle = "rgb(0 0 0 / .85)";
-    context.lineJoin = "round";
-    context.strokeText(text, x, y);
-    context.fillStyle = chosen ? "#c4f4ff" : "#d5dfe3";
-    context.fillText(text, x, y);
   }
 
   tell() {
     const image = this.image;
     const parts = [];
-    if (this.stack.length > 1) parts.push(`${this.at.image + 1} of ${this.stack.length}`);
+    if (this.stack.length > (image?.frames ?? 1)) parts.push(`${this.at.image + 1} of ${this.stack.length}`);
+    if (image?.frames > 1) parts.push(`frame ${image.number} of ${image.frames}`);
     if (image?.marks.length) parts.push(`marked: ${image.marks.map((mark) => mark.meaning).join(", ")}`);
-    if (image?.frame && this.grey) {
+    if (image?.frame) {
       const { columns, source_columns, source_rows, unit } = image.frame;
-      parts.push(`C ${number(this.grey.centre)} W ${number(this.grey.width)}${unit && ` ${unit}`}`);
+      if (this.isColour) parts.push("colour, as sent: no window");
+      else parts.push(`C ${shortNumber(this.grey.centre)} W ${shortNumber(this.grey.width)}${unit && ` ${unit}`}`);
       parts.push(`${Math.round(this.view.zoom * 100)} %`);
       if (this.flipped) parts.push("inverted");
       parts.push(`${source_columns} × ${source_rows}${columns < source_columns ? `, shown at ${Math.round(columns / source_columns * 100)} % of its pixels` : ""}`);
@@ -489,80 +428,11 @@ export class Viewer {
     this.root.addEventListener("input", (event) => {
       const part = event.target.dataset.part;
       if (part === "slice") this.goTo(this.at.series, Number(event.target.value) - 1);
-      else if (part === "series") this.goTo(Number(event.target.value), 0);
+      else if (part === "series") this.toSeries(Number(event.target.value));
       else if (part === "window") this.setWindow(...event.target.value.split(" ").map(Number));
       else if (["heat", "opacity", "outline"].includes(part)) this.paint();
+      else if ("tool" in event.target.dataset) this.toolChosen = true;
     }, { signal });
-    const film = this.canvas.parentElement;
-    film.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const along = event.deltaY || event.deltaX;
-      if (event.ctrlKey || this.stack.length < 2) {
-        const box = film.getBoundingClientRect();
-        this.zoom(Math.exp(-along / 400), event.clientX - box.left, event.clientY - box.top);
-      } else {
-        this.rolled = (this.rolled ?? 0) + along / (event.deltaMode ? 1 : 60); // a trackpad sends many small ones
-        const whole = Math.trunc(this.rolled);
-        this.rolled -= whole;
-        if (whole) this.step(whole);
-      }
-    }, { passive: false, signal });
-    film.addEventListener("dblclick", () => this.fit(), { signal });
-    film.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
-    this.listenToPointers(film, signal);
-    this.canvas.addEventListener("keydown", (event) => this.key(event), { signal });
+    listenToHands(this, this.canvas.parentElement, signal);
   }
-
-  listenToPointers(film, signal) {
-    const down = new Map();
-    film.addEventListener("pointerdown", (event) => {
-      this.canvas.focus({ preventScroll: true });
-      film.setPointerCapture(event.pointerId);
-      down.set(event.pointerId, { x: event.clientX, y: event.clientY, button: event.shiftKey ? 1 : event.button });
-      this.dragged = 0;
-    }, { signal });
-    const up = (event) => down.delete(event.pointerId);
-    film.addEventListener("pointerup", up, { signal });
-    film.addEventListener("pointercancel", up, { signal });
-    film.addEventListener("pointermove", (event) => {
-      const was = down.get(event.pointerId);
-      if (!was) return;
-      const [dx, dy] = [event.clientX - was.x, event.clientY - was.y];
-      if (down.size === 2) {
-        const other = [...down].find(([id]) => id !== event.pointerId)[1];
-        const distance = (x, y) => Math.hypot(x - other.x, y - other.y) || 1;
-        const box = film.getBoundingClientRect();
-        const middle = [(event.clientX + other.x) / 2 - box.left, (event.clientY + other.y) / 2 - box.top];
-        this.zoom(distance(event.clientX, event.clientY) / distance(was.x, was.y), ...middle);
-        this.pan(dx / 2, dy / 2);
-      } else if (was.button === 1 || this.tool === "pan" && was.button === 0) this.pan(dx, dy);
-      else if (was.button === 2) this.zoom(Math.exp(-dy / 200));
-      else if (this.tool === "scroll") {
-        this.dragged += dy / Math.max(4, Math.min(20, film.clientHeight / this.stack.length));
-        const whole = Math.trunc(this.dragged);
-        this.dragged -= whole;
-        if (whole) this.step(whole);
-      } else this.shiftWindow(dy / 400, Math.exp(dx / 250));
-      Object.assign(was, { x: event.clientX, y: event.clientY });
-    }, { signal });
-  }
-
-  /** Keys of the image itself, while it has the focus. */
-  key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const away = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
-    if (away && (event.shiftKey || this.stack.length < 2)) this.pan(-40 * away[0], -40 * away[1]);
-    else if (away && away[1]) this.step(away[1]);
-    else if (away && this.series.length > 1) this.goTo(clamp(this.at.series + away[0], 0, this.series.length - 1), 0);
-    else if (event.key === "PageUp" || event.key === "PageDown") this.step(event.key === "PageUp" ? -10 : 10);
-    else if (event.key === "Home" || event.key === "End") this.goTo(this.at.series, event.key === "Home" ? 0 : 1e9);
-    else if (event.key === "+" || event.key === "=") this.zoom(1.25);
-    else if (event.key === "-") this.zoom(1 / 1.25);
-    else return;
-    event.preventDefault();
-  }
-}
-
-function number(value) {
-  return String(Number(value.toFixed(Math.abs(value) < 10 && value % 1 ? 2 : Math.abs(value) < 1000 && value % 1 ? 1 : 0)));
 }
