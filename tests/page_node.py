@@ -72,9 +72,11 @@ class Node:
 
 
 @contextmanager
-def watched_tab(browser: Any, url: str, *, width: int, height: int) -> Iterator[Any]:
-    """A tab that fails its test when a script fails or anything is asked of another host than ``url``."""
-    context = browser.new_context(viewport={"width": width, "height": height})
+def watched_tab(browser: Any, url: str, *, width: int, height: int, **more: Any) -> Iterator[Any]:
+    """A tab that fails its test when a script fails or anything is asked of another host than ``url``; ``more`` is the
+    browser's own, as ``has_touch``.
+    """
+    context = browser.new_context(viewport={"width": width, "height": height}, **more)
     tab = context.new_page()
     tab.set_default_timeout(20_000)
     trouble: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,13 +11,13 @@ import pytest
 import sqlalchemy as sa
 from node_under_test import draw, opened
 from page_node import Node, watched_tab
+from shown_case import any_mark, complete, film, grey, opened_case, picture, settled, shown, shown_by
 
 from models.phantom.head_ct import generate_head_ct
 from models.phantom.head_dicom import to_datasets
 from triage import tables
-from triage.repositories import completing, worklist
+from triage.repositories import worklist
 from workers.analysis import analyse_due
-from workers.rendering import render_due
 from workers.workbench import Workbench
 
 pytestmark = pytest.mark.peer
@@ -49,32 +48,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with opened(tmp_path_factory.mktemp("case") / "data") as node:
         node.receive(chest)
         node.receive(*head)
-        _complete(node)
+        complete(node)
         analyse_due(node.bench)
-        door = Node(node.bench.settings, node.bench.database)
-        door.start()
-        done = threading.Event()
-        worker = threading.Thread(target=_make_what_is_asked, args=(node.bench, done), daemon=True)
-        worker.start()
-        yield House(door, node.bench, str(chest.StudyInstanceUID), str(head[0].StudyInstanceUID))
-        done.set()
-        worker.join()
-        door.stop()
-
-
-def _complete(node: Any) -> None:
-    node.clock.pass_by(seconds=node.bench.settings.completion.quiet + 1)
-    with node.bench.database.write() as session:
-        for study in completing.due_studies(session, node.clock()):
-            completing.reconsider(session, study, node.clock(), node.bench.settings.completion)
-
-
-def _make_what_is_asked(bench: Workbench, done: threading.Event) -> None:
-    watch = bench.database.watch()
-    while not done.wait(0.02):
-        if watch.changed():
-            render_due(bench)
-    watch.close()
+        with shown_by(node) as door:
+            yield House(door, node.bench, str(chest.StudyInstanceUID), str(head[0].StudyInstanceUID))
 
 
 @pytest.fixture
@@ -83,54 +60,8 @@ def page(browser: Any, house: House) -> Iterator[Any]:
         yield tab
 
 
-def opened_case(page: Any, house: House, study: str) -> None:
-    page.goto(f"{house.url}/studies/{study}")
-    page.wait_for_selector("[data-live-state=live]")
-    page.wait_for_function("() => document.querySelector('[data-viewer=case]').dataset.shown")
-    settled(page)
-
-
-def settled(page: Any) -> None:
-    """What was asked for is on the canvas."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def picture(page: Any, part: str = "image") -> str:
-    """A digest of the pixels of a canvas."""
-    settled(page)
-    digest: str = page.evaluate(
-        """async part => {
-            const canvas = document.querySelector(`[data-part="${part}"]`);
-            const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-            const digest = await crypto.subtle.digest("SHA-256", pixels);
-            return [...new Uint8Array(digest)].map(byte => byte.toString(16).padStart(2, "0")).join("");
-        }""",
-        part,
-    )
-    return digest
-
-
-def grey(page: Any, x: float, y: float, part: str = "image") -> list[int]:
-    """Red, green, blue and opacity of a canvas at a share of its width and height."""
-    settled(page)
-    values: list[int] = page.evaluate(
-        """([part, x, y]) => {
-            const canvas = document.querySelector(`[data-part="${part}"]`);
-            const at = [Math.round(canvas.width * x), Math.round(canvas.height * y)];
-            return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
-        }""",
-        [part, x, y],
-    )
-    return values
-
-
-def film(page: Any) -> dict[str, float]:
-    box: dict[str, float] = page.locator("[data-viewer=case] .film").bounding_box()
-    return box
-
-
 def test_window_invert_zoom_and_pan_change_the_pixels_and_reset_brings_them_back(page: Any, house: House) -> None:
-    opened_case(page, house, house.radiograph)
+    opened_case(page, house.url, house.radiograph)
     as_sent = picture(page)
     before = grey(page, 0.5, 0.5)
     page.keyboard.press("i")
@@ -162,7 +93,7 @@ def test_window_invert_zoom_and_pan_change_the_pixels_and_reset_brings_them_back
 
 
 def test_the_image_has_more_grey_values_than_a_picture_of_eight_bits(page: Any, house: House) -> None:
-    opened_case(page, house, house.radiograph)
+    opened_case(page, house.url, house.radiograph)
     count = page.evaluate("() => { const all = firstreadViewer; return new Set(all.frames.get(all.image.url)).size }")
     assert count > 256
     page.locator("[data-viewer=case] [data-part=window]").select_option(index=0)
@@ -173,7 +104,7 @@ def test_the_image_has_more_grey_values_than_a_picture_of_eight_bits(page: Any, 
 
 
 def test_heat_map_and_outline_lie_over_the_image_and_leave_it_alone(page: Any, house: House) -> None:
-    opened_case(page, house, house.radiograph)
+    opened_case(page, house.url, house.radiograph)
     page.wait_for_function("() => [...firstreadViewer.frames.heats.values()].some(heat => heat)")
     image, marked = picture(page), picture(page, "marks")
 
@@ -204,7 +135,7 @@ def test_heat_map_and_outline_lie_over_the_image_and_leave_it_alone(page: Any, h
 
 
 def test_the_outline_lies_where_the_network_looked(page: Any, house: House) -> None:
-    opened_case(page, house, house.radiograph)
+    opened_case(page, house.url, house.radiograph)
     (mark,) = page.evaluate("() => firstreadViewer.image.marks.filter(mark => mark.key === 'pneumothorax')")
     with house.bench.database.read() as session:
         row = session.get_one(tables.Finding, mark["finding_id"])
@@ -214,7 +145,7 @@ def test_the_outline_lies_where_the_network_looked(page: Any, house: House) -> N
 
 
 def test_a_series_opens_at_its_key_slice_and_scrolls_to_both_ends(page: Any, house: House) -> None:
-    opened_case(page, house, house.head)
+    opened_case(page, house.url, house.head)
     at = "() => [firstreadViewer.at.image, firstreadViewer.stack.length]"
     key, count = page.evaluate(at)
     assert count == SLICES
@@ -242,16 +173,26 @@ def test_a_series_opens_at_its_key_slice_and_scrolls_to_both_ends(page: Any, hou
     assert picture(page) != here
 
 
-def shown(page: Any, index: int) -> None:
-    page.wait_for_function(
-        """index => firstreadViewer.at.image === index &&
-            document.querySelector('[data-viewer=case]').dataset.shown === firstreadViewer.image.sop_instance_uid""",
-        arg=index,
-    )
+def test_marks_lie_on_the_slice_that_they_belong_to_and_on_no_other(page: Any, house: House) -> None:
+    opened_case(page, house.url, house.head)
+    key = page.evaluate("() => firstreadViewer.at.image")
+    page.wait_for_function("() => [...firstreadViewer.frames.heats.values()].some(heat => heat)")
+    on_its_slice = picture(page, "marks")
+    assert any_mark(page)
+    page.keyboard.press("v")
+    for other, step in ((key - 1, "ArrowUp"), (key, "ArrowDown"), (key + 1, "ArrowDown")):
+        page.keyboard.press(step)
+        shown(page, other)
+        marked = bool(page.evaluate("() => firstreadViewer.image.marks.length"))
+        assert marked == (other == key)
+        assert any_mark(page) == marked
+    page.keyboard.press("k")
+    shown(page, key)
+    assert picture(page, "marks") == on_its_slice
 
 
 def test_verdicts_by_keys_and_by_the_form_are_kept_and_leave_the_viewer_as_it_is(page: Any, house: House) -> None:
-    opened_case(page, house, house.radiograph)
+    opened_case(page, house.url, house.radiograph)
     page.keyboard.press("i")
     inverted = picture(page)
     finding = page.locator("[data-finding-key=pneumothorax]")
@@ -274,7 +215,7 @@ def test_verdicts_by_keys_and_by_the_form_are_kept_and_leave_the_viewer_as_it_is
 
 
 def test_what_the_ai_missed_is_marked_and_withdrawn(page: Any, house: House) -> None:
-    opened_case(page, house, house.radiograph)
+    opened_case(page, house.url, house.radiograph)
     page.keyboard.press("m")
     form = page.locator("[data-missed-form]")
     form.get_by_label("Finding").select_option(label="something else (in words below)")
@@ -290,7 +231,7 @@ def test_what_the_ai_missed_is_marked_and_withdrawn(page: Any, house: House) -> 
 
 
 def test_a_half_typed_comment_outlives_a_change_of_the_case(page: Any, house: House) -> None:
-    opened_case(page, house, house.head)
+    opened_case(page, house.url, house.head)
     page.keyboard.press("t")
     comment = page.locator("[data-opinion-form]").get_by_label("Comment")
     comment.fill("half a")
@@ -308,7 +249,7 @@ def test_nobody_is_shut_out(page: Any, house: House, size: tuple[int, int], them
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.context.add_cookies([{"name": "theme", "value": theme, "url": house.url}])
-    opened_case(page, house, house.radiograph)
+    opened_case(page, house.url, house.radiograph)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     found = axe.run(page).response["violations"]
     serious = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
