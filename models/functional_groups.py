@@ -40,7 +40,8 @@ def header_of(dataset: Dataset, number: int) -> Dataset:
     if _SHARED not in dataset and _PER_FRAME not in dataset:
         return dataset
     flat = Dataset()
-    flat.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
+    implicit, little = dataset.original_encoding
+    flat.set_original_encoding(implicit, little, dataset.original_character_set)
     if hasattr(dataset, "file_meta"):
         flat.file_meta = dataset.file_meta  # says the byte order of look-up tables
     left_out = {_PIXEL_DATA, tag_for_keyword(_SHARED), tag_for_keyword(_PER_FRAME)}

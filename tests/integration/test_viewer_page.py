@@ -180,6 +180,12 @@ def test_a_colour_image_is_shown_in_its_colours_and_says_that_it_has_no_window(p
     page.keyboard.press("]")
     page.keyboard.press(".")
     assert grey(page, 0.5, 0.5) == [220, 40, 10, 255]
+    box = film(page)
+    page.mouse.move(box["x"] + 300, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 340, box["y"] + 320, steps=2)
+    page.mouse.up()
+    assert page.evaluate("() => firstreadViewer.view") == {"zoom": 1, "x": 40, "y": 20}, "a drag moves it"
     page.keyboard.press("i")
     assert grey(page, 0.5, 0.5) == [35, 215, 245, 255]
     page.keyboard.press("i")

@@ -211,7 +211,7 @@ export class Viewer {
   whyNot(image) {
     if (!image) return "No image of this case is here.";
     const reason = image.reason || this.frames.refused.get(image.url);
-    if (image.status === "FAILED" || reason) return `This image cannot be shown: ${reason}.`;
+    if (image.status === "FAILED" || reason) return `This image cannot be shown: ${reason.replace(/\.$/, "")}.`;
     return image.url ? "The image is on its way." : "The image is being made ready.";
   }
 
@@ -257,6 +257,7 @@ export class Viewer {
     const list = this.part("window");
     const frame = this.image?.frame;
     list.disabled = !frame || this.isColour;
+    this.root.querySelector("[data-tool][value=window]").disabled = this.isColour;
     if (!frame) return;
     const choices = this.isColour ? [] : windowChoices(frame, this.frames.get(this.image.url));
     const named = this.isColour || choices.find(([, c, w]) => c === this.grey.centre && w === this.grey.width);
@@ -418,7 +419,11 @@ export class Viewer {
     steps[name]?.();
   }
 
-  get tool() { return this.root.querySelector("[data-tool]:checked")?.value ?? "window"; }
+  /** What a drag does; where there is no window, it moves the image. */
+  get tool() {
+    const chosen = this.root.querySelector("[data-tool]:checked")?.value ?? "window";
+    return chosen === "window" && this.isColour ? "pan" : chosen;
+  }
 
   listen({ signal }) {
     this.root.addEventListener("click", (event) => {
