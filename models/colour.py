@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from models.decoding import Colour, Picture
+from models.decoding import Picture
+from models.layout import Colour
 from triage.errors import PixelError
 
 _CHANNELS: Final = ("Red", "Green", "Blue")

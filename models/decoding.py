@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import zlib
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
@@ -30,12 +28,9 @@ from pydicom.filereader import read_dataset, read_preamble
 from models.codecs import RLE, SYNTAXES, Codec, Frame, decode_here
 from models.codestreams import codestream_size, jpeg_is_ybr, require_end, require_rle_segments
 from models.encapsulation import frame_bytes
+from models.layout import YBR_422, Colour, Layout, layout_of
 from triage.errors import DicomError, FirstreadError, PixelError
 
-MAX_PIXELS = 1 << 26
-"""Largest frame that is decoded: 67 million pixels, four times the largest radiograph in use."""
-MAX_FRAMES = 1 << 16
-"""Most frames of an object that are looked at."""
 MAX_INFLATED_BYTES = 1 << 29
 """Largest data set that a deflated file may unfold to."""
 _LARGEST_EXPANSION = 2
@@ -45,21 +40,7 @@ _LEFT_IN_FILE = 1 << 16
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
 
-YBR_422 = "YBR_FULL_422"
-_COLOURS = frozenset({"RGB", "YBR_FULL", YBR_422, "YBR_RCT", "YBR_ICT"})
-
 Pixels = NDArray[np.integer[Any]]
-
-
-class Colour(Enum):
-    """What the samples of a decoded frame are."""
-
-    GREY = "grey"
-    PALETTE = "palette"
-    """Indices into the tables of the header."""
-    RGB = "RGB"
-    YBR = "YBR"
-    """Full range, as in JPEG."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,40 +49,6 @@ class Picture:
 
     samples: Pixels
     colour: Colour
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Layout:
-    """The Image Pixel attributes (PS3.3 C.7.6.3), checked."""
-
-    rows: int
-    columns: int
-    allocated: int
-    stored: int
-    signed: bool
-    frames: int
-    samples: int
-    photometric: str
-    by_plane: bool
-
-    @property
-    def unsigned_dtype(self) -> np.dtype[Any]:
-        return np.dtype(f"<u{self.allocated // 8}")
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(f"<{'i' if self.signed else 'u'}{self.allocated // 8}")
-
-    @property
-    def size(self) -> int:
-        """Bytes of a frame, uncompressed."""
-        # PS3.3 C.7.6.3.1.2: two pixels share their chrominance.
-        samples = 2 if self.photometric == YBR_422 and self.samples == 3 else self.samples
-        return self.rows * self.columns * samples * self.allocated // 8
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
 
 def read(path: Path) -> Dataset:
@@ -153,7 +100,7 @@ def decode(dataset: Dataset, codec: Codec = decode_here) -> Pixels:
     Raises
     ------
     PixelError
-        No pixel data, attributes that contradict each other or the codestream, more than :data:`MAX_PIXELS`,
+        No pixel data, attributes that contradict each other or the codestream, more than :data:`~models.layout.MAX_PIXELS`,
         a transfer syntax without decoder, damaged or cut off data.
     """
     return _decode(dataset, codec, 1, only_grey=True).samples
@@ -175,24 +122,10 @@ def decode_frame(dataset: Dataset, number: int, codec: Codec = decode_here) -> P
     return _decode(dataset, codec, number, only_grey=False)
 
 
-def frame_count(dataset: Dataset) -> int:
-    """Frames that an image states.
-
-    Raises
-    ------
-    PixelError
-        Not one whole number, or more than :data:`MAX_FRAMES`.
-    """
-    count = max(1, _whole(dataset, "NumberOfFrames", 1))
-    if count > MAX_FRAMES:
-        raise PixelError(f"an object of {count} frames is not decoded.")
-    return count
-
-
 def _decode(dataset: Dataset, codec: Codec, number: int, *, only_grey: bool) -> Picture:
     if not has_pixel_data(dataset):
         raise PixelError("the object has no pixel data.")
-    layout = _layout(dataset, only_grey=only_grey)
+    layout = layout_of(dataset, only_grey=only_grey)
     if not 1 <= number <= layout.frames:
         raise PixelError(f"the image has {layout.frames} frames; there is no frame {number}.")
     syntax = _transfer_syntax(dataset)
@@ -201,7 +134,7 @@ def _decode(dataset: Dataset, codec: Codec, number: int, *, only_grey: bool) -> 
     try:
         if syntax.is_encapsulated:
             return _compressed(dataset, syntax, layout, codec, number)
-        return Picture(_native(dataset, syntax, layout, number), _colour(layout))
+        return Picture(_native(dataset, syntax, layout, number), layout.colour)
     except FirstreadError:
         raise
     except Exception as error:
@@ -216,62 +149,6 @@ def _bytes_left_in_file(dataset: Dataset) -> int:
     if element.length != _UNDEFINED:
         return element.length
     return Path(str(dataset.filename)).stat().st_size - element.value_tell
-
-
-def _layout(dataset: Dataset, *, only_grey: bool) -> _Layout:
-    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
-    allocated, stored = _whole(dataset, "BitsAllocated"), _whole(dataset, "BitsStored")
-    high, representation = _whole(dataset, "HighBit", stored - 1), _whole(dataset, "PixelRepresentation", 0)
-    if not (1 <= rows <= 65535 and 1 <= columns <= 65535) or rows * columns > MAX_PIXELS:
-        raise PixelError(f"an image of {rows} x {columns} pixels is not decoded.")
-    if allocated not in {8, 16, 32} or not 1 <= stored <= allocated:
-        raise PixelError(f"Bits Allocated {allocated} and Bits Stored {stored} do not describe an image.")
-    if high != stored - 1 or representation not in {0, 1}:
-        raise PixelError("High Bit or Pixel Representation break PS3.5 section 8.1.1.")
-    samples = _whole(dataset, "SamplesPerPixel", 1)
-    photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
-    grey = photometric in {"MONOCHROME1", "MONOCHROME2"}
-    if only_grey:
-        if samples != 1:
-            raise PixelError("the image has more than one sample per pixel.")
-        if _whole(dataset, "NumberOfFrames", 1) not in {0, 1}:
-            raise PixelError("the image has more than one frame.")
-        if not grey:
-            raise PixelError("Photometric Interpretation is not MONOCHROME1 or MONOCHROME2.")
-    elif photometric in _COLOURS:
-        if samples != 3 or representation or allocated > 16:
-            raise PixelError(f"Samples per Pixel or bits do not describe an image in {photometric}.")
-    elif not (grey or photometric == "PALETTE COLOR") or samples != 1:
-        raise PixelError("there is no way to show its Photometric Interpretation.")
-    planar = _whole(dataset, "PlanarConfiguration", 0) if samples > 1 else 0
-    if planar not in {0, 1}:
-        raise PixelError("Planar Configuration is neither 0 nor 1.")
-    return _Layout(
-        rows=rows, columns=columns, allocated=allocated, stored=stored, signed=representation == 1,
-        frames=frame_count(dataset), samples=samples, photometric=photometric, by_plane=planar == 1,
-    )  # fmt: skip
-
-
-def _colour(layout: _Layout) -> Colour:
-    if layout.samples == 1:
-        return Colour.PALETTE if layout.photometric == "PALETTE COLOR" else Colour.GREY
-    return Colour.YBR if layout.photometric in {"YBR_FULL", YBR_422} else Colour.RGB
-
-
-def _whole(dataset: Dataset, keyword: str, default: int | None = None) -> int:
-    """One whole number, or a PixelError that names the attribute."""
-    try:
-        value = dataset.get(keyword)
-        if value is None and default is not None:
-            return default
-        number = int(value)
-        stated = dataset[keyword].VR
-    except Exception as error:
-        raise PixelError(f"{keyword} is missing or not one whole number.") from error
-    # Rows as UL reads as a number too; but software that trusts the standard's two bytes sees another image.
-    if stated != dictionary_VR(keyword):
-        raise PixelError(f"{keyword} has another value representation than the standard's.")
-    return number
 
 
 def _transfer_syntax(dataset: Dataset) -> uid.UID:
@@ -291,7 +168,7 @@ def _transfer_syntax(dataset: Dataset) -> uid.UID:
 # --- native ---
 
 
-def _native(dataset: Dataset, syntax: uid.UID, layout: _Layout, number: int) -> Pixels:
+def _native(dataset: Dataset, syntax: uid.UID, layout: Layout, number: int) -> Pixels:
     begin = (number - 1) * layout.size
     available = _native_length(dataset) - begin
     if available < layout.size:
@@ -310,7 +187,7 @@ def _native(dataset: Dataset, syntax: uid.UID, layout: _Layout, number: int) -> 
     return _as_stored(_by_pixel(frame.astype(layout.unsigned_dtype, copy=False), layout), layout)
 
 
-def _by_pixel(frame: NDArray[Any], layout: _Layout) -> NDArray[Any]:
+def _by_pixel(frame: NDArray[Any], layout: Layout) -> NDArray[Any]:
     """Samples as they lie in the file → (rows, columns) or (rows, columns, 3)."""
     if layout.samples == 1:
         return frame.reshape(layout.shape)
@@ -363,7 +240,7 @@ DECODABLE = frozenset(
 """UIDs of the transfer syntaxes that :func:`decode` handles."""
 
 
-def _as_stored(frame: NDArray[Any], layout: _Layout) -> Pixels:
+def _as_stored(frame: NDArray[Any], layout: Layout) -> Pixels:
     """Unsigned words as they lie in the file → values: overlay bits cleared, sign extended, of the layout's shape."""
     spare = layout.allocated - layout.stored
     values = frame.reshape(layout.shape)
@@ -381,13 +258,13 @@ def _as_stored(frame: NDArray[Any], layout: _Layout) -> Pixels:
 # --- compressed ---
 
 
-def _compressed(dataset: Dataset, syntax: uid.UID, layout: _Layout, codec: Codec, number: int) -> Picture:
+def _compressed(dataset: Dataset, syntax: uid.UID, layout: Layout, codec: Codec, number: int) -> Picture:
     if syntax not in DECODABLE:
         raise PixelError(f"there is no decoder for transfer syntax {syntax}.")
     data = _codestream(dataset, layout, number)
     if not data:
         raise PixelError("the pixel data has no frame.")
-    colour = _colour(layout)
+    colour = layout.colour
     if syntax == RLE:
         require_rle_segments(data, layout.samples * layout.allocated // 8)
         fits = True
@@ -407,7 +284,7 @@ def _compressed(dataset: Dataset, syntax: uid.UID, layout: _Layout, codec: Codec
     return Picture(_as_stored(codec(frame), layout), colour)
 
 
-def _codestream(dataset: Dataset, layout: _Layout, number: int) -> bytes:
+def _codestream(dataset: Dataset, layout: Layout, number: int) -> bytes:
     if layout.frames == 1:
         return next(generate_frames(dataset.PixelData, number_of_frames=1), b"")
     element: Any = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
@@ -421,7 +298,7 @@ def _codestream(dataset: Dataset, layout: _Layout, number: int) -> bytes:
         return frame_bytes(file, number, layout.frames, most=most, offsets=offsets)
 
 
-def _check_codestream(data: bytes, layout: _Layout) -> bool:
+def _check_codestream(data: bytes, layout: Layout) -> bool:
     """Compare the codestream's own header with the attributes; True when its samples are the words of the layout."""
     size = codestream_size(data)
     if (size.rows, size.columns) != (layout.rows, layout.columns):

@@ -18,7 +18,8 @@ from pydicom.dataset import Dataset
 
 from models import preprocessing
 from models.colour import to_rgb
-from models.decoding import Colour, Picture
+from models.decoding import Picture
+from models.layout import Colour
 from models.preprocessing import FALLBACK_PERCENTILES, display_image, pixel_aspect
 from triage.errors import PixelError
 

@@ -16,8 +16,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node.archive import Archive
 from models.decoder import Decoder
-from models.decoding import decode_frame, frame_count
+from models.decoding import decode_frame
 from models.functional_groups import header_of
+from models.layout import frame_count
 from models.viewing import Viewable, viewable_picture
 from triage.errors import DecoderUnavailableError, DicomError, FirstreadError
 from triage.logging import get_logger

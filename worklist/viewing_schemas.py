@@ -10,7 +10,7 @@ from triage.findings import Laterality, Urgency
 from triage.states import RenderingStatus
 
 MOST_FRAMES = 1 << 16
-"""Of one object (:data:`models.decoding.MAX_FRAMES`)."""
+"""Of one object (:data:`models.layout.MAX_FRAMES`)."""
 
 
 class _Answer(BaseModel):

@@ -20,8 +20,9 @@ from test_decoding import ENCODERS, compressed, noise
 
 from models.colour import to_rgb
 from models.decoder import Decoder
-from models.decoding import MAX_FRAMES, Colour, decode, decode_frame, frame_count, read
+from models.decoding import decode, decode_frame, read
 from models.functional_groups import header_of
+from models.layout import MAX_FRAMES, Colour, frame_count
 from models.viewing import viewable_picture
 from triage.errors import PixelError
 
