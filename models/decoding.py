@@ -100,7 +100,7 @@ def decode(dataset: Dataset, codec: Codec = decode_here) -> Pixels:
     Raises
     ------
     PixelError
-        No pixel data, attributes that contradict each other or the codestream, more than :data:`~models.layout.MAX_PIXELS`,
+        No pixel data, attributes that :mod:`models.layout` refuses or the codestream contradicts,
         a transfer syntax without decoder, damaged or cut off data.
     """
     return _decode(dataset, codec, 1, only_grey=True).samples
