@@ -117,7 +117,9 @@ class LeadRow(_Row):
 class ModelRow(_Row):
     """One finding of one bundle version: what it said of how many cases, and what readers said to that last.
 
-    Readers judge what they choose to judge: `ppv` is of the judged positives, not of all.
+    Readers judge what they choose to judge: `ppv` is of the judged positives, and `sensitivity` of what readers called
+    the finding; what nobody noticed is in neither. A row without `key` counts what readers saw and the model does not
+    look for.
     """
 
     bundle: str
@@ -134,6 +136,7 @@ class ModelRow(_Row):
     agreed: int
     """Of the positive ones."""
     disagreed: int
+    """False positives, as readers say."""
     cannot_tell: int
     unjudged: int
     ppv: float | None
@@ -141,9 +144,15 @@ class ModelRow(_Row):
     ppv_low: float | None
     ppv_high: float | None
     missed: int
-    """Negative cases of which a reader said that the finding is there."""
+    """Negative cases of which a reader said that the finding is there: disagreed with the model, or marked it."""
+    missed_marked: int
+    """Those of them that a reader marked as missed by the AI."""
     negatives_judged: int
-    """Negative cases that a reader agreed or disagreed with."""
+    """Negative cases that a reader agreed or disagreed with, or marked."""
+    sensitivity: float | None
+    """agreed / (agreed + missed)."""
+    sensitivity_low: float | None
+    sensitivity_high: float | None
 
 
 class ScannerRow(ModelRow):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -14,8 +15,10 @@ from sqlalchemy.orm import Session
 from triage.assessment import Opinion
 from triage.findings import Urgency
 from triage.priority import Targets
+from triage.repositories import judged
 from triage.repositories import statistics as counted
-from triage.repositories.statistics import Judged, Lead, Read, Scope
+from triage.repositories.judged import ELSEWHERE, Judged
+from triage.repositories.statistics import Lead, Read, Scope, Survey
 from triage.states import AnalysisStatus
 from triage.statistics import Period, Proportion, Spread, arrivals, spread
 from worklist.statistics_schemas import (
@@ -32,24 +35,32 @@ from worklist.statistics_schemas import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
-    """Which studies, as of when, against which targets; and the session to ask."""
+    """Which studies, as of when, against which targets; and the session to ask, once for what several tables need."""
 
     session: Session
     scope: Scope
     targets: Targets
     now: datetime
 
+    @cached_property
+    def survey(self) -> Survey:
+        return counted.survey(self.session, self.scope, now=self.now)
+
+    @cached_property
+    def judged(self) -> tuple[list[Judged], list[Judged]]:
+        return judged.judged(self.session, self.scope)
+
 
 def _days(asked: Question) -> list[DayRow]:
-    by_day = arrivals(counted.arrivals(asked.session, asked.scope), asked.scope.period).by_day
+    by_day = arrivals(asked.survey.arrivals, asked.scope.period).by_day
     return [DayRow(day=day, **_classes(classes)) for day, classes in by_day.items()]
 
 
 def _hours(asked: Question) -> list[HourRow]:
     period = asked.scope.period
-    by_hour = arrivals(counted.arrivals(asked.session, asked.scope), period).by_hour
+    by_hour = arrivals(asked.survey.arrivals, period).by_hour
     today = Period.until(asked.now, days=1, zone=period.zone).last
     begun = max(1, min(period.days, (today - period.first).days + 1))
     return [
@@ -59,33 +70,31 @@ def _hours(asked: Question) -> list[HourRow]:
 
 
 def _turnaround(asked: Question) -> list[TurnaroundRow]:
-    found = counted.turnaround(asked.session, asked.scope, now=asked.now)
     return [
         TurnaroundRow(urgency=urgency, target_minutes=asked.targets.of(urgency).total_seconds() / 60, **_read(read))
-        for urgency, read in found.items()
+        for urgency, read in asked.survey.turnaround.items()
     ]
 
 
 def _sources(asked: Question) -> list[SourceRow]:
-    found = counted.sources(asked.session, asked.scope, now=asked.now)
     return [
         SourceRow(modality=modality, calling_ae_title=title, **_read(read), **_split(read.arrived))
-        for (modality, title), read in found.items()
+        for (modality, title), read in asked.survey.sources.items()
     ]
 
 
 def _lead_times(asked: Question) -> list[LeadRow]:
-    return [_lead(urgency, lead) for urgency, lead in counted.lead_times(asked.session, asked.scope).items()]
+    return [_lead(urgency, lead) for urgency, lead in asked.survey.leads.items()]
 
 
 def _models(asked: Question) -> list[ModelRow]:
-    return [ModelRow(**_judged(row)) for row in counted.models(asked.session, asked.scope)]
+    return [ModelRow(**_judged(row)) for row in asked.judged[0]]
 
 
 def _scanners(asked: Question) -> list[ScannerRow]:
     return [
         ScannerRow(**_judged(row), manufacturer=row.model.manufacturer, calling_ae_title=row.model.ae_title)
-        for row in counted.models(asked.session, asked.scope, by_scanner=True)
+        for row in asked.judged[1]
     ]
 
 
@@ -166,6 +175,8 @@ def _judged(row: Judged) -> dict[str, Any]:
     of_negatives = Counter(row.negative)
     positive = Proportion(said.total(), said.total() + of_negatives.total())
     right = Proportion(said[Opinion.AGREE], said[Opinion.AGREE] + said[Opinion.DISAGREE])
+    missed = of_negatives[Opinion.DISAGREE]
+    seen = Proportion(said[Opinion.AGREE], 0 if model.key == ELSEWHERE else said[Opinion.AGREE] + missed)
     return {
         "bundle": model.bundle,
         "version": model.version,
@@ -182,8 +193,12 @@ def _judged(row: Judged) -> dict[str, Any]:
         "ppv": right.rate,
         "ppv_low": right.low,
         "ppv_high": right.high,
-        "missed": of_negatives[Opinion.DISAGREE],
-        "negatives_judged": of_negatives[Opinion.DISAGREE] + of_negatives[Opinion.AGREE],
+        "missed": missed,
+        "missed_marked": row.marked,
+        "negatives_judged": missed + of_negatives[Opinion.AGREE],
+        "sensitivity": seen.rate,
+        "sensitivity_low": seen.low,
+        "sensitivity_high": seen.high,
     }
 
 

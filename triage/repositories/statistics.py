@@ -1,15 +1,17 @@
-"""Questions about a period of arrivals: one grouped query each, whose answer grows with what is asked, not with rows.
+"""Questions about a period of arrivals, whose answers grow with what is asked, not with rows.
 
-Durations are counted by second or minute in the database, and percentiles taken from the counts, because neither
-database has them in common. Every question begins at ``ix_studies_received_at``.
+What became of the studies is counted in one walk through them, because a database that groups a million rows sorts them
+first: durations by second or minute, and percentiles are taken from the counts. Every question begins at
+``ix_studies_received_at``.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -18,14 +20,19 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from triage.assessment import Opinion
 from triage.findings import NotAnalysedReason, Urgency
 from triage.states import AnalysisStatus, ReadingStatus
 from triage.statistics import QUARTER, Period
-from triage.tables import Analysis, AnalysisImage, Finding, FindingVerdict, Instance, Study
+from triage.tables import Analysis, AnalysisImage, Study
 
 READ: Final = Study.reading_status == ReadingStatus.READ
 MINUTE: Final = 60
+AT_ONCE: Final = 20_000
+"""Rows in memory together."""
+PART: Final = timedelta(days=10)
+"""Of a period whose cases are looked at together."""
+LATE, IN_TIME, WAITING, OVERDUE = range(4)
+"""What became of a case: read, late or by its due time; unread, and past that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +48,18 @@ class Scope:
 
     @property
     def conditions(self) -> list[sa.ColumnElement[bool]]:
-        found = [Study.received_at >= self.period.begins, Study.received_at < self.period.ends]
+        return self._within(self.period.begins, self.period.ends)
+
+    def parts(self) -> Iterator[list[sa.ColumnElement[bool]]]:
+        """The conditions a few days at a time: together they take in the same studies, each once."""
+        begins = self.period.begins
+        while begins < self.period.ends:
+            ends = min(begins + PART, self.period.ends)
+            yield self._within(begins, ends)
+            begins = ends
+
+    def _within(self, begins: datetime, ends: datetime) -> list[sa.ColumnElement[bool]]:
+        found = [Study.received_at >= begins, Study.received_at < ends]
         if self.urgency is not None:
             found.append(Study.urgency == self.urgency)
         if self.modality:
@@ -91,157 +109,117 @@ class Lead:
     without: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Model:
-    """One finding of one bundle version; of one scanner where that was asked."""
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What became of the studies of a period.
 
-    bundle: str
-    version: str
-    research: bool
-    key: str
-    meaning: str
-    manufacturer: str = ""
-    ae_title: str = ""
+    Attributes
+    ----------
+    arrivals : mapping
+        (quarter of an hour since 1970 UTC, class) to count.
+    turnaround, leads : mapping
+        By the class that the cases have now; every class is there.
+    sources : mapping
+        By (modalities of the study, calling AE title), in their order; durations to the minute.
+    """
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """Cases that a bundle looked at, by what it said and what people said last: None is nobody."""
-
-    model: Model
-    positive: Mapping[Opinion | None, int]
-    negative: Mapping[Opinion | None, int]
+    arrivals: Mapping[tuple[int, Urgency], int]
+    turnaround: Mapping[Urgency, Read]
+    sources: Mapping[tuple[str, str], Read]
+    leads: Mapping[Urgency, Lead]
 
 
-def arrivals(session: Session, scope: Scope) -> Mapping[tuple[int, Urgency], int]:
-    """How many arrived: (quarter of an hour since 1970 UTC, class) to count."""
-    quarter = (_epoch(Study.received_at) // QUARTER).label("quarter")
-    query = sa.select(quarter, Study.urgency, sa.func.count()).where(*scope.conditions)
-    return {(q, urgency): count for q, urgency, count in session.execute(query.group_by("quarter", Study.urgency))}
+def survey(session: Session, scope: Scope, *, now: datetime) -> Survey:
+    """Count what became of the studies, in one walk.
 
-
-def turnaround(session: Session, scope: Scope, *, now: datetime) -> Mapping[Urgency, Read]:
-    """What became of the cases, by the class they have now; every class is there."""
-    rows = _read(session, scope, (Study.urgency,), grain=1, now=now)
-    return {urgency: _summed(rows.get((urgency,), ()), grain=1) for urgency in Urgency}
-
-
-def sources(session: Session, scope: Scope, *, now: datetime) -> Mapping[tuple[str, str], Read]:
-    """The same by (modalities of the study, calling AE title); durations to the minute."""
-    rows = _read(session, scope, (Study.modality, Study.calling_ae_title), grain=MINUTE, now=now)
-    return {(modality, title): _summed(found, grain=MINUTE) for (modality, title), found in sorted(rows.items())}
-
-
-def _read(
-    session: Session, scope: Scope, by: Sequence[Any], *, grain: int, now: datetime
-) -> Mapping[tuple[Any, ...], list[Any]]:
-    took = _epoch(Study.read_at) - _epoch(Study.received_at)
-    took_units = sa.case((READ, took // grain)).label("took")
-    query = (
-        sa.select(
-            *by,
-            Study.urgency.label("asked"),
-            took_units,
-            sa.func.count().label("count"),
-            _count_if(sa.and_(READ, Study.read_at <= Study.due_at)).label("in_time"),
-            _count_if(~READ).label("unread"),
-            _count_if(sa.and_(~READ, Study.due_at < now)).label("overdue"),
-        )
-        .where(*scope.conditions)
-        .group_by(*by, Study.urgency, "took")
+    The lead is of cases that somebody began to read: claimed, or marked as read without.
+    """
+    arrived: Counter[tuple[int, str]] = Counter()
+    became: Counter[tuple[str, int | None, int]] = Counter()
+    by_source: Counter[tuple[str, str, str, int | None, int]] = Counter()
+    led: Counter[tuple[str, bool, int | None]] = Counter()
+    for rows in _told(session, scope, now):
+        arrived.update(map(itemgetter(0, 1), rows))
+        became.update(map(itemgetter(1, 4, 5), rows))
+        by_source.update((mod, ae, cls, took and took // MINUTE, what) for _, cls, mod, ae, took, what, _, _ in rows)
+        led.update(map(itemgetter(1, 6, 7), rows))
+    turnaround: dict[Urgency, list[_Counted]] = {urgency: [] for urgency in Urgency}
+    for (urgency, took, what), count in became.items():
+        turnaround[Urgency(urgency)].append((urgency, took, what, count))
+    sources: defaultdict[tuple[str, str], list[_Counted]] = defaultdict(list)
+    for (modality, title, urgency, took, what), count in by_source.items():
+        sources[modality, title].append((urgency, took, what, count))
+    return Survey(
+        arrivals={(quarter, Urgency(urgency)): count for (quarter, urgency), count in arrived.items()},
+        turnaround={urgency: _read(rows, grain=1) for urgency, rows in turnaround.items()},
+        sources={source: _read(rows, grain=MINUTE) for source, rows in sorted(sources.items())},
+        leads=_leads(led),
     )
-    grouped: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
-    for row in session.execute(query):
-        grouped[tuple(row[: len(by)])].append(row)
-    return grouped
 
 
-def _summed(rows: Iterable[Any], *, grain: int) -> Read:
-    arrived = dict.fromkeys(Urgency, 0)
-    seconds: defaultdict[int, int] = defaultdict(int)
-    in_time = unread = overdue = 0
-    for row in rows:
-        arrived[row.asked] += row.count
-        in_time, unread, overdue = in_time + row.in_time, unread + row.unread, overdue + row.overdue
-        if row.count > row.unread:
-            seconds[max(0, row.took or 0) * grain] += row.count - row.unread  # below 0: the clock was set back
-    return Read(arrived=arrived, seconds=dict(seconds), in_time=in_time, unread=unread, overdue=overdue)
-
-
-def lead_times(session: Session, scope: Scope) -> Mapping[Urgency, Lead]:
-    """For cases that somebody began to read (claimed, or marked as read without), by class; every class is there."""
-    began = sa.func.coalesce(Study.claimed_at, Study.read_at)
+def _told(session: Session, scope: Scope, now: datetime) -> Iterator[Sequence[Any]]:
+    """(quarter, class, modalities, AE title, seconds to read or None, what became of it, begun, lead or None) of each
+    study, many at a time; in types that need no conversion, which would cost a million rows as much as the rest.
+    """
+    took = sa.case((READ, _seconds(Study.read_at, Study.received_at)))
+    what = sa.case(
+        (sa.and_(READ, Study.read_at <= Study.due_at), IN_TIME), (READ, LATE), (Study.due_at < now, OVERDUE),
+        else_=WAITING,
+    )  # fmt: skip
+    began = sa.func.coalesce(Study.claimed_at, Study.read_at, type_=Study.read_at.type)
     first = (
-        sa.select(sa.func.min(Analysis.scored_at)).where(Analysis.study_id == Study.id).correlate(Study)
-    ).scalar_subquery()
-    lead = (_epoch(began) - _epoch(first)).label("lead")
-    query = (
-        sa.select(Study.urgency, lead, sa.func.count())
-        .where(*scope.conditions, began.is_not(None))
-        .group_by(Study.urgency, "lead")
+        sa.select(Analysis.scored_at)
+        .where(Analysis.study_id == Study.id, Analysis.scored_at.is_not(None))
+        .order_by(Analysis.scored_at)
+        .limit(1)
+        .correlate(Study)
+        .scalar_subquery()
     )
-    before: dict[Urgency, dict[int, int]] = {urgency: {} for urgency in Urgency}
-    after: dict[Urgency, dict[int, int]] = {urgency: {} for urgency in Urgency}
+    query = sa.select(
+        _epoch(Study.received_at) // QUARTER, sa.type_coerce(Study.urgency, sa.String), Study.modality,
+        Study.calling_ae_title, took, what,
+        sa.case((began.is_not(None), 1), else_=0), sa.case((began.is_not(None), _seconds(began, first))),
+    ).where(*scope.conditions)  # fmt: skip
+    yield from session.connection().execute(query, execution_options={"yield_per": AT_ONCE}).partitions()
+
+
+_Counted = tuple[str, int | None, int, int]
+"""(class, units from arrival to read, what became of them, how many)."""
+
+
+def _read(rows: Sequence[_Counted], *, grain: int) -> Read:
+    arrived = dict.fromkeys(Urgency, 0)
+    seconds: Counter[int] = Counter()
+    became: Counter[int] = Counter()
+    for urgency, took, what, count in rows:
+        arrived[Urgency(urgency)] += count
+        became[what] += count
+        if what in (LATE, IN_TIME):
+            seconds[max(0, took or 0) * grain] += count  # below 0: the clock was set back
+    return Read(
+        arrived=arrived,
+        seconds=dict(seconds),
+        in_time=became[IN_TIME],
+        unread=became[WAITING] + became[OVERDUE],
+        overdue=became[OVERDUE],
+    )
+
+
+def _leads(led: Mapping[tuple[str, Any, int | None], int]) -> Mapping[Urgency, Lead]:
+    before: dict[Urgency, Counter[int]] = {urgency: Counter() for urgency in Urgency}
+    after: dict[Urgency, Counter[int]] = {urgency: Counter() for urgency in Urgency}
     without = dict.fromkeys(Urgency, 0)
-    rows: Iterable[Any] = session.execute(query)
-    for urgency, seconds, count in rows:
+    for (named, begun, seconds), count in led.items():
+        urgency = Urgency(named)
+        if not begun:
+            continue
         if seconds is None:
             without[urgency] += count
         elif seconds >= 0:
-            before[urgency][seconds] = count
+            before[urgency][seconds] += count
         else:
-            after[urgency][-seconds] = count
+            after[urgency][-seconds] += count
     return {u: Lead(before=before[u], after=after[u], without=without[u]) for u in Urgency}
-
-
-def models(session: Session, scope: Scope, *, by_scanner: bool = False) -> list[Judged]:
-    """What each bundle version said of how many cases, and what people said to that.
-
-    A case counts once for each finding, whatever the number of its images and of looks at it: it is positive when any
-    image was, and judged by the latest verdict on one of those images.
-
-    Parameters
-    ----------
-    by_scanner : bool
-        Also apart by manufacturer of the images and calling AE title.
-    """
-    scanner = (Instance.manufacturer, Study.calling_ae_title) if by_scanner else ()
-    by = (
-        Analysis.bundle_name, Analysis.bundle_version, Analysis.research, Finding.key, Finding.code_meaning, *scanner,
-    )  # fmt: skip
-    is_positive = sa.func.max(sa.case((Finding.positive, 1), else_=0))
-    on_positive = sa.func.max(sa.case((Finding.positive, FindingVerdict.id)))
-    verdict = sa.case((is_positive == 1, on_positive), else_=sa.func.max(FindingVerdict.id))
-    looked = (
-        sa.select(*by, is_positive.label("is_positive"), verdict.label("verdict"))
-        .select_from(Study)
-        .join(Analysis, Analysis.study_id == Study.id)
-        .join(AnalysisImage, AnalysisImage.analysis_id == Analysis.id)
-        .join(Finding, Finding.image_id == AnalysisImage.id)
-        .outerjoin(FindingVerdict, FindingVerdict.finding_id == Finding.id)
-        .where(*scope.conditions)
-        .group_by(Study.id, *by)
-    )
-    if by_scanner:
-        looked = looked.join(Instance, Instance.id == AnalysisImage.instance_id)
-    case = looked.subquery()
-    names = [case.c[column.name] for column in by]
-    query = (
-        sa.select(*names, case.c.is_positive, FindingVerdict.opinion, sa.func.count())
-        .outerjoin(FindingVerdict, FindingVerdict.id == case.c.verdict)
-        .group_by(*names, case.c.is_positive, FindingVerdict.opinion)
-        .order_by(*names)
-    )
-    found: dict[Model, tuple[dict[Opinion | None, int], dict[Opinion | None, int]]] = {}
-    for *said, positive, opinion, count in session.execute(query):
-        bundle, version, research, key, meaning, *of_scanner = said
-        manufacturer, title = of_scanner or ("", "")
-        model = Model(
-            bundle=bundle, version=version, research=research, key=key, meaning=meaning, manufacturer=manufacturer,
-            ae_title=title,
-        )  # fmt: skip
-        found.setdefault(model, ({}, {}))[0 if positive else 1][opinion] = count
-    return [Judged(model=model, positive=yes, negative=no) for model, (yes, no) in found.items()]
 
 
 def outcomes(session: Session, scope: Scope) -> Mapping[tuple[AnalysisStatus, str], int]:
@@ -267,10 +245,6 @@ def abstentions(session: Session, scope: Scope) -> Mapping[NotAnalysedReason, tu
     return {reason: (images, cases) for reason, images, cases in session.execute(query) if reason is not None}
 
 
-def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.func.sum(sa.case((condition, 1), else_=0))
-
-
 class _epoch(FunctionElement[int]):  # noqa: N801 - reads as the function it is
     """Whole seconds since 1970 of a UTC column, in the words of either database."""
 
@@ -279,11 +253,33 @@ class _epoch(FunctionElement[int]):  # noqa: N801 - reads as the function it is
     inherit_cache = True
 
 
+class _seconds(FunctionElement[int]):  # noqa: N801 - as above
+    """Seconds from the second of two UTC columns to the first, to the nearest."""
+
+    type = sa.BigInteger()
+    name = "seconds"
+    inherit_cache = True
+
+
 @compiles(_epoch, "sqlite")
 def _epoch_on_sqlite(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST(strftime('%s', {compiler.process(element.clauses, **options)}) AS INTEGER)"
+    # A third of the time of strftime('%s'), which also rounds fractions of a second up.
+    days = f"julianday(substr({compiler.process(element.clauses, **options)}, 1, 19))"
+    return f"CAST(round(({days} - 2440587.5) * 86400) AS INTEGER)"
 
 
 @compiles(_epoch, "postgresql")
 def _epoch_on_postgresql(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:
     return f"CAST(floor(extract(epoch FROM {compiler.process(element.clauses, **options)})) AS BIGINT)"
+
+
+@compiles(_seconds, "sqlite")
+def _seconds_on_sqlite(element: _seconds, compiler: SQLCompiler, **options: Any) -> str:
+    to, since = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"CAST(round((julianday({to}) - julianday({since})) * 86400) AS INTEGER)"
+
+
+@compiles(_seconds, "postgresql")
+def _seconds_on_postgresql(element: _seconds, compiler: SQLCompiler, **options: Any) -> str:
+    to, since = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"CAST(round(extract(epoch FROM {to} - {since})) AS BIGINT)"

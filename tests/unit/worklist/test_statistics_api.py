@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from triage.assessment import Opinion, OpinionReason
 from triage.database import Database
 from triage.findings import NotAnalysedReason, Urgency
 from triage.profiles import ResultKind
-from triage.repositories import analyses, verdicts, worklist
+from triage.repositories import analyses, missed, verdicts, worklist
 from triage.settings import Settings
 from triage.tables import Finding, ResultObject, Study
 from worklist.app import create_app
@@ -147,6 +147,65 @@ def test_positives_and_what_readers_say_of_them(told: Any) -> None:
     scanners = {(row["manufacturer"], row["key"]): row for row in told["scanners"]}
     assert scanners["ACME", "pneumothorax"]["positive"] == 3
     assert scanners["=1+1", "pneumothorax"]["cases"] == 3
+
+
+def mark(session: Session, study: Study, key: str, text: str = "") -> int:
+    return missed.record(session, study, key, laterality=None, text=text, who="dr", at=NOON).id
+
+
+def scored(session: Session, name: str, seen: Sequence[Seen], **header: Any) -> Study:
+    study = arrive(session, name, **header)
+    score(session, study, seen)
+    return study
+
+
+def test_what_readers_marked_as_missed_counts_for_model_and_scanner(house: Any) -> None:
+    air, nothing = Seen("pneumothorax", 0.9), Seen("pneumothorax", 0.2)
+    with house.database.write() as session:
+        for number in range(3):
+            judge(session, scored(session, f"hit{number}", [air]), "pneumothorax", Opinion.AGREE, at=NOON)
+        both = scored(session, "both", [nothing], manufacturer="ACME")
+        judge(session, both, "pneumothorax", Opinion.DISAGREE, at=NOON)
+        mark(session, both, "pneumothorax")
+        mark(session, both, "pneumothorax")  # a case counts once
+        mark(session, scored(session, "marked", [nothing], manufacturer="ACME", count=2), "pneumothorax")
+        back = scored(session, "withdrawn", [nothing], manufacturer="ACME")
+        missed.withdraw(session, back, mark(session, back, "pneumothorax"), who="dr", at=NOON)
+        side = scored(session, "side", [air])
+        mark(session, side, "pneumothorax")  # the other side: the case is positive and not missed
+        other = scored(session, "other", [air], manufacturer="ACME")
+        mark(session, other, "", "rib fracture")
+        mark(session, other, "", "second rib")
+    answer = asking(Settings(), house.database).get(STATS, params=MARCH).json()
+    found = {row["key"]: row for row in answer["models"]}
+    row = found["pneumothorax"]
+    assert (row["cases"], row["positive"], row["agreed"], row["unjudged"]) == (8, 5, 3, 2)
+    assert (row["missed"], row["missed_marked"], row["negatives_judged"]) == (2, 2, 2)
+    assert row["sensitivity"] == pytest.approx(3 / 5)
+    assert 0 < row["sensitivity_low"] < 3 / 5 < row["sensitivity_high"] < 1
+    elsewhere = found[""]
+    assert (elsewhere["bundle"], elsewhere["finding"], elsewhere["missed"]) == ("chest-phantom", "something else", 1)
+    assert (elsewhere["positive"], elsewhere["ppv"], elsewhere["sensitivity"]) == (0, None, None)
+    scanners = {(row["manufacturer"], row["key"]): row for row in answer["scanners"]}
+    assert scanners["ACME", "pneumothorax"]["missed"] == 2
+    assert scanners["", "pneumothorax"]["missed"] == 0
+    text = asking(Settings(), house.database).get("/statistics", params=MARCH).text
+    assert "something else" in text
+    assert "2 marked" in text
+
+
+def test_a_long_period_is_asked_in_parts_and_says_the_same(house: Any) -> None:
+    """Whatever the day a case came on, and a clock that is changed between two days."""
+    with house.database.write() as session:
+        for number in range(4):
+            at = NOON + timedelta(days=20 * number, hours=11, minutes=59)
+            study = arrive(session, f"day{number}", at=at)
+            score(session, study, [Seen("pneumothorax", 0.9)])
+    for zone in ("", "Europe/Berlin"):
+        client = asking(Settings(time_zone=zone), house.database)
+        told = client.get(STATS, params={"since": "2026-02-27", "until": "2026-05-30"}).json()
+        assert sum(row["arrived"] for row in told["days"]) == 4
+        assert [(row["cases"], row["positive"]) for row in told["models"]] == [(4, 4)]
 
 
 def test_why_there_was_no_result(told: Any) -> None:
