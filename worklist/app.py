@@ -57,6 +57,7 @@ from worklist.page import (
 )
 from worklist.page.oidc_routes import oidc_routes
 from worklist.page.rendering import STATIC, environment
+from worklist.page.row_rendering import Rows
 from worklist.page.signin_routes import sign_in_routes
 from worklist.page.users_routes import users_routes
 from worklist.signin import Tokens, sign_in_needed
@@ -106,6 +107,7 @@ def create_app(
     openapi.describe(app)
     app.state.context = Context(settings, database, clock, Feed(database), Fresh(database), kill_at(settings.crash_at))
     app.state.templates = environment()
+    app.state.rows = Rows(app.state.templates)
 
     api = APIRouter(prefix="/api/v1")
     api.include_router(reading_list.router)

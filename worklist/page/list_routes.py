@@ -18,7 +18,8 @@ from worklist.api.saved_views import EVERYTHING_OPEN, address, parameters, read_
 from worklist.context import Context, Here, Who
 from worklist.health import beat_ages, missing_parts
 from worklist.page.rendering import render
-from worklist.permissions import Caller
+from worklist.page.row_rendering import Rows
+from worklist.permissions import Caller, Need
 from worklist.problems import RETRY_SECONDS
 from worklist.schemas import WorklistItem
 from worklist.snapshot import Kept
@@ -89,8 +90,8 @@ def _listed(
         if old is None:
             raise
         headers = {"Retry-After": str(RETRY_SECONDS)}
-        context = _list(query, old, now=here.clock(), missing=[], lost=str(error))
-        return render(request, template, context | more, status=503, headers=headers)
+        context = _list(request, query, old, now=here.clock(), missing=[], lost=str(error)) | more
+        return render(request, template, context, status=503, headers=headers)
 
 
 def _current(request: Request, here: Context, query: ListQuery, template: str, more: dict[str, Any]) -> bytes:
@@ -98,14 +99,18 @@ def _current(request: Request, here: Context, query: ListQuery, template: str, m
     now = here.clock()
     with here.database.read() as session:
         missing = missing_parts(beat_ages(session, now))
-    return bytes(render(request, template, _list(query, kept, now=now, missing=missing) | more).body)
+    return bytes(render(request, template, _list(request, query, kept, now=now, missing=missing) | more).body)
 
 
-def _list(query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lost: str = "") -> dict[str, Any]:
+def _list(
+    request: Request, query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lost: str = ""
+) -> dict[str, Any]:
     chosen = parameters(query)
+    caller: Caller = request.state.caller
+    rows: Rows = request.app.state.rows
     following = kept.page.next_cursor
     return {
-        "items": kept.page.items,
+        "rows": rows.html(kept.page.items, now=now, who=caller.name, may_read=Need.READ in caller.may),
         "counts": kept.counts,
         "missing": missing,
         "lost": lost,

@@ -1,4 +1,4 @@
-"""Templates and the few words that only they need. Everything printed is escaped; nothing is ever marked safe."""
+"""Templates and the few words that only they need. Everything printed is escaped, but for rows that a template made."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from worklist.page.ages import shown_age
 from worklist.permissions import Caller, need_of
-from worklist.schemas import WorklistItem
 from worklist.signin import form_secret, form_token
 
 HERE: Final = Path(__file__).parent
@@ -59,7 +57,6 @@ def environment() -> Environment:
         "flag": lambda flag: FLAGS.get(flag, flag.replace("_", " ")),
         "date": dicom_date,
         "size": size,
-        "age": _age,
     }
     return templates
 
@@ -84,10 +81,6 @@ def render(
     known = {"theme": theme, "who": who, "may": may, "pages": pages, "form_token": form_token(form_secret(request))}
     page = request.app.state.templates.get_template(template).render(**known | dict(context))
     return HTMLResponse(page, status_code=status, headers=dict(headers or {}))
-
-
-def _age(item: WorklistItem, now: datetime) -> str:
-    return shown_age(item.patient_birth_date, item.study_date, item.patient_age, now.date())
 
 
 def person_name(name: str) -> str:
