@@ -141,6 +141,7 @@ def statement(config: ListenerConfig, *, created: Iterable[CreatedClass] = _CREA
                     (f"{commitment.RESOURCE_LIMITATION:#06x}", f"data set over {MAXIMUM_ANSWER} bytes"),
                     (f"{store_scp.PROCESSING_FAILURE:#06x}", "cannot be recorded now; report again"),
                     (f"{commitment.UNRECOGNIZED_OPERATION:#06x}", "N-ACTION: this node is no provider"),
+                    (f"{store_scp.NOT_AUTHORIZED:#06x}", "the peer was removed while the association was open"),
                 ),
             ),
             "",
@@ -184,7 +185,9 @@ Printed by `firstread conformance` from the lists that the node negotiates with;
 
 _ADMISSION = """Bound to a loopback address, any calling AE title is admitted; bound to any other, only listed ones,
 each optionally from one address or network, and each optionally for some services only: `store`, `find`, `worklist`
-(other presentation contexts are then refused, result 1). The called AE title has to be ours. The first rule that a
+(other presentation contexts are then refused, result 1). Where a peer is removed, or loses a service, while an
+association is open, the message under way is finished, the next one is answered 0x0124, and without any admission left
+this node asks for release. The called AE title has to be ours. The first rule that a
 request breaks decides:
 """
 

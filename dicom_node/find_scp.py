@@ -13,6 +13,7 @@ first. They are those of one moment, found before the first is sent: a reader th
 | 0xA900 identifier does not match | level or a unique key above it missing or unknown; a date or time that is none |
 | 0xC000 unable to process | the identifier is not a data set, or too large |
 | 0x0110 processing failure | a defect of this software |
+| 0x0124 not authorized | the peer was removed, or this service, while the association was open |
 | 0x0122 SOP class not supported | class is not that of the presentation context |
 """
 

@@ -57,7 +57,7 @@ def test_what_proves_a_delivery_is_listed():
     listed = rows(statement(CONFIG), "## Proof of delivery")
     assert [row[1] for row in listed] == [contexts.STORAGE_COMMITMENT, contexts.STUDY_ROOT_FIND]
     statuses = {row[0] for row in rows(statement(CONFIG), "### Statuses of N-EVENT-REPORT")}
-    assert statuses == {"0x0000", "0x0110", "0x0113", "0x0115", "0x0211", "0x0213"}
+    assert statuses == {"0x0000", "0x0110", "0x0113", "0x0115", "0x0124", "0x0211", "0x0213"}
 
 
 @pytest.mark.parametrize("position", [0, 50, 100, 169])
