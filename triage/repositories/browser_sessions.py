@@ -23,6 +23,7 @@ SEEN_EVERY: Final = timedelta(minutes=1)
 """How exactly the last activity is known: a write per minute and browser, not per request."""
 MOST_OF_ONE: Final = 20
 """Browsers that one person is signed in with; the one unseen for longest is signed out."""
+MOST_LISTED: Final = 1000
 
 
 def digest(secret: str) -> str:
@@ -110,12 +111,15 @@ def end(session: Session, secret: str, *, at: datetime, who: str) -> str:
 def listed(
     session: Session, *, at: datetime, limits: TimeOuts, like: BrowserSession | None = None
 ) -> Sequence[BrowserSession]:
-    """Sessions that count, with their users, the one used last first; ``like``: of the same person only."""
+    """Sessions that count, with their users, the one used last first; ``like``: of the same person only. At most
+    :data:`MOST_LISTED`.
+    """
     query = (
         sa.select(BrowserSession)
         .options(joinedload(BrowserSession.user))
         .where(BrowserSession.seen_at > at - limits.idle, BrowserSession.began_at > at - limits.absolute)
         .order_by(BrowserSession.seen_at.desc(), BrowserSession.digest)
+        .limit(MOST_LISTED)
     )
     if like is not None:
         query = query.where(

@@ -72,7 +72,12 @@ def overview(request: Request, here: Here) -> HTMLResponse:
     with here.database.read() as session:
         waiting = queues.open_analyses(session)
         processes = [(beat.part, beat.name, beat.started_at) for beat in heartbeats.alive(session, here.clock())]
-    facts = {"concerns": concerns(here), "open": waiting, "processes": sorted(processes)}
+    facts = {
+        "concerns": concerns(here),
+        "pages": {path for path, _ in sections(request)},  # who may not see a page gets no link to it
+        "open": waiting,
+        "processes": sorted(processes),
+    }
     return _shown(request, here, "overview", facts)
 
 

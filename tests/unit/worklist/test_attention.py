@@ -11,7 +11,8 @@ from worklist_rows import NOON, PACS, Seen, arrive, deliver, score
 
 from triage.order_feeds import HL7, FeedState
 from triage.outbox import BUDGET, Verdict
-from triage.repositories import events, heartbeats, order_listing
+from triage.people import Role
+from triage.repositories import browser_sessions, events, heartbeats, order_listing, users
 from triage.repositories.deliveries import Attempt
 from triage.room import Room
 
@@ -77,6 +78,24 @@ def test_deliveries_that_were_given_up_stand_first(well: Any) -> None:
     for hour in range(BUDGET[Verdict.REFUSED]):
         attempt(well, Verdict.REFUSED, "too large", hour=hour)
     assert [(subject, gravity) for subject, gravity, _ in told(well)] == [("deliveries", "bad"), ("peers", "warn")]
+
+
+def test_a_technologist_gets_no_link_to_what_administrators_decide(well: Any) -> None:
+    with well.database.write() as session:
+        events.record(
+            session, "security_alert", at=NOON, who="XR", reason="CALLING_AE_TITLE_NOT_RECOGNISED",
+            peer_address="10.9.9.9", count=1,
+        )  # fmt: skip
+    assert 'href="/admin/peers">XR. Admit' in said(well)
+    with well.database.write() as session:
+        users.add(session, "root.lee", Role.ADMIN, "", at=NOON, who="test")
+        technologist = users.add(session, "t.berg", Role.TECHNOLOGIST, "", at=NOON, who="test")
+        secret = browser_sessions.begin(session, at=well.clock(), user=technologist)
+    browser = well.client()
+    browser.cookies.set("firstread_session", secret)
+    page = browser.get("/admin", headers={"Accept": "text/html"}).text
+    assert "XR. Admit" in page
+    assert "/admin/peers" not in page
 
 
 @pytest.mark.parametrize(
