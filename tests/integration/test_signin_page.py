@@ -14,7 +14,7 @@ from peers.oidc_provider import oidc_provider
 from triage.identity_provider import IdentityProvider
 from triage.passwords import Passwords
 from triage.people import Role
-from triage.repositories import users
+from triage.repositories import browser_sessions, users
 
 pytestmark = pytest.mark.peer
 
@@ -78,6 +78,25 @@ def test_a_page_that_is_open_ends_with_its_account(page: Any, people: Node) -> N
     with people.database.write() as session:
         users.set_disabled(session, users.by_name(session, "m.lang"), True, at=datetime.now(UTC), who="test")
     page.wait_for_selector("h1:has-text('Sign in')")
+
+
+def test_a_session_elsewhere_is_seen_and_ended(page: Any, people: Node) -> None:
+    with people.database.write() as session:
+        reader = users.by_name(session, "m.lang")
+        secret = browser_sessions.begin(
+            session, at=datetime.now(UTC), user=reader, address="10.0.0.7", browser="Safari on iPhone"
+        )
+    page.goto(f"{people.url}/sign-in?next=/account")
+    enter(page, "m.lang")
+    page.wait_for_selector("h2:has-text('Where you are signed in')")
+    assert serious(page) == []
+    assert page.locator("tr", has_text="this one").count() == 1
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator("tr", has_text="Safari on iPhone from 10.0.0.7").locator("button").press("Enter")
+    page.wait_for_function("document.querySelectorAll('table.sessions tbody tr').length === 1")
+    left = httpx.get(f"{people.url}/api/v1/worklist", cookies={"firstread_session": secret})
+    assert left.status_code == 401
+    assert page.locator("tr", has_text="this one").count() == 1
 
 
 def test_users_and_tokens_are_made_and_ended_on_their_page(page: Any, people: Node) -> None:
