@@ -74,7 +74,7 @@ def overview(request: Request, here: Here) -> HTMLResponse:
         processes = [(beat.part, beat.name, beat.started_at) for beat in heartbeats.alive(session, here.clock())]
     facts = {
         "concerns": concerns(here),
-        "pages": {path for path, _ in sections(request)},  # who may not see a page gets no link to it
+        "may_see": {path for path, _ in sections(request)},  # who may not see a page gets no link to it
         "open": waiting,
         "processes": sorted(processes),
     }
