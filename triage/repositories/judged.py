@@ -1,6 +1,6 @@
 """What models said of the cases of a period, and what people said of that: by model, and by scanner.
 
-Read a few days at a time, so that memory does not grow with the period. People say little beside what models
+Read case by case, so that memory does not grow with the period. People say little beside what models
 say: it is read first, and a case of which nobody said anything costs no more than its images.
 """
 
@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
@@ -21,8 +23,10 @@ from triage.tables import Analysis, AnalysisImage, Finding, FindingVerdict, Inst
 
 ELSEWHERE: Final = ""
 """Key of what people saw and the model does not look for."""
-_AT_ONCE: Final = 500
-"""Values of one IN list."""
+AT_ONCE: Final = 5_000
+"""Rows in memory together."""
+_VALUES: Final = 500
+"""Of one IN list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,9 +104,9 @@ class _Tally:
     opinions: dict[_Group, Counter[tuple[bool, Opinion | None]]] = field(default_factory=lambda: defaultdict(Counter))
     marked: Counter[_Group] = field(default_factory=Counter)
 
-    def group(self, one: _Look | _Said, key: str) -> _Group:
-        model = (one.bundle, one.version, "research" if one.research else "", key)
-        return (*model, one.manufacturer, one.ae_title) if self.by_scanner else model
+    def group(self, of: _Look | _Said, key: str) -> _Group:
+        model = (of.bundle, of.version, "research" if of.research else "", key)
+        return (*model, of.manufacturer, of.ae_title) if self.by_scanner else model
 
     def untold(self, look: _Look, cases: int) -> None:
         """Cases of one image of which nobody said anything."""
@@ -117,10 +121,10 @@ class _Tally:
                 group = self.group(look, key)
                 positive[group] = positive.get(group, False) or over
         latest: dict[_Group, _Said] = {}
-        for one in sorted(case.said, key=lambda one: one.verdict):
-            group = self.group(one, one.key)
-            if one.positive or not positive.get(group, False):
-                latest[group] = one
+        for said in sorted(case.said, key=lambda said: said.verdict):
+            group = self.group(said, said.key)
+            if said.positive or not positive.get(group, False):
+                latest[group] = said
         for group, over in positive.items():
             opinion = latest[group].opinion if group in latest else None
             if not over and group[3] in case.marks:
@@ -158,17 +162,16 @@ def judged(session: Session, scope: Scope) -> tuple[list[Judged], list[Judged]]:
     every, scanners = _Tally(by_scanner=False), _Tally(by_scanner=True)
     untold: Counter[_Look] = Counter()
     samples: dict[tuple[str, str, str], int] = {}
-    for conditions in scope.parts():
-        cases: defaultdict[int, list[_Look]] = defaultdict(list)
-        for study, image, look in _looks(session, conditions):
-            cases[study].append(look)
+    for study, rows in groupby(_looks(session, scope), key=itemgetter(0)):
+        looks = []
+        for _, image, look in rows:
+            looks.append(look)
             samples.setdefault((look.bundle, look.version, look.said), image)
-        for study, looks in cases.items():
-            if len(looks) == 1 and study not in told:
-                untold[looks[0]] += 1
-            else:
-                for tally in (every, scanners):
-                    tally.told(looks, told.get(study) or _Case())
+        if len(looks) == 1 and study not in told:
+            untold[looks[0]] += 1
+        else:
+            for tally in (every, scanners):
+                tally.told(looks, told.get(study) or _Case())
     for look, count in untold.items():
         for tally in (every, scanners):
             tally.untold(look, count)
@@ -176,8 +179,8 @@ def judged(session: Session, scope: Scope) -> tuple[list[Judged], list[Judged]]:
     return every.result(meanings) + _elsewhere(session, scope), scanners.result(meanings)
 
 
-def _looks(session: Session, conditions: Sequence[sa.ColumnElement[bool]]) -> Iterator[tuple[int, int, _Look]]:
-    """(study, image, look) of the scored images of these studies."""
+def _looks(session: Session, scope: Scope) -> Iterator[tuple[int, int, _Look]]:
+    """(study, image, look) of the scored images of the studies, those of a study behind one another."""
     sign = sa.case((Finding.positive, "+"), else_="-")
     said = (
         sa.select(sa.func.aggregate_strings(Finding.key.concat(sign), ","))
@@ -194,16 +197,18 @@ def _looks(session: Session, conditions: Sequence[sa.ColumnElement[bool]]) -> It
         .join(Analysis, Analysis.study_id == Study.id)
         .join(AnalysisImage, AnalysisImage.analysis_id == Analysis.id)
         .join(Instance, Instance.id == AnalysisImage.instance_id)
-        .where(*conditions, AnalysisImage.reason.is_(None))
+        .where(*scope.conditions, AnalysisImage.reason.is_(None))
     )  # fmt: skip
-    for study, image, *look in session.execute(query):
+    # In the order of the index that the question begins at, so that a case's rows stand together.
+    ordered = query.order_by(Study.received_at, Study.id).execution_options(yield_per=AT_ONCE)
+    for study, image, *look in session.execute(ordered):
         if look[-1]:
             yield study, image, _Look(*look)
 
 
 @lru_cache(maxsize=4096)
 def _parsed(said: str) -> tuple[tuple[str, bool], ...]:
-    return tuple((one[:-1], one[-1] == "+") for one in said.split(","))
+    return tuple((each[:-1], each[-1] == "+") for each in said.split(","))
 
 
 def _told(session: Session, scope: Scope) -> dict[int, _Case]:
@@ -280,4 +285,4 @@ def _meanings(session: Session, samples: Mapping[tuple[str, str, str], int]) -> 
 
 
 def _parts(values: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (values[begin : begin + _AT_ONCE] for begin in range(0, len(values), _AT_ONCE))
+    return (values[begin : begin + _VALUES] for begin in range(0, len(values), _VALUES))
