@@ -63,6 +63,20 @@ def test_orders_come_in_and_the_order_goes_out(tmp_path: Path) -> None:
             expected = eventually(look, within=60, what="the list follows the orders")
             assert node.worklist()[0]["explanation"].startswith("ordered STAT")
 
+            assert b"MSA|AE|1" in told(hl7_port, "", "S")
+
+            def feeds() -> None:  # by the next heartbeat
+                orders = node.get("/api/v1/admin/orders/feeds")
+                hl7, worklist = orders["feeds"]
+                assert (hl7["state"], hl7["messages"], hl7["refused"], hl7["orders"]) == ("working", 2, 1, 1)
+                assert (worklist["feed"], worklist["state"], worklist["orders"] > 0) == (ris.address, "working", True)
+                assert [(line["sender"], line["times"]) for line in orders["refused"]] == [("RIS|HOSP", 1)]
+
+            eventually(lambda: feeds() is None, within=60, what="the feeds say what they heard and refused")
+            gave = {item["accession_number"]: item for item in node.get("/api/v1/admin/orders")["items"]}
+            assert [study["urgency"] for study in gave["A-hl7"]["studies"]] == ["STAT"]
+            assert gave["A-ris"]["source"] == "WORKLIST"
+
             output = run(
                 program("findscu"), "-W", "-v", "-aec", "FIRSTREAD", "-k", "AccessionNumber",
                 "-k", "RequestedProcedurePriority", "127.0.0.1", str(node.dicom_port), env=PROMPT,
