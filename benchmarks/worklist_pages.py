@@ -1,7 +1,7 @@
 """Two hundred open pages on one `firstread serve`: how long until each shows what has changed, and what that costs.
 
 Each page is what a browser makes of it: one event stream, and a fragment fetched after each notice, with the pauses of
-``live.js``, on a connection of its own. Twenty cases a second change their place meanwhile.
+``live.js``, on a connection of its own. Five cases a second change their place meanwhile.
 
 Usage: ``python benchmarks/worklist_pages.py --write``.
 """
@@ -39,8 +39,9 @@ from triage.repositories import placing
 from triage.tables import Study
 
 ROOT = Path(__file__).parents[1]
-TOGETHER, QUIET, SLOWER, LONGEST = 0.040, 0.250, 4.0, 5.0
-"""Of live.js, in seconds: TOGETHER_MS, QUIET_MS, how often the answer's own time it waits, LONGEST_PAUSE_MS."""
+TOGETHER, SPREAD, QUIET, SLOWER, LONGEST = 0.040, 0.400, 0.250, 4.0, 5.0
+"""Of live.js, in seconds: TOGETHER_MS, SPREAD_MS, QUIET_MS, how often the answer's own time it waits,
+LONGEST_PAUSE_MS."""
 GOAL: Final = 1.0
 
 
@@ -69,10 +70,11 @@ class Page:
 
     async def _refresh(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
-        refreshed, pause = 0.0, QUIET
+        refreshed, pause, answered = 0.0, QUIET, 0.0
         while True:
             await self._news.wait()
-            await asyncio.sleep(max(TOGETHER, refreshed + pause - time.monotonic()))
+            spread = random.random() * min(SLOWER * answered, SPREAD)  # noqa: S311
+            await asyncio.sleep(max(TOGETHER + spread, refreshed + pause - time.monotonic()))
             self._news.clear()
             asked = time.monotonic()
             if writer.is_closing() or reader.at_eof():
@@ -84,7 +86,8 @@ class Page:
             (length,) = (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(length)
             refreshed = time.monotonic()
-            pause = min(max(QUIET, SLOWER * (refreshed - asked)), LONGEST)
+            answered = refreshed - asked
+            pause = min(max(QUIET, SLOWER * answered), LONGEST)
             self.seen.append((asked, refreshed))
 
 
@@ -115,7 +118,7 @@ class Changer(threading.Thread):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=20.0, help="changes a second")
+    parser.add_argument("--rate", type=float, default=5.0, help="changes a second")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--write", action="store_true", help="write docs/measurements/worklist-pages-DATE.md")
     arguments = parser.parse_args()

@@ -102,6 +102,7 @@ def create_app(
         description="Times are RFC 3339 in UTC, errors RFC 9457 problem documents. Scores are of an AI: no diagnosis.",
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # searched names would leave the house
         responses=openapi.REFUSALS,
     )
     openapi.describe(app)

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Send
 
-LOOK_EVERY: Final = 1.0
+LOOK_EVERY: Final = 5.0
 """Seconds between two looks, at most one per message; a quiet stream sends a sign of life every few seconds."""
 
 

@@ -5,6 +5,7 @@ import { clock, localTimes } from "./times.js";
 
 const REFRESH_MS = 20000; // waits and due times move even when nothing happens
 const TOGETHER_MS = 40; // the events of one transaction are one refresh
+const SPREAD_MS = 400; // two hundred pages hear the same; where answers are slow they do not all ask at once
 const QUIET_MS = 250; // and two refreshes are at least this far apart
 const LONGEST_PAUSE_MS = 5000;
 const POINTER_MS = 1200; // buttons do not move under a pointer that is about to click
@@ -49,6 +50,7 @@ let again = false;
 let pointerMoved = 0;
 let pressed = 0; // when the button went down; 0: it is up
 let pause = QUIET_MS; // grows with the answer time, so that many pages do not weigh down a busy server
+let answered = 0; // how long the last answer took, in ms
 let refreshed = 0;
 let place = replaceParts;
 
@@ -57,8 +59,12 @@ export function placeWith(placer) {
   place = placer;
 }
 
-export function refreshSoon(delay = Math.max(TOGETHER_MS, refreshed + pause - performance.now())) {
+export function refreshSoon(delay = Math.max(TOGETHER_MS + spread(), refreshed + pause - performance.now())) {
   if (timer === null) timer = setTimeout(refresh, delay);
+}
+
+function spread() {
+  return Math.random() * Math.min(4 * answered, SPREAD_MS);
 }
 
 /** After what the reader did: whatever the pointer does. */
@@ -93,7 +99,8 @@ async function refresh() {
   } finally {
     fetching = false;
     refreshed = performance.now();
-    pause = Math.min(Math.max(QUIET_MS, 4 * (refreshed - asked)), LONGEST_PAUSE_MS); // the machine may have slept meanwhile
+    answered = refreshed - asked;
+    pause = Math.min(Math.max(QUIET_MS, 4 * answered), LONGEST_PAUSE_MS); // the machine may have slept meanwhile
     if (again) { again = false; refreshSoon(); }
   }
 }
