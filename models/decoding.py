@@ -123,15 +123,15 @@ def decode_frame(dataset: Dataset, number: int, codec: Codec = decode_here) -> P
 
 
 def _decode(dataset: Dataset, codec: Codec, number: int, *, only_grey: bool) -> Picture:
-    if not has_pixel_data(dataset):
-        raise PixelError("the object has no pixel data.")
-    layout = layout_of(dataset, only_grey=only_grey)
-    if not 1 <= number <= layout.frames:
-        raise PixelError(f"the image has {layout.frames} frames; there is no frame {number}.")
-    syntax = _transfer_syntax(dataset)
-    if _bytes_left_in_file(dataset) > _LARGEST_EXPANSION * layout.size * layout.frames + _HEADER_ROOM:
-        raise PixelError("there is more pixel data than any picture of this size has.")
     try:
+        if not has_pixel_data(dataset):
+            raise PixelError("the object has no pixel data.")
+        layout = layout_of(dataset, only_grey=only_grey)
+        if not 1 <= number <= layout.frames:
+            raise PixelError(f"the image has {layout.frames} frames; there is no frame {number}.")
+        syntax = _transfer_syntax(dataset)
+        if _bytes_left_in_file(dataset) > _LARGEST_EXPANSION * layout.size * layout.frames + _HEADER_ROOM:
+            raise PixelError("there is more pixel data than any picture of this size has.")
         if syntax.is_encapsulated:
             return _compressed(dataset, syntax, layout, codec, number)
         return Picture(_native(dataset, syntax, layout, number), layout.colour)

@@ -20,7 +20,7 @@ from models.decoding import decode_frame
 from models.functional_groups import header_of
 from models.layout import frame_count
 from models.viewing import Viewable, viewable_picture
-from triage.errors import DecoderUnavailableError, DicomError, FirstreadError
+from triage.errors import DecoderUnavailableError, DicomError
 from triage.logging import get_logger
 from triage.repositories import renderings
 from triage.repositories.renderings import Asked
@@ -109,7 +109,7 @@ def _make(bench: Workbench, decoder: Decoder, opened: _Opened, asked: Asked) -> 
         path = store_rendering(bench.settings.results, asked.instance_id, asked.frame, view.words)
     except DecoderUnavailableError:
         raise  # says nothing about the image: its lease runs out, and it is made later
-    except (FirstreadError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - pydicom parses an element when it is asked for, and may fail in any way
         log.info("frame_not_rendered", error=type(error).__name__)
         reason = str(error) if isinstance(error, DicomError) else "the image could not be read, or its frame written"
         return _Made(asked, reason=reason)

@@ -98,6 +98,25 @@ def test_what_cannot_be_decoded_says_why_and_leaves_the_others_alone(node: Node,
     assert (first.place, second.place) == (1, 0), "the one that is looked at comes first"
 
 
+def test_a_header_that_cannot_be_parsed_costs_its_own_image_only(node: Node, phantom: Draw) -> None:
+    broken, sound = phantom(1), phantom(2)
+    for dataset in (broken, sound):
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "2.25.1", "2.25.2"
+        dataset.PixelSpacing = [1, 1]
+    node.receive(broken, sound)
+    with node.bench.database.read() as session:
+        stored = session.scalars(sa.select(tables.Instance).order_by(tables.Instance.id)).first()
+    assert stored is not None
+    path = node.bench.archive.path(stored.relative_path)
+    data = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(data.replace(b"\x28\x00\x30\x00DS", b"\x28\x00\x30\x00D\x01"))
+    ask(node, sound)
+    assert render_due(node.bench) == 2
+    assert [row.status for row in rows(node)] == [RenderingStatus.FAILED, RenderingStatus.READY]
+    assert rows(node)[0].reason
+
+
 def test_a_frame_that_breaks_its_worker_is_given_up(node: Node, phantom: Draw) -> None:
     dataset = phantom(1)
     node.receive(dataset)
