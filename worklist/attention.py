@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from triage.order_feeds import takes_orders
-from triage.repositories import heartbeats, peers, quarantine, queues
+from triage.repositories import heartbeats, peers, placing, quarantine, queues
 from triage.retention import Mode
 from triage.states import AnalysisStatus
 from worklist.api.models import read_models
@@ -61,7 +61,7 @@ class Concern:
 def concerns(here: Context) -> list[Concern]:
     """Everything that needs attention; empty when nothing does."""
     with here.database.read() as session:
-        found = [*_of_parts(here, session), *_of_work(session)]
+        found = [*_of_parts(here, session), *_of_breaker(here, session), *_of_work(session)]
     found += [*_of_room(here), *_of_bundles(here), *_of_orders(here)]
     return sorted(found, key=lambda concern: list(Gravity).index(concern.gravity))
 
@@ -83,6 +83,16 @@ def _of_parts(here: Context, session: Session) -> Iterator[Concern]:
         )
     for reason in sorted(set(heartbeats.refusing(session, now).values())):
         yield Concern("disk", Gravity.BAD, "New data is refused:", reason, "/admin/disk")
+
+
+def _of_breaker(here: Context, session: Session) -> Iterator[Concern]:
+    breaker = here.settings.breaker
+    analysed, stat = placing.recent_ai_classes(session, breaker.window)
+    if breaker.tripped(stat, analysed):
+        yield Concern(
+            "breaker", Gravity.BAD, f"{stat} of the last {analysed} analysed cases are STAT by the AI:",
+            "until that ends, new ones enter as URGENT. Look at the bundles.", "/admin/models",
+        )  # fmt: skip
 
 
 def _of_work(session: Session) -> Iterator[Concern]:

@@ -17,7 +17,8 @@ class ConcernOut(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     subject: str
-    """What it is about: `parts`, `disk`, `deliveries`, `analyses`, `quarantine`, `peers`, `bundles`, `orders`."""
+    """What it is about: `parts`, `disk`, `deliveries`, `analyses`, `quarantine`, `peers`, `bundles`, `breaker` (an AI
+    that calls too many cases STAT), `orders`."""
     gravity: Gravity
     """`bad`: something is lost to its users now, or will be; `warn`: a person has to look."""
     what: str

@@ -68,6 +68,16 @@ def test_deliveries_that_are_tried_in_vain_are_told_by_destination(well: Any) ->
     assert "connection refused" in page
 
 
+def test_a_flood_of_stat_by_the_ai_is_told(well: Any) -> None:
+    with well.database.write() as session:
+        for number in range(20):
+            score(session, arrive(session, f"s{number}"), [Seen("pneumothorax", 0.9 if number < 12 else 0.1)])
+    ((subject, gravity, words),) = told(well)
+    assert (subject, gravity) == ("breaker", "bad")
+    assert "12 of the last 20 analysed cases are STAT by the AI:" in words
+    assert told(well, ai_stat_share=0.9) == []
+
+
 def test_deliveries_that_were_given_up_stand_first(well: Any) -> None:
     with well.database.write() as session:
         score(session, arrive(session, "a"), [Seen("nodule", 0.1)])
