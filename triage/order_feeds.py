@@ -138,16 +138,16 @@ class FeedState:
 
     @classmethod
     def of_detail(cls, said: Mapping[str, Any]) -> Self:
-        """What :meth:`as_detail` made."""
-        last = said["last_at"]
+        """What :meth:`as_detail` made, also that of another version of firstread: what it does not say is nothing."""
+        last = said.get("last_at")
         return cls(
             feed=said["feed"],
             since=datetime.fromisoformat(said["since"]),
             last_at=None if last is None else datetime.fromisoformat(last),
-            messages=said["messages"],
-            refused=said["refused"],
-            orders=said["orders"],
-            problem=said["problem"],
+            messages=said.get("messages", 0),
+            refused=said.get("refused", 0),
+            orders=said.get("orders", 0),
+            problem=said.get("problem", ""),
         )
 
 

@@ -68,6 +68,10 @@ def test_a_message_that_cannot_be_kept_is_a_problem_until_one_can(tmp_path: Path
     assert state(log, HL7).problem == ""
 
 
+def test_what_another_version_does_not_say_is_nothing() -> None:
+    assert FeedState.of_detail({"feed": RIS, "since": NOON.isoformat(), "more": 1}) == FeedState(RIS, NOON)
+
+
 def test_a_worklist_that_fails_keeps_the_time_of_its_last_answer() -> None:
     now = NOON
     log = FeedLog(lambda: now)
