@@ -93,7 +93,7 @@ def _measure(
 
 
 def _once(receiver: Receiver, kind: str, paths: Sequence[Path], count: int, folder: Path) -> Run:
-    with running(receiver, folder / "receiver", free_port(), listens) as here:
+    with running(receiver, folder, free_port(), listens) as here:
         before = here.cpu_seconds()
         done = _send("store", here.port, count, *map(str, paths))
         cpu, memory = here.cpu_seconds() - before, here.memory()
@@ -111,7 +111,7 @@ def _once(receiver: Receiver, kind: str, paths: Sequence[Path], count: int, fold
 def _associations(receiver: Receiver, paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Open + C-ECHO + release; then many held open, what they cost, and what another sender notices of them."""
     found: dict[str, Any] = {"receiver": receiver.name}
-    with running(receiver, folder / "receiver", free_port(), listens) as here:
+    with running(receiver, folder, free_port(), listens) as here:
         found |= _send("associations", here.port, 20 if receiver.name in SLOW | {"pynetdicom"} else 200)
         try:
             found |= _hold(here, paths)

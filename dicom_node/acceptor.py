@@ -120,6 +120,7 @@ class Acceptor:
         self._pace = Pace(limits.association, limits.message_seconds)
         self._contexts: dict[int, tuple[str, str]] = {}
         self._receiving = False
+        self._stored = self._failed = 0
         self._command = bytearray()
         self._pending: tuple[int, CommandSet, Operation] | None = None
         self._linger = 0.0
@@ -183,7 +184,9 @@ class Acceptor:
             if self._pending is not None:
                 self._pending[2].abandon()
             assert self.summary is not None  # noqa: S101 - establish() comes first
-            self.summary = replace(self.summary, closed_at=self._intake.now(), end=end)
+            self.summary = replace(
+                self.summary, stored=self._stored, failed=self._failed, closed_at=self._intake.now(), end=end
+            )
         return self.summary
 
     def close(self) -> None:
@@ -386,10 +389,9 @@ class Acceptor:
         self._connection.send(head + body, self._limits.send_seconds)
 
     def _count(self, reply: Answer) -> None:
-        assert self.summary is not None  # noqa: S101
         if reply.successful:
             self._pace.stored()
-            self.summary = replace(self.summary, stored=self.summary.stored + 1)
+            self._stored += 1
         else:
             log.warning("store_refused", association=self._uid, status=f"{reply.status:#06x}", comment=reply.comment)
-            self.summary = replace(self.summary, failed=self.summary.failed + 1)
+            self._failed += 1

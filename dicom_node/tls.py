@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NoReturn
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from triage.errors import SettingsError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 CIPHERS: Final = "ECDHE+AESGCM"
 """Suites of TLS 1.2 (RFC 9325 4.2); those of TLS 1.3 are all sound and OpenSSL's own."""
@@ -125,7 +124,9 @@ def fingerprint(files: TlsFiles) -> str:
     SettingsError
         It cannot be read.
     """
-    return f"SHA256:{_certificates(files.certificate)[0].fingerprint(hashes.SHA256()).hex()}"
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - see _certificates
+
+    return f"SHA256:{_certificates(files.certificate)[0].fingerprint(SHA256()).hex()}"
 
 
 def names_of(described: Mapping[str, Any], encoded: bytes) -> frozenset[str]:
@@ -192,6 +193,9 @@ def _check_certificate(file: Path, protocol: ssl._SSLMethod, now: datetime) -> N
             f"The certificate in {file} begins on {own.not_valid_before_utc:%Y-%m-%d}.",
             next_step="Check the clock of this machine.",
         )
+    from cryptography import x509  # noqa: PLC0415 - see _certificates
+    from cryptography.x509.oid import ExtendedKeyUsageOID  # noqa: PLC0415
+
     try:
         usage = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
@@ -220,7 +224,10 @@ def _check_key(file: Path) -> None:
         )
 
 
-def _certificates(file: Path) -> list[x509.Certificate]:
+def _certificates(file: Path) -> list[Certificate]:
+    # Here and not above: the library brings an OpenSSL of its own, 10 MB that a node without TLS has no use for.
+    from cryptography import x509  # noqa: PLC0415
+
     try:
         return x509.load_pem_x509_certificates(file.read_bytes())
     except OSError as error:

@@ -235,6 +235,9 @@ def _engine(url: sa.URL) -> sa.Engine:
         poolclass=QueuePool,
         pool_size=5,
         max_overflow=20,
+        # The latest one again: it has the pages and the statements. In turn, each would find its pages outdated by
+        # what the others wrote, and read them anew.
+        pool_use_lifo=True,
         hide_parameters=True,  # error texts would quote patient data
         connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
     )
