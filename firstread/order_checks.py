@@ -18,6 +18,7 @@ from triage.errors import FirstreadError
 from triage.order_feeds import Hl7Orders, OrderFeed, feed_names
 from triage.repositories import order_listing
 from triage.settings import Settings
+from workers.orders.feed_log import next_step_of
 from workers.transport import tls_towards_feed
 
 _PATIENCE: Final = Timeouts(connect=3.0, association=5.0, send=3.0, response=5.0)
@@ -62,7 +63,7 @@ def _worklist(settings: Settings, feed: OrderFeed, now: datetime) -> Finding:
             tls=tls_towards_feed(settings, feed, now),
         )
     except FirstreadError as error:
-        return Finding(subject, Grade.BAD, str(error), error.next_step or "Check address, port and our AE title there.")
+        return Finding(subject, Grade.BAD, str(error).removeprefix(f"{feed.address}: "), next_step_of(error))
     offered = association.context_of(MODALITY_WORKLIST_FIND) is not None
     association.release()
     if not offered:

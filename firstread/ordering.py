@@ -18,7 +18,7 @@ from triage.order_feeds import Hl7Orders, feed_names, takes_orders
 from triage.repositories import order_listing, orders
 from triage.settings import Settings
 from workers.clock import utc_now
-from workers.orders.feed_log import FeedLog
+from workers.orders.feed_log import FeedLog, next_step_of
 from workers.orders.mllp_receiver import MllpReceiver
 from workers.orders.order_desk import OrderDesk
 from workers.orders.worklist_feed import WorklistFeed
@@ -121,7 +121,7 @@ def _loop(
             try:
                 heard = look()
             except FirstreadError as error:
-                problem = error.advice()
+                problem = f"{error} {next_step_of(error)}"
             except Exception as error:  # the boundary of the thread: a defect must not end the feed unsaid
                 problem = f"A defect of this software ({type(error).__name__}); the log has it."
                 log.error("order_feed_defect", feed=name, error=type(error).__name__, exc_info=error)

@@ -6,8 +6,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
+from triage.errors import DeliveryError, FirstreadError
 from triage.order_feeds import HL7, FeedState
+
+_ASK_AGAIN: Final = "Check its address, and that our AE title is known there; it is asked again by itself."
+
+
+def next_step_of(error: FirstreadError) -> str:
+    """What to do about a worklist that could not be asked; no delivery waits for it, as errors of the network say."""
+    return _ASK_AGAIN if error.next_step == DeliveryError.next_step else error.next_step or _ASK_AGAIN
 
 
 class FeedLog:

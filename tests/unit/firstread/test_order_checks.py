@@ -53,8 +53,10 @@ def test_a_worklist_is_asked_whether_it_is_one(database: Database, tmp_path: Pat
             settings = Settings(order_feeds=(OrderFeed(address=f"RIS@127.0.0.1:{listener.port}"),))
             ((grade, message),) = found(settings)
             assert (grade, "Modality Worklist" in message) == (expected, True)
-    ((grade, _),) = found(settings)  # it has ended
-    assert grade is Grade.BAD
+    (ended,) = order_checks.feeds(settings, NOW)
+    assert (ended.grade, ended.message) == (Grade.BAD, "nothing listens on that port (connection refused).")
+    assert "deliver" not in ended.next_step
+    assert "AE title" in ended.next_step
 
 
 def test_the_hl7_port_answers_or_does_not() -> None:
