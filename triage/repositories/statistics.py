@@ -1,8 +1,7 @@
 """Questions about a period of arrivals, whose answers grow with what is asked, not with rows.
 
-What became of the studies is counted in one walk through them, because a database that groups a million rows sorts them
-first: durations by second or minute, and percentiles are taken from the counts. Every question begins at
-``ix_studies_received_at``.
+What became of the studies is counted here in one walk through them, because SQLite sorts what it groups: durations by
+second or minute, and percentiles are taken from the counts. Every question begins at ``ix_studies_received_at``.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -133,36 +131,42 @@ def survey(session: Session, scope: Scope, *, now: datetime) -> Survey:
 
     The lead is of cases that somebody began to read: claimed, or marked as read without.
     """
-    arrived: Counter[tuple[int, str]] = Counter()
-    became: Counter[tuple[str, int | None, int]] = Counter()
-    by_source: Counter[tuple[str, str, str, int | None, int]] = Counter()
-    led: Counter[tuple[str, bool, int | None]] = Counter()
-    for rows in _told(session, scope, now):
-        arrived.update(map(itemgetter(0, 1), rows))
-        alike = Counter(map(itemgetter(1, 2, 3, 4, 5), rows))
-        for (urgency, modality, title, took, what), count in alike.items():
-            became[urgency, took, what] += count
-            by_source[modality, title, urgency, took and took // MINUTE, what] += count
-        led.update(map(itemgetter(1, 6, 7), rows))
-    turnaround: dict[Urgency, list[_Counted]] = {urgency: [] for urgency in Urgency}
-    for (urgency, took, what), count in became.items():
-        turnaround[Urgency(urgency)].append((urgency, took, what, count))
-    sources: defaultdict[tuple[str, str], list[_Counted]] = defaultdict(list)
-    for (modality, title, urgency, took, what), count in by_source.items():
-        sources[modality, title].append((urgency, took, what, count))
+    arrived: Counter[int] = Counter()
+    became: Counter[int] = Counter()
+    by_source: Counter[tuple[str, int]] = Counter()
+    led: Counter[int | None] = Counter()
+    for rows in filter(None, _told(session, scope, now)):
+        quarters, durations, sources, leads = zip(*rows, strict=True)
+        arrived.update(quarters)
+        became.update(durations)
+        minutes = [packed // (_KINDS * MINUTE) * _KINDS + packed % _KINDS for packed in durations]
+        by_source.update(zip(sources, minutes, strict=True))
+        led.update(leads)
     return Survey(
-        arrivals={(quarter, Urgency(urgency)): count for (quarter, urgency), count in arrived.items()},
-        turnaround={urgency: _read(rows, grain=1) for urgency, rows in turnaround.items()},
-        sources={source: _read(rows, grain=MINUTE) for source, rows in sorted(sources.items())},
+        arrivals={(packed // len(_CLASSES), _CLASSES[packed % len(_CLASSES)]): n for packed, n in arrived.items()},
+        turnaround=_turnaround(became),
+        sources=_by_source(by_source),
         leads=_leads(led),
     )
 
 
+_CLASSES: Final = tuple(Urgency)
+_KINDS: Final = len(_CLASSES) * 4
+"""Of classes with what becomes of their cases."""
+_ANY_LEAD: Final = 2**40
+"""Seconds that make every lead positive."""
+_BETWEEN: Final = "\n"
+
+
 def _told(session: Session, scope: Scope, now: datetime) -> Iterator[Sequence[Any]]:
-    """(quarter, class, modalities, AE title, seconds to read or None, what became of it, begun, lead or None) of each
-    study, many at a time. On the driver itself: SQLAlchemy's rows cost a million studies as much as the database does.
+    """Four values of each study, many studies at a time: quarter and class in a number; seconds to read, class and what
+    became of it in one; modalities and AE title in a text; lead and class in a number, the class alone without a
+    result, None of a case that nobody began to read.
+
+    Packed, and on the driver itself: numbers are counted faster than rows of SQLAlchemy's.
     """
-    took = sa.case((READ, _seconds(Study.read_at, Study.received_at)))
+    urgency = sa.case(*((Study.urgency == each, number) for number, each in enumerate(_CLASSES)))
+    took = sa.case((READ, sa.func.coalesce(_seconds(Study.read_at, Study.received_at), 0)), else_=0)
     what = sa.case(
         (sa.and_(READ, Study.read_at <= Study.due_at), IN_TIME), (READ, LATE), (Study.due_at < now, OVERDUE),
         else_=WAITING,
@@ -176,27 +180,44 @@ def _told(session: Session, scope: Scope, now: datetime) -> Iterator[Sequence[An
         .correlate(Study)
         .scalar_subquery()
     )
+    lead = sa.func.coalesce((_seconds(began, first) + _ANY_LEAD) * len(_CLASSES), 0) + urgency
     query = sa.select(
-        _epoch(Study.received_at) // QUARTER, Study.urgency, Study.modality, Study.calling_ae_title, took, what,
-        sa.case((began.is_not(None), 1), else_=0), sa.case((began.is_not(None), _seconds(began, first))),
-    )  # fmt: skip
+        _epoch(Study.received_at) // QUARTER * len(_CLASSES) + urgency,
+        took * _KINDS + urgency * 4 + what,
+        Study.modality.concat(_BETWEEN).concat(Study.calling_ae_title),
+        sa.case((began.is_not(None), lead)),
+    )
     for conditions in scope.parts():
         yield one(query.where(*conditions), ()).run(session.connection(), 0, ())
 
 
-_Counted = tuple[str, int | None, int, int]
-"""(class, units from arrival to read, what became of them, how many)."""
+def _turnaround(became: Mapping[int, int]) -> Mapping[Urgency, Read]:
+    of: dict[Urgency, list[tuple[int, int]]] = {urgency: [] for urgency in Urgency}
+    for packed, count in became.items():
+        of[_CLASSES[packed % _KINDS // 4]].append((packed, count))
+    return {urgency: _read(counted, grain=1) for urgency, counted in of.items()}
 
 
-def _read(rows: Sequence[_Counted], *, grain: int) -> Read:
+def _by_source(by_source: Mapping[tuple[str, int], int]) -> Mapping[tuple[str, str], Read]:
+    of: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for (source, packed), count in by_source.items():
+        modality, _, title = source.partition(_BETWEEN)
+        of[modality, title].append((packed, count))
+    return {source: _read(counted, grain=MINUTE) for source, counted in sorted(of.items())}
+
+
+def _read(counted: Sequence[tuple[int, int]], *, grain: int) -> Read:
+    """What became of cases, from (units to read with class and what became of them, count)."""
     arrived = dict.fromkeys(Urgency, 0)
     seconds: Counter[int] = Counter()
     became: Counter[int] = Counter()
-    for urgency, took, what, count in rows:
-        arrived[Urgency(urgency)] += count
+    for packed, count in counted:
+        took, kind = divmod(packed, _KINDS)
+        urgency, what = divmod(kind, 4)
+        arrived[_CLASSES[urgency]] += count
         became[what] += count
         if what in (LATE, IN_TIME):
-            seconds[max(0, took or 0) * grain] += count  # below 0: the clock was set back
+            seconds[max(0, took) * grain] += count  # below 0: the clock was set back
     return Read(
         arrived=arrived,
         seconds=dict(seconds),
@@ -206,20 +227,21 @@ def _read(rows: Sequence[_Counted], *, grain: int) -> Read:
     )
 
 
-def _leads(led: Mapping[tuple[str, Any, int | None], int]) -> Mapping[Urgency, Lead]:
+def _leads(led: Mapping[int | None, int]) -> Mapping[Urgency, Lead]:
     before: dict[Urgency, Counter[int]] = {urgency: Counter() for urgency in Urgency}
     after: dict[Urgency, Counter[int]] = {urgency: Counter() for urgency in Urgency}
     without = dict.fromkeys(Urgency, 0)
-    for (named, begun, seconds), count in led.items():
-        urgency = Urgency(named)
-        if not begun:
+    for packed, count in led.items():
+        if packed is None:
             continue
-        if seconds is None:
+        seconds, number = divmod(packed, len(_CLASSES))
+        urgency = _CLASSES[number]
+        if not seconds:
             without[urgency] += count
-        elif seconds >= 0:
-            before[urgency][seconds] += count
+        elif seconds >= _ANY_LEAD:
+            before[urgency][seconds - _ANY_LEAD] += count
         else:
-            after[urgency][-seconds] += count
+            after[urgency][_ANY_LEAD - seconds] += count
     return {u: Lead(before=before[u], after=after[u], without=without[u]) for u in Urgency}
 
 
