@@ -64,6 +64,7 @@ class _Made:
     relative_path: str = ""
     facts: Mapping[str, Any] | None = None
     reason: str = ""
+    frames: int = 1
 
 
 def render_due(bench: Workbench) -> int:
@@ -100,6 +101,7 @@ def _claim(bench: Workbench) -> Sequence[Asked]:
 
 
 def _make(bench: Workbench, decoder: Decoder, opened: _Opened, asked: Asked) -> _Made:
+    frames = 1
     try:
         dataset = opened.read(asked.relative_path)
         frames = frame_count(dataset)
@@ -112,14 +114,14 @@ def _make(bench: Workbench, decoder: Decoder, opened: _Opened, asked: Asked) -> 
     except Exception as error:  # noqa: BLE001 - pydicom parses an element when it is asked for, and may fail in any way
         log.info("frame_not_rendered", error=type(error).__name__)
         reason = str(error) if isinstance(error, DicomError) else "the image could not be read, or its frame written"
-        return _Made(asked, reason=reason)
+        return _Made(asked, reason=reason, frames=frames)
     return _Made(asked, path, _facts(header, view, frames))
 
 
 def _record(bench: Workbench, made: _Made) -> None:
     with bench.database.write() as session:
         if made.facts is None:
-            renderings.fail(session, made.asked.id, made.reason, at=bench.clock())
+            renderings.fail(session, made.asked.id, made.reason, frames=made.frames, at=bench.clock())
             return
         wanted = renderings.conclude(session, made.asked.id, made.relative_path, made.facts)
     if not wanted:  # retention took the image meanwhile

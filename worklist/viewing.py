@@ -82,7 +82,7 @@ def _view(study_uid: str, viewed: Viewed, instance: Instance) -> ViewOut:
         sop_instance_uid=instance.sop_instance_uid,
         instance_number=instance.instance_number,
         view_position=instance.view_position,
-        frames=row.facts["frames"] if row is not None and ready else 1,
+        frames=row.facts.get("frames", 1) if row is not None else 1,
         place=next((look.detail for look in counted), ""),
         status=None if row is None else row.status,
         reason=_why_not(instance, row),

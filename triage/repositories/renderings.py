@@ -126,7 +126,7 @@ def frames(session: Session, study: Study, sop_instance_uid: str, near: int) -> 
     Raises
     ------
     NotFoundError
-        The study has no such image, its first frame is not made (yet), or it has no such frame.
+        The study has no such image, how many frames it has is not known (yet), or it has no such frame.
     """
     first, numbers = _frames_near(session, study, sop_instance_uid, near)
     query = sa.select(Rendering).where(
@@ -137,7 +137,9 @@ def frames(session: Session, study: Study, sop_instance_uid: str, near: int) -> 
 
 
 def _frames_near(session: Session, study: Study, sop_instance_uid: str, near: int) -> tuple[Rendering, range]:
-    first = words_of(session, study, sop_instance_uid)
+    first = _row(session, study, sop_instance_uid, 1)
+    if first.status is _ASKED:
+        raise NotFoundError("The image is being made ready.", next_step="Ask again in a moment.")
     count = _count(first)
     if near > count:
         raise NotFoundError(f"The image has {count} frames; there is no frame {near}.")
@@ -216,6 +218,13 @@ def words_of(session: Session, study: Study, sop_instance_uid: str, frame: int =
     NotFoundError
         The study has no such image, or there is no frame of it (yet); the text says which.
     """
+    row = _row(session, study, sop_instance_uid, frame)
+    if row.status is not RenderingStatus.READY:
+        raise NotFoundError(row.reason or "The image is being made ready.", next_step="Ask again in a moment.")
+    return row
+
+
+def _row(session: Session, study: Study, sop_instance_uid: str, frame: int) -> Rendering:
     row = session.scalar(
         sa.select(Rendering)
         .join(Rendering.instance)
@@ -228,8 +237,6 @@ def words_of(session: Session, study: Study, sop_instance_uid: str, frame: int =
     )
     if row is None:
         raise NotFoundError("Nobody has asked for this image.", next_step="POST to …/views, which has it made.")
-    if row.status is not RenderingStatus.READY:
-        raise NotFoundError(row.reason or "The image is being made ready.", next_step="Ask again in a moment.")
     return row
 
 
@@ -300,11 +307,12 @@ def conclude(session: Session, rendering_id: int, relative_path: str, facts: Map
     return True
 
 
-def fail(session: Session, rendering_id: int, reason: str, *, at: datetime) -> None:
-    """This frame cannot be shown."""
+def fail(session: Session, rendering_id: int, reason: str, *, frames: int = 1, at: datetime) -> None:
+    """This frame cannot be shown; of ``frames``, the others may be sound."""
     row = session.get(Rendering, rendering_id, with_for_update=True)
     if row is not None and row.status is _ASKED:
         row.status, row.reason, row.not_before = advance(row.status, RenderingStatus.FAILED), reason, at
+        row.facts = {"frames": frames}
 
 
 def lost(session: Session, rendering_id: int, *, at: datetime) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Sequence
 
+import imagecodecs
 import numpy as np
 import sqlalchemy as sa
 from node_under_test import Node
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_color_lut
+from pydicom.uid import JPEGLSLossless
 
 from models.decoding import decode
 from models.viewing import viewable
@@ -69,6 +72,25 @@ def test_frames_of_an_object_are_made_one_by_one_with_their_own_header(node: Nod
     values = words.reshape(64, 48) * last.facts["slope"] + last.facts["intercept"]
     slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
     np.testing.assert_allclose(values, pixels[last.frame - 1] * slope + intercept)
+
+
+def test_a_damaged_first_frame_hides_none_of_the_others(node: Node, phantom: Draw) -> None:
+    dataset = phantom(1)
+    pixels = np.arange(4 * 32 * 32, dtype=np.uint16).reshape(4, 32, 32)
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 32, 32, 4
+    dataset.PixelData = encapsulate([b"damage", *(bytes(imagecodecs.jpegls_encode(frame)) for frame in pixels[1:])])
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    node.receive(dataset)
+    ask(node, dataset)
+    render_due(node.bench)
+    (first,) = rows(node)
+    assert (first.status, first.facts) == (RenderingStatus.FAILED, {"frames": 4})
+    with node.bench.database.write() as session:
+        study = worklist.study_by_uid(session, str(dataset.StudyInstanceUID))
+        renderings.ask_frames(session, study, str(dataset.SOPInstanceUID), near=1, at=node.clock())
+    assert render_due(node.bench) == 3
+    assert [row.status for row in rows(node)[1:]] == [RenderingStatus.READY] * 3
 
 
 def test_a_colour_image_comes_in_its_colours(node: Node) -> None:
