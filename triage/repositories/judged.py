@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -160,27 +160,26 @@ def judged(session: Session, scope: Scope) -> tuple[list[Judged], list[Judged]]:
     """
     told = _told(session, scope)
     every, scanners = _Tally(by_scanner=False), _Tally(by_scanner=True)
-    untold: Counter[_Look] = Counter()
-    samples: dict[tuple[str, str, str], int] = {}
+    untold: Counter[tuple[Any, ...]] = Counter()
+    samples: dict[tuple[Any, ...], int] = {}
     for study, rows in groupby(_looks(session, scope), key=itemgetter(0)):
-        looks = []
-        for _, image, look in rows:
-            looks.append(look)
-            samples.setdefault((look.bundle, look.version, look.said), image)
+        looks = [(row[1], tuple(row[2:])) for row in rows if row[-1]]
+        for image, look in looks:
+            samples.setdefault(look, image)
         if len(looks) == 1 and study not in told:
-            untold[looks[0]] += 1
+            untold[looks[0][1]] += 1
         else:
             for tally in (every, scanners):
-                tally.told(looks, told.get(study) or _Case())
+                tally.told([_Look(*look) for _, look in looks], told.get(study) or _Case())
     for look, count in untold.items():
         for tally in (every, scanners):
-            tally.untold(look, count)
+            tally.untold(_Look(*look), count)
     meanings = _meanings(session, samples)
     return every.result(meanings) + _elsewhere(session, scope), scanners.result(meanings)
 
 
-def _looks(session: Session, scope: Scope) -> Iterator[tuple[int, int, _Look]]:
-    """(study, image, look) of the scored images of the studies, those of a study behind one another."""
+def _looks(session: Session, scope: Scope) -> Iterator[Any]:
+    """(study, image, then as in :class:`_Look`) of the scored images of the studies, those of a study together."""
     sign = sa.case((Finding.positive, "+"), else_="-")
     said = (
         sa.select(sa.func.aggregate_strings(Finding.key.concat(sign), ","))
@@ -200,10 +199,7 @@ def _looks(session: Session, scope: Scope) -> Iterator[tuple[int, int, _Look]]:
         .where(*scope.conditions, AnalysisImage.reason.is_(None))
     )  # fmt: skip
     # In the order of the index that the question begins at, so that a case's rows stand together.
-    ordered = query.order_by(Study.received_at, Study.id).execution_options(yield_per=AT_ONCE)
-    for study, image, *look in session.execute(ordered):
-        if look[-1]:
-            yield study, image, _Look(*look)
+    return iter(session.execute(query.order_by(Study.received_at, Study.id).execution_options(yield_per=AT_ONCE)))
 
 
 @lru_cache(maxsize=4096)
@@ -273,9 +269,9 @@ def _elsewhere(session: Session, scope: Scope) -> list[Judged]:
     ]  # fmt: skip
 
 
-def _meanings(session: Session, samples: Mapping[tuple[str, str, str], int]) -> dict[tuple[str, str, str], str]:
+def _meanings(session: Session, samples: Mapping[tuple[Any, ...], int]) -> dict[tuple[str, str, str], str]:
     """(bundle, version, key) to the words of the finding, from one image of each kind of answer."""
-    owners = {image: (bundle, version) for (bundle, version, _), image in samples.items()}
+    owners = {image: (look[0], look[1]) for look, image in samples.items()}
     meanings = {}
     for ids in _parts(sorted(owners)):
         query = sa.select(Finding.image_id, Finding.key, Finding.code_meaning).where(Finding.image_id.in_(ids))

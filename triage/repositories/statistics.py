@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from triage.columns import UtcDateTime
 from triage.findings import NotAnalysedReason, Urgency
 from triage.prepared import one
 from triage.states import AnalysisStatus, ReadingStatus
@@ -26,8 +27,9 @@ from triage.tables import Analysis, AnalysisImage, Study
 
 READ: Final = Study.reading_status == ReadingStatus.READ
 MINUTE: Final = 60
-PART: Final = timedelta(days=10)
-"""Of a period, whose cases are in memory together."""
+PART: Final = timedelta(days=1)
+"""Of a period, whose cases are in memory together: few enough that Python's collector leaves them alone."""
+_Moment = datetime | sa.BindParameter[datetime]
 LATE, IN_TIME, WAITING, OVERDUE = range(4)
 """What became of a case: read, late or by its due time; unread, and past that."""
 
@@ -45,17 +47,18 @@ class Scope:
 
     @property
     def conditions(self) -> list[sa.ColumnElement[bool]]:
-        return self._within(self.period.begins, self.period.ends)
+        return self.between(self.period.begins, self.period.ends)
 
-    def parts(self) -> Iterator[list[sa.ColumnElement[bool]]]:
-        """The conditions a few days at a time: together they take in the same studies, each once."""
+    def parts(self) -> Iterator[tuple[datetime, datetime]]:
+        """Beginnings and ends that together are the period."""
         begins = self.period.begins
         while begins < self.period.ends:
             ends = min(begins + PART, self.period.ends)
-            yield self._within(begins, ends)
+            yield begins, ends
             begins = ends
 
-    def _within(self, begins: datetime, ends: datetime) -> list[sa.ColumnElement[bool]]:
+    def between(self, begins: _Moment, ends: _Moment) -> list[sa.ColumnElement[bool]]:
+        """The conditions for a part."""
         found = [Study.received_at >= begins, Study.received_at < ends]
         if self.urgency is not None:
             found.append(Study.urgency == self.urgency)
@@ -187,8 +190,10 @@ def _told(session: Session, scope: Scope, now: datetime) -> Iterator[Sequence[An
         Study.modality.concat(_BETWEEN).concat(Study.calling_ae_title),
         sa.case((began.is_not(None), lead)),
     )
-    for conditions in scope.parts():
-        yield one(query.where(*conditions), ()).run(session.connection(), 0, ())
+    begins, ends = (sa.bindparam(name, type_=UtcDateTime()) for name in ("begins", "ends"))
+    statement = one(query.where(*scope.between(begins, ends)), (begins, ends))
+    for part in scope.parts():
+        yield statement.run(session.connection(), 1, part)
 
 
 def _turnaround(became: Mapping[int, int]) -> Mapping[Urgency, Read]:
