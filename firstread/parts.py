@@ -5,6 +5,7 @@ Each runs until SIGTERM or Ctrl-C.
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -68,6 +69,8 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=3,
         )
     )
+    gc.collect()
+    gc.freeze()  # what start-up made stays for good: no answer waits for its being looked through
     # uvicorn ends in order and then raises the signal again, which would end us before the heartbeat is taken back.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)

@@ -51,5 +51,9 @@ def tail(wanted: str) -> str:
 
 
 def grams(wanted: str) -> list[str]:
-    """The distinct pieces of :data:`GRAM` characters of a folded text, in order; none if it is shorter."""
-    return list(dict.fromkeys(wanted[at : at + GRAM] for at in range(len(wanted) - GRAM + 1)))
+    """Pieces of :data:`GRAM` characters that cover a folded text, in order; none if it is shorter.
+
+    Not all of its pieces: each costs the index a walk, and what holds these and not the text is sorted out anyway.
+    """
+    last = len(wanted) - GRAM
+    return list(dict.fromkeys(wanted[at : at + GRAM] for at in [*range(0, last, GRAM), last])) if last >= 0 else []

@@ -89,8 +89,10 @@ class Change:
                 change(session, study)
                 if self.key:
                     requests.sign(session, study, after=version, who=self.who, key=self.key, content=self.content)
-            self.response.headers["ETag"] = etag(requests.version(session, study))
-            return describe.item(worklist.listed_case(session, study))
+            session.flush()
+            case = worklist.listed_case(session, study)
+            self.response.headers["ETag"] = etag(case.version)
+            return describe.item(case)
 
     def _was_made(self, session: Session, study: Study) -> bool:
         made = requests.content_of(session, study, who=self.who, key=self.key) if self.key else None

@@ -21,8 +21,10 @@ OPEN: Final = sa.text("studies.reading_status != 'READ'")
 POSITIVE: Final = sa.text("studies.positives != ''")
 """Something is over its threshold; literal for the same reason."""
 
-MANY: Final = 4000
+MANY: Final = 2000
 """So many cases with a text, and it is quicker to walk the order until a page is full."""
+_FEW: Final = 500
+"""More cases with the end of a text, and the whole of it is looked up instead."""
 _SHOWN_WARD: Final = sa.case((Study.ward != "", Study.ward), else_=Study.order_ward)
 _MAYBE_UID: Final = re.compile(r"\d+(\.\d+){2,}", re.ASCII)
 
@@ -126,19 +128,19 @@ def narrowed_on_sqlite(session: Session, query: sa.Select[Study], filters: Filte
         return query
     if not session.scalar(sa.text("SELECT count(*) FROM sqlite_master WHERE name = 'studies_search'")):
         return query  # made by an SQLite before 3.34
-    for part in dict.fromkeys((tail(text), text)):
-        found = _holding(session, grams(part))
-        if len(found) < MANY:
+    for part, most in {tail(text): _FEW, text: MANY}.items():
+        found = _holding(session, grams(part), most)
+        if len(found) < most:
             ids = Study.id.in_(found)
             return query.where(sa.or_(ids, Study.id.in_(_of_uid(filters.q))) if filters.q else ids)
     return query
 
 
-def _holding(session: Session, pieces: Sequence[str]) -> Sequence[int]:
-    """Ids of up to :data:`MANY` studies whose text holds all the pieces, in any place."""
+def _holding(session: Session, pieces: Sequence[str], most: int) -> Sequence[int]:
+    """Ids of up to ``most`` studies whose text holds all the pieces, in any place."""
     wanted = " AND ".join('"' + piece.replace('"', '""') + '"' for piece in pieces)
     hits = sa.text("SELECT rowid FROM studies_search WHERE studies_search MATCH :wanted LIMIT :most")
-    return session.scalars(hits, {"wanted": wanted, "most": MANY}).all()
+    return session.scalars(hits, {"wanted": wanted, "most": most}).all()
 
 
 def _read_too(filters: Filters) -> bool:

@@ -122,7 +122,8 @@ class Study(Base):
             sqlite_where=sa.text("reading_status != 'READ'"),
             postgresql_where=sa.text("reading_status != 'READ'"),
         ),
-        Index("ix_studies_order", "tier", "due_at", "id"),
+        # With the text, so that a walk in search of what many cases say leads to no other page.
+        Index("ix_studies_order", "tier", "due_at", "id", "search_text"),
         Index(
             "ix_studies_positives",
             "tier",

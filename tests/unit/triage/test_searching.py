@@ -38,5 +38,7 @@ def test_pieces_are_of_the_text(text: str) -> None:
     assert len(set(pieces)) == len(pieces)
     assert all(len(piece) == GRAM and piece in text for piece in pieces)
     assert bool(pieces) == (len(text) >= GRAM)
+    assert len(pieces) <= len(text) // GRAM + 1
+    assert set("".join(pieces)) == (set(text) if pieces else set())
     assert text.endswith(tail(text))
     assert len(tail(text)) <= TAIL

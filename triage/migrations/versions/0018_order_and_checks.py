@@ -1,4 +1,4 @@
-"""result objects by when their file was last read, for the check that goes round them every half minute
+"""result objects by when their file was last read; the order of all studies with the text they are found by
 
 Revision ID: 0018
 Revises: 0017
@@ -14,6 +14,8 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_index("ix_result_objects_checked_at", "result_objects", ["checked_at"])
+    op.drop_index("ix_studies_order", "studies")
+    op.create_index("ix_studies_order", "studies", ["tier", "due_at", "id", "search_text"])
 
 
 def downgrade() -> None:
