@@ -61,6 +61,8 @@ class CaseFacts:
         AS, DA and DA as the source wrote them.
     received_at : datetime
         UTC, arrival of the first instance.
+    ward : str
+        As the list shows it: of the images, else of the orders that were there when the case was judged.
     """
 
     modality: str = ""
@@ -68,6 +70,7 @@ class CaseFacts:
     study_description: str = ""
     calling_ae_title: str = ""
     referring_physician_name: str = ""
+    ward: str = ""
     patient_age: str = ""
     patient_birth_date: str = ""
     study_date: str = ""
@@ -75,8 +78,9 @@ class CaseFacts:
 
     @classmethod
     def of(cls, row: Any) -> Self:
-        """From anything that has these attributes: a row of a study."""
-        return cls(**{name: getattr(row, name) for name in FACTS})
+        """From anything that has these attributes, and `order_ward`: a row of a study."""
+        said = {name: getattr(row, name) for name in FACTS}
+        return cls(**said | {"ward": row.ward or row.order_ward})
 
     @property
     def age(self) -> int | None:
@@ -117,6 +121,9 @@ class Rule(BaseModel):
     """AE title that sent the study's first instance."""
     referring_physician_words: Texts = ()
     """The same as `study_description_words` for Referring Physician's Name (0008,0090)."""
+    ward: Texts = ()
+    """The ward that the list shows, as a whole: Current Patient Location (0038,0300), else Requesting Service
+    (0032,1033), else the order's."""
     min_age: int | None = Field(default=None, ge=0, le=150)
     """In completed years at the time of the study."""
     max_age: int | None = Field(default=None, ge=0, le=150)
@@ -135,7 +142,7 @@ class Rule(BaseModel):
 
     @field_validator(
         "modality", "body_part", "study_description", "study_description_words", "calling_ae_title",
-        "referring_physician_words", "hours", "weekdays", mode="before",
+        "referring_physician_words", "ward", "hours", "weekdays", mode="before",
     )  # fmt: skip
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
@@ -149,7 +156,7 @@ class Rule(BaseModel):
                 raise ValueError(f"{one} is no modality, such as CR, DX or CT")
         return tuple(one.upper() for one in value)
 
-    @field_validator("body_part", "study_description", "study_description_words", "referring_physician_words")
+    @field_validator("body_part", "study_description", "study_description_words", "referring_physician_words", "ward")
     @classmethod
     def _has_words(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for one in value:
@@ -229,6 +236,9 @@ class Rule(BaseModel):
         if self.referring_physician_words:
             name = _words(facts.referring_physician_name)
             yield _first("referrer", self.referring_physician_words, lambda wanted: _occurs(wanted, name))
+        if self.ward:
+            ward = _words(facts.ward)
+            yield _first("ward", self.ward, lambda wanted: _words(wanted) == ward)
 
     def _judge_age(self, age: int | None) -> str | None:
         least, most = self.min_age or 0, 150 if self.max_age is None else self.max_age

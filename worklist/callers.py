@@ -1,7 +1,7 @@
 """Who is asking: a browser by its session, a program by its token, or on a loopback node without accounts anybody.
 
 Every request asks the database anew, so that signing out, disabling an account, another role and a revoked token count
-at once on every process. While the database is away, whoever was known a few minutes ago may look at the last list.
+at once on every process; of what an open page fetches by itself it is asked every few seconds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from worklist.signin import NOBODY_SIGNS_IN, SESSION, Tokens, cookie_of
 LOCAL: Final = Caller.with_role(NOBODY_SIGNS_IN, Role.ADMIN)
 REMEMBERED: Final = timedelta(minutes=10)
 """How long a caller stays known while the database is away, for looking only: nothing can be changed then anyway."""
+LOOKED_UP: Final = timedelta(seconds=5)
+"""How long an open page may go on refreshing itself before it is asked anew whose it is; as for its event stream."""
 _MOST: Final = 1000
 _BY_ITSELF: Final = re.compile(r"/fragment/.*|.*/events")
 """What a page asks for without a person's doing; it keeps nobody signed in."""
@@ -77,6 +79,20 @@ class Callers:
             return known[0]
         self._remember(key, caller, now)
         return caller
+
+    def lately(self, request: Request) -> Caller | None:
+        """Who was asking for the parts of this page :data:`LOOKED_UP` ago at most; None for all other requests.
+
+        Two hundred open pages ask for their list after each change. Does not block.
+        """
+        if request.method != "GET" or not request.scope["path"].startswith("/fragment/"):
+            return None
+        kind, secret = _credential(request)
+        known = self._known.get(f"{kind}:{digest(secret)}")
+        if known is None:
+            return None
+        since = self.clock() - (known[1] - REMEMBERED)
+        return known[0] if timedelta(0) <= since < LOOKED_UP else None
 
     def _look(self, session: Session, request: Request, kind: str, secret: str, now: datetime) -> Caller | None:
         if not self.always and not users.exist(session):

@@ -124,7 +124,7 @@ class Guard:
         need = need_of(request.method, request.scope["path"])
         if need is Need.ANYBODY:
             return None
-        caller = await run_in_threadpool(self._callers.ask, request)
+        caller = self._callers.lately(request) or await run_in_threadpool(self._callers.ask, request)
         if caller is LOCAL and _host_name(request) not in self._hosts:
             return problem(
                 request, 400, "The Host header names another machine; this node answers only to its own names."

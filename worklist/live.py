@@ -27,6 +27,9 @@ from triage.repositories import events, worklist
 from triage.tables import Event
 
 INTERVAL: Final = 0.15  # seconds between two looks; SQLite answers one in microseconds
+CROWD: Final = 50
+CROWD_INTERVAL: Final = 0.4
+"""With so many listeners telling them costs more than looking: what happens meanwhile is told together."""
 LISTENERS: Final = 400
 """Open pages of one process: a department's two hundred, and as many again while they are taken over from another."""
 RING: Final = 1000
@@ -134,7 +137,7 @@ class Feed:
     async def _run(self, watch: ChangeWatch) -> None:
         try:
             while True:
-                await asyncio.sleep(INTERVAL)
+                await asyncio.sleep(INTERVAL if self._listeners < CROWD else CROWD_INTERVAL)
                 if not self._listeners:
                     break
                 fresh = await run_in_threadpool(self._look, watch)

@@ -151,8 +151,8 @@ class _Batch:
         latest = {item.header.study_instance_uid: item for item in kept}
         for uid, study in self._studies.items():
             at = latest[uid].arrival.received_at
-            ruled = claim_by_rules(self._session, study, self._rules.site_rules, at=at)
-            if claim_by_orders(self._session, study, at=at) or ruled:
+            ordered = claim_by_orders(self._session, study, at=at)  # first, because rules may ask for the order's ward
+            if claim_by_rules(self._session, study, self._rules.site_rules, at=at) or ordered:
                 self._place[study.id] = (study, latest[uid])
         for study, item in self._place.values():
             place_study(

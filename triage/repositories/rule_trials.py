@@ -95,7 +95,7 @@ def try_rules(
     examples : int
         At most so many of the moved cases are named.
     """
-    columns = [getattr(Study, name) for name in (*FACTS, *_SAID)]
+    columns = [getattr(Study, name) for name in (*FACTS, "order_ward", *_SAID)]
     query = (
         sa.select(*columns)
         .where(Study.received_at >= since)

@@ -24,7 +24,8 @@ BERLIN = "Europe/Berlin"
 def facts(**changes: Any) -> CaseFacts:
     said: dict[str, Any] = {
         "modality": "DX", "body_part_examined": "CHEST", "study_description": "Thoraxaufnahme, Bett (ICU)",
-        "calling_ae_title": "CR_ICU", "referring_physician_name": "Müller^Anna^^Dr.", "patient_age": "045Y",
+        "calling_ae_title": "CR_ICU", "referring_physician_name": "Müller^Anna^^Dr.", "ward": "ICU 2",
+        "patient_age": "045Y",
         "received_at": NOON,
     }  # fmt: skip
     return CaseFacts(**said | changes)
@@ -118,6 +119,8 @@ def test_the_order_of_rules_says_nothing(rules: tuple[Rule, ...], case: CaseFact
         ({"study_description_words": "thorax*"}, True),
         ({"study_description_words": "cu"}, False),  # no part of a word
         ({"referring_physician_words": "MÜLLER"}, True),
+        ({"ward": ["Surgery", "icu 2"]}, True),
+        ({"ward": "ICU"}, False),
         ({"calling_ae_title": ["CR_ER", "CR_ICU"]}, True),
         ({"calling_ae_title": "cr_icu"}, False),  # AE titles are told apart by case, PS3.5 6.2
         ({"min_age": 45, "max_age": 45}, True),
@@ -229,7 +232,8 @@ def test_rules_are_tables_of_the_settings_and_reach_child_processes(
         (f'time_zone = "Europe/Atlantis"\n{NIGHT}', "time_zone Europe/Atlantis"),
         ('time_zone = "../../etc/passwd"\n', "time_zone"),
         (ICU + ICU.replace("ICU", "icu", 1), "more than one is named"),
-        (ICU + 'ward = "7"\n', r"unknown setting rules\.0\.ward"),
+        (ICU + 'floor = "7"\n', r"unknown setting rules\.0\.floor"),
+        (ICU + 'ward = "-"\n', r"rules\.0\.ward.*no letter or digit"),
         (ICU.replace("STAT", "ROUTINE"), r"rules\.0\.urgency: a rule can only raise"),
         ("rules = 3\n", "rules"),
     ],

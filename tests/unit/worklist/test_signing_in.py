@@ -16,6 +16,7 @@ from triage.people import Role, Scope
 from triage.repositories import api_tokens, audit, browser_sessions, users
 from triage.repositories.audit import AuditFilter
 from triage.tables import ApiToken, BrowserSession
+from worklist.callers import LOOKED_UP
 from worklist.signin import ACCOUNT_FAILURES, FAILURES
 
 PASSPHRASE = "wet lamps hum softly"  # noqa: S105 - of nobody
@@ -106,6 +107,27 @@ def test_a_person_signs_in_and_out(people: Any) -> None:
     assert browser.get("/api/v1/worklist").status_code == 401, "the row is gone, whatever the browser still has"
     assert [(entry.who, entry.subject) for entry in trail(people, "signed_in")] == [("m.lang", "user:m.lang")]
     assert [entry.who for entry in trail(people, "signed_out")] == ["m.lang"]
+
+
+def test_an_open_page_of_an_ended_session_gets_nothing_new_after_seconds(people: Any) -> None:
+    browser = enter(people, "m.lang")
+    assert browser.get("/fragment/worklist").status_code == 200
+    with people.database.write() as session:
+        session.query(BrowserSession).delete()
+    assert browser.get("/").status_code == 401, "at once for all that a person asks for"
+    people.clock.pass_by(seconds=-60)
+    assert browser.get("/fragment/worklist").status_code == 401, "a clock set back makes no answer last longer"
+    people.clock.pass_by(seconds=60 + LOOKED_UP.total_seconds())
+    assert browser.get("/fragment/worklist").status_code == 401
+
+
+def test_an_open_page_is_not_looked_up_at_each_refresh(people: Any) -> None:
+    browser = enter(people, "m.lang")
+    browser.get("/fragment/worklist")
+    with people.database.write() as session:
+        session.query(BrowserSession).delete()
+    assert browser.get("/fragment/worklist").status_code == 200
+    assert people.client().get("/fragment/worklist").status_code == 401, "nobody else's"
 
 
 def test_the_rows_hold_no_secret(people: Any) -> None:
