@@ -39,7 +39,7 @@ from triage.repositories import placing
 from triage.tables import Study
 
 ROOT = Path(__file__).parents[1]
-TOGETHER, SPREAD, QUIET, SLOWER, LONGEST = 0.040, 0.400, 0.250, 4.0, 5.0
+TOGETHER, SPREAD, QUIET, SLOWER, LONGEST = 0.040, 0.400, 0.250, 2.0, 5.0
 """Of live.js, in seconds: TOGETHER_MS, SPREAD_MS, QUIET_MS, how often the answer's own time it waits,
 LONGEST_PAUSE_MS."""
 GOAL: Final = 1.0

@@ -28,7 +28,7 @@ from triage.tables import Event
 
 INTERVAL: Final = 0.15  # seconds between two looks; SQLite answers one in microseconds
 CROWD: Final = 50
-CROWD_INTERVAL: Final = 0.4
+CROWD_INTERVAL: Final = 0.25
 """With so many listeners telling them costs more than looking: what happens meanwhile is told together."""
 LISTENERS: Final = 400
 """Open pages of one process: a department's two hundred, and as many again while they are taken over from another."""

@@ -64,7 +64,7 @@ export function refreshSoon(delay = Math.max(TOGETHER_MS + spread(), refreshed +
 }
 
 function spread() {
-  return Math.random() * Math.min(4 * answered, SPREAD_MS);
+  return Math.random() * Math.min(2 * answered, SPREAD_MS);
 }
 
 /** After what the reader did: whatever the pointer does. */
@@ -100,7 +100,7 @@ async function refresh() {
     fetching = false;
     refreshed = performance.now();
     answered = refreshed - asked;
-    pause = Math.min(Math.max(QUIET_MS, 4 * answered), LONGEST_PAUSE_MS); // the machine may have slept meanwhile
+    pause = Math.min(Math.max(QUIET_MS, 2 * answered), LONGEST_PAUSE_MS); // the machine may have slept meanwhile
     if (again) { again = false; refreshSoon(); }
   }
 }
