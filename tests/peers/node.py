@@ -157,7 +157,11 @@ def scaled(
 
 def _node(stack: ExitStack, folder: Path, dicom_port: int | None = None) -> Node:
     folder.mkdir(parents=True, exist_ok=True)
-    http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", timeout=20, trust_env=False))
+    # An idle connection is given up before the server ends it (uvicorn: 5 s), or a request could meet its end.
+    short = httpx.Limits(keepalive_expiry=3.0)
+    http = stack.enter_context(
+        httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", timeout=20, trust_env=False, limits=short)
+    )
     return Node(dicom_port or free_port(), folder / "data", folder / "firstread.log", http)
 
 
