@@ -148,7 +148,8 @@ def test_forty_megabytes_run_full_and_recover(tmp_path: Path) -> None:
         refusals = node.send(*batches)
         assert refusals, "80 images of 0.24 MB do not fit into what 40 MB have left"
         assert set(refusals) == {"Refused: OutOfResources"}
-        assert free(disk) > 4 * MIB, "the reserve was not eaten up"
+        # Of its 8 MB SQLite's log may take 4 before it is written back, and what was under way a part.
+        assert free(disk) > 2 * MIB, "the reserve was not eaten up"
         assert node.acknowledged
         node.check()
         eventually(node.refusing, within=15, what="the heartbeat says that it refuses")
