@@ -90,7 +90,7 @@ def _listed(
         if old is None:
             raise
         headers = {"Retry-After": str(RETRY_SECONDS)}
-        context = _list(request, query, old, now=here.clock(), missing=[], lost=str(error)) | more
+        context = _list(request, query, old, more, now=here.clock(), missing=[], lost=str(error))
         return render(request, template, context, status=503, headers=headers)
 
 
@@ -99,18 +99,21 @@ def _current(request: Request, here: Context, query: ListQuery, template: str, m
     now = here.clock()
     with here.database.read() as session:
         missing = missing_parts(beat_ages(session, now))
-    return bytes(render(request, template, _list(request, query, kept, now=now, missing=missing) | more).body)
+    return bytes(render(request, template, _list(request, query, kept, more, now=now, missing=missing)).body)
 
 
 def _list(
-    request: Request, query: ListQuery, kept: Kept, *, now: datetime, missing: list[str], lost: str = ""
-) -> dict[str, Any]:
+    request: Request, query: ListQuery, kept: Kept, more: dict[str, Any], *, now: datetime, missing: list[str],
+    lost: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """What the templates are given; ``more`` says for whom an answer is made that several share."""
     chosen = parameters(query)
     caller: Caller = request.state.caller
     rows: Rows = request.app.state.rows
+    who = more.get("who", caller.name)
     following = kept.page.next_cursor
     return {
-        "rows": rows.html(kept.page.items, now=now, who=caller.name, may_read=Need.READ in caller.may),
+        "rows": rows.html(kept.page.items, now=now, who=who, may_read=Need.READ in caller.may),
         "counts": kept.counts,
         "missing": missing,
         "lost": lost,
@@ -129,7 +132,7 @@ def _list(
         "statuses": STATUSES,
         "columns": COLUMNS,
         "urgencies": list(Urgency),
-    }
+    } | more
 
 
 def _suggestions(items: Iterable[WorklistItem]) -> dict[str, list[str]]:

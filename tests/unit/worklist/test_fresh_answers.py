@@ -11,9 +11,10 @@ import pytest
 from worklist_rows import NOON, arrive
 
 from triage.errors import DatabaseUnavailableError
-from triage.repositories import events
+from triage.repositories import events, worklist
 from worklist import fresh
 from worklist.fresh import Fresh
+from worklist.page import list_routes
 
 
 def _commit(house: Any) -> None:
@@ -137,3 +138,24 @@ def test_a_page_is_the_same_for_all_who_ask_and_names_itself(house: Any) -> None
     first, again = (client.get("/fragment/worklist") for _ in range(2))
     assert first.text == again.text
     assert first.headers["x-request-id"] != again.headers["x-request-id"]
+
+
+def test_what_several_share_has_nobodys_own_buttons(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks claims a case after it was looked up for whom the answer is made, and before it is made."""
+    with house.database.write() as session:
+        study = arrive(session, "keller")
+    read, asked = list_routes.read_page, count()
+
+    def read_then_claim(*arguments: Any, **keywords: Any) -> Any:
+        kept = read(*arguments, **keywords)
+        if next(asked) == 0:
+            with house.database.write() as session:
+                worklist.claim(session, session.merge(study), who="local", at=NOON)
+        return kept
+
+    client = house.client()
+    monkeypatch.setattr(list_routes, "read_page", read_then_claim)
+    shared, own = (client.get("/fragment/worklist").text for _ in range(2))
+    assert "claimed by local" in shared
+    assert "Release" not in shared
+    assert "Release" in own
