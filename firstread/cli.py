@@ -10,15 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from firstread import (
-    keeping_commands,
-    model_commands,
-    quarantine_commands,
-    result_commands,
-    rule_commands,
-    token_commands,
-    user_commands,
-)
+from firstread.commands import keeping, models, quarantine, results, rules, tokens, users
 from triage.errors import FirstreadError, SettingsError
 
 app = typer.Typer(
@@ -370,16 +362,16 @@ def status(data: Data = None) -> None:
     Console().print(f"schema {found or 'none'}, needed {needed}", highlight=False)
 
 
-app.command(rich_help_panel="Daily use")(keeping_commands.backup)
-app.command(rich_help_panel="Daily use")(keeping_commands.restore)
-app.add_typer(quarantine_commands.app, name="quarantine", rich_help_panel="Daily use")
-app.add_typer(rule_commands.app, name="rules", rich_help_panel="Daily use")
-app.add_typer(user_commands.app, name="users", rich_help_panel="Daily use")
-app.add_typer(token_commands.app, name="tokens", rich_help_panel="Daily use")
+app.command(rich_help_panel="Daily use")(keeping.backup)
+app.command(rich_help_panel="Daily use")(keeping.restore)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel="Daily use")
+app.add_typer(rules.app, name="rules", rich_help_panel="Daily use")
+app.add_typer(users.app, name="users", rich_help_panel="Daily use")
+app.add_typer(tokens.app, name="tokens", rich_help_panel="Daily use")
 app.add_typer(database_commands, name="db", rich_help_panel="Parts, for scaled deployments")
-app.add_typer(result_commands.app, name="results", rich_help_panel="Daily use")
-app.add_typer(model_commands.app, name="models", rich_help_panel="Models and documents")
-app.command(rich_help_panel="Models and documents")(model_commands.phantom)
+app.add_typer(results.app, name="results", rich_help_panel="Daily use")
+app.add_typer(models.app, name="models", rich_help_panel="Models and documents")
+app.command(rich_help_panel="Models and documents")(models.phantom)
 
 
 def main() -> None:

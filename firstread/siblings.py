@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Final
 
 from firstread.ending import SIGNALS, Ending
-from firstread.supervised import end_with
+from firstread.lifeline import end_with
 from triage.errors import FirstreadError, SettingsError
 from triage.logging import get_logger
 

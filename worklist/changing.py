@@ -17,7 +17,7 @@ from triage.repositories import claims, requests, worklist
 from triage.tables import Study
 from worklist import describe
 from worklist.context import Context, Here, StudyUid, Who
-from worklist.schemas import WorklistItem
+from worklist.schemas.cases import WorklistItem
 
 REPLAYED: Final = "Idempotency-Replayed"
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")

@@ -22,7 +22,7 @@ from triage.tables import (
     Study,
 )
 from worklist.journey import journey
-from worklist.schemas import (
+from worklist.schemas.cases import (
     AnalysisOut,
     ClassesOut,
     CommitmentOut,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
 from triage.tables import Analysis, Delivery, Study
-from worklist.schemas import StepOut
+from worklist.schemas.cases import StepOut
 
 
 def journey(study: Study) -> list[StepOut]:

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from worklist.problems import MEDIA_TYPE
-from worklist.schemas import LiveMessage, Problem
+from worklist.schemas.cases import LiveMessage, Problem
 from worklist.signin import SESSION
 
 _PROBLEM: Final = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -12,7 +12,7 @@ from triage.repositories import heartbeats, quarantine
 from triage.room import Room
 from triage.settings import Settings
 from worklist.context import Context
-from worklist.operation_schemas import RefusalOut, SpaceOut
+from worklist.schemas.operations import RefusalOut, SpaceOut
 
 
 def read_space(here: Context) -> SpaceOut:

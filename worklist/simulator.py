@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from triage.findings import Urgency
 from worklist.context import Context
+from worklist.schemas.simulator import GroupOut, PolicyOut, SimulationOut, SimulatorQuery, Source
 from worklist.simulation.cases import HOURS
 from worklist.simulation.history import read_cases
 from worklist.simulation.measures import Waiting
 from worklist.simulation.scenarios import SCENARIOS, scenario
 from worklist.simulation.trial import MOST_CASES, Trial, require_affordable, with_prevalence
-from worklist.simulator_schemas import GroupOut, PolicyOut, SimulationOut, SimulatorQuery, Source
 
 READERS: Final = 1
 READING_MINUTES: Final = 5.0

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Final, Generic, TypeVar
 
 from triage.findings import Urgency
-from worklist.schemas import WorklistPage
+from worklist.schemas.cases import WorklistPage
 
 QUERIES: Final = 50
 """Pages kept, the latest asked for; one of 200 cases is about a megabyte."""

@@ -12,7 +12,7 @@ from triage.findings import Urgency
 from triage.repositories.statistics import Scope
 from triage.statistics import MOST_DAYS, Period
 from worklist.context import Context
-from worklist.statistics_schemas import PeriodOut, StatisticsOut
+from worklist.schemas.statistics import PeriodOut, StatisticsOut
 from worklist.statistics_tables import TABLES, Question
 
 _Day = Annotated[date, Field(ge=date(1990, 1, 1), le=date(2199, 12, 31))]

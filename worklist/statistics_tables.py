@@ -21,7 +21,7 @@ from triage.repositories.judged import ELSEWHERE, Judged
 from triage.repositories.statistics import Lead, Read, Scope, Survey
 from triage.states import AnalysisStatus
 from triage.statistics import Period, Proportion, Spread, arrivals, spread
-from worklist.statistics_schemas import (
+from worklist.schemas.statistics import (
     AbstentionRow,
     DayRow,
     HourRow,

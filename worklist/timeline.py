@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from triage.tables import Event
-from worklist.schemas import TimelineEntry
+from worklist.schemas.cases import TimelineEntry
 
 Detail = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from triage.repositories.renderings import Frames, Viewed
 from triage.states import RenderingStatus
 from triage.tables import AnalysisImage, Finding, Instance, Rendering
-from worklist.viewing_schemas import (
+from worklist.schemas.viewing import (
     CaseViews,
     FrameOut,
     FramesOut,

@@ -11,7 +11,7 @@ from triage.states import AnalysisStatus
 from triage.tables import Analysis
 from worklist.context import Here
 from worklist.describe import describe_analysis
-from worklist.operation_schemas import AnalysisPage, QueuedAnalysis
+from worklist.schemas.operations import AnalysisPage, QueuedAnalysis
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 

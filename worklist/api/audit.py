@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from triage.repositories import audit
-from worklist.audit_schemas import AuditEntryOut, AuditPage, AuditQuery
 from worklist.context import Context, Here
+from worklist.schemas.audit import AuditEntryOut, AuditPage, AuditQuery
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 

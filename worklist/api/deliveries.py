@@ -13,7 +13,7 @@ from triage.tables import Delivery
 from worklist.api.admin import PLAIN, Before, Limit, RowId
 from worklist.context import Context, Here, Who
 from worklist.describe import delivery_fields
-from worklist.operation_schemas import (
+from worklist.schemas.operations import (
     AttemptOut,
     DeliveryPage,
     GivenUp,

@@ -18,9 +18,9 @@ from triage.settings import Settings
 from triage.states import ErrandKind
 from worklist.context import Context, Here, SopUid, Who
 from worklist.describe import delivery_fields
-from worklist.destination_schemas import DestinationOut, DestinationPage, DestinationTest, PreviewedOut, PreviewOut
-from worklist.errand_schemas import ErrandOut, describe_errand
-from worklist.schemas import DeliveryOut
+from worklist.schemas.cases import DeliveryOut
+from worklist.schemas.destinations import DestinationOut, DestinationPage, DestinationTest, PreviewedOut, PreviewOut
+from worklist.schemas.errands import ErrandOut, describe_errand
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 

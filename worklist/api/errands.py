@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from triage.repositories import errands
 from worklist.api.admin import RowId
 from worklist.context import Here
-from worklist.errand_schemas import ErrandOut, describe_errand
+from worklist.schemas.errands import ErrandOut, describe_errand
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 

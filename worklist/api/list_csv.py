@@ -17,7 +17,7 @@ from worklist import describe
 from worklist.api import cursor as cursors
 from worklist.api.reading_list import ListQuery
 from worklist.context import Here
-from worklist.schemas import WorklistItem
+from worklist.schemas.cases import WorklistItem
 from worklist.spreadsheet import MEDIA_TYPE, Cell, csv_answer
 
 AT_ONCE: Final = 200

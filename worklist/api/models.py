@@ -17,8 +17,8 @@ from triage.tables import BundleListing
 from worklist.changing import etag
 from worklist.context import Context, Here, Who
 from worklist.editing import Seen, require_unchanged
-from worklist.errand_schemas import ErrandOut, describe_errand
-from worklist.model_schemas import (
+from worklist.schemas.errands import ErrandOut, describe_errand
+from worklist.schemas.models import (
     Disabling,
     Enabling,
     ModelList,

@@ -12,7 +12,7 @@ from triage.repositories import order_listing
 from triage.repositories.order_listing import ListedOrder
 from worklist.api.admin import Before, Limit
 from worklist.context import Context, Here
-from worklist.order_schemas import FeedOut, OrderedStudyOut, OrderFeeds, OrderOut, OrderPage, RefusedOut, SenderOut
+from worklist.schemas.orders import FeedOut, OrderedStudyOut, OrderFeeds, OrderOut, OrderPage, RefusedOut, SenderOut
 
 router = APIRouter(prefix="/admin/orders", tags=["admin"])
 

@@ -19,8 +19,8 @@ from worklist.api.admin import RowId
 from worklist.changing import etag
 from worklist.context import Context, Here, Who
 from worklist.editing import Seen, require_unchanged
-from worklist.errand_schemas import ErrandOut, describe_errand
-from worklist.peer_schemas import CallerOut, EchoWish, PeerList, PeerOut, PeerWish
+from worklist.schemas.errands import ErrandOut, describe_errand
+from worklist.schemas.peers import CallerOut, EchoWish, PeerList, PeerOut, PeerWish
 
 router = APIRouter(prefix="/admin/peers", tags=["admin"])
 

@@ -29,7 +29,7 @@ from worklist.context import Context, Here
 from worklist.live import RING, Feed, Notice
 from worklist.openapi import STREAM
 from worklist.problems import problem, unavailable
-from worklist.schemas import WorklistPage
+from worklist.schemas.cases import WorklistPage
 from worklist.snapshot import Kept
 
 HEARTBEAT_SECONDS: Final = 10

@@ -14,9 +14,9 @@ from triage.states import ErrandKind
 from triage.tables import Errand, Quarantined
 from worklist.api.admin import Before, Limit, RowId
 from worklist.context import Context, Here, Who
-from worklist.errand_schemas import ErrandOut, describe_errand
-from worklist.operation_schemas import QuarantinedOut, QuarantinePage, SpaceOut
 from worklist.room import read_space
+from worklist.schemas.errands import ErrandOut, describe_errand
+from worklist.schemas.operations import QuarantinedOut, QuarantinePage, SpaceOut
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 

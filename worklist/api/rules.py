@@ -12,7 +12,7 @@ from triage.repositories import ruling
 from triage.repositories.rule_trials import try_rules
 from triage.rules import RuleSet
 from worklist.context import Here
-from worklist.rule_schemas import RulesOut, RuleTrialOut
+from worklist.schemas.rules import RulesOut, RuleTrialOut
 
 router = APIRouter(prefix="/admin/rules", tags=["admin"])
 EXAMPLES: Final = 200

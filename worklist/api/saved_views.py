@@ -12,7 +12,7 @@ from triage.repositories import saved_views
 from triage.tables import SavedView
 from worklist.api.reading_list import ListQuery
 from worklist.context import Context, Here, Who
-from worklist.view_schemas import NewView, ViewChange, ViewOut, ViewsOut
+from worklist.schemas.views import NewView, ViewChange, ViewOut, ViewsOut
 
 router = APIRouter(prefix="/worklist/views", tags=["worklist"])
 

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from triage.errors import SettingsError
 from worklist.context import Here
 from worklist.problems import problem
-from worklist.simulator_schemas import SimulationOut, SimulatorQuery
+from worklist.schemas.simulator import SimulationOut, SimulatorQuery
 
 router = APIRouter(tags=["statistics"])
 

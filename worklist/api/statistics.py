@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from worklist.context import Here
+from worklist.schemas.statistics import StatisticsOut, Table
 from worklist.spreadsheet import csv_answer
 from worklist.statistics import StatisticsQuery, question, read_statistics
-from worklist.statistics_schemas import StatisticsOut, Table
 from worklist.statistics_tables import TABLES
 
 router = APIRouter(prefix="/admin/stats", tags=["statistics"])

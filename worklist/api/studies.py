@@ -18,8 +18,8 @@ from triage.tables import AnalysisImage, Study
 from worklist import describe
 from worklist.changing import Changing, etag
 from worklist.context import Context, Here, SopUid, StudyUid
-from worklist.schemas import MissedGiven, PriorPage, StudyDetail, VerdictGiven, VerdictOut, WorklistItem
-from worklist.step_schemas import PriorityChange
+from worklist.schemas.cases import MissedGiven, PriorPage, StudyDetail, VerdictGiven, VerdictOut, WorklistItem
+from worklist.schemas.steps import PriorityChange
 
 router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
 

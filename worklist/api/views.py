@@ -12,8 +12,8 @@ from fastapi.responses import FileResponse
 from triage.errors import NotFoundError
 from triage.repositories import renderings, worklist
 from worklist.context import Here, SopUid, StudyUid
+from worklist.schemas.viewing import MOST_FRAMES, CaseViews, FramesAsked, FramesOut, ViewsAsked
 from worklist.viewing import case_views, frames_out
-from worklist.viewing_schemas import MOST_FRAMES, CaseViews, FramesAsked, FramesOut, ViewsAsked
 
 router = APIRouter(prefix="/studies/{study_uid}", tags=["studies"])
 FindingId = Annotated[int, PathParameter(ge=1, le=2**63 - 1, description="`id` of a finding of the case.")]

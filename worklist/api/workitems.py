@@ -9,7 +9,7 @@ from triage.states import WorkitemStatus
 from triage.tables import Workitem
 from worklist.api.admin import Before, Limit
 from worklist.context import Here
-from worklist.workitem_schemas import TaskManagerOut, WorkitemOut, WorkitemPage
+from worklist.schemas.workitems import TaskManagerOut, WorkitemOut, WorkitemPage
 
 router = APIRouter(prefix="/admin/workitems", tags=["admin"])
 

@@ -28,11 +28,11 @@ from worklist.api.peers import REFUSED_FOR_TITLE, read_peers
 from worklist.api.room import read_quarantine
 from worklist.api.rules import RulesToTry, list_rules, test_rules
 from worklist.attention import concerns
-from worklist.audit_schemas import AuditQuery
 from worklist.context import Context, Here
 from worklist.page.rendering import render
 from worklist.permissions import Caller, need_of
 from worklist.room import read_space
+from worklist.schemas.audit import AuditQuery
 
 PAGES: Final = (
     ("/admin", "Overview"),

@@ -18,7 +18,7 @@ from worklist.api.studies import read_detail, read_priors
 from worklist.context import Context, Here, StudyUid
 from worklist.ohif import LINK
 from worklist.page.rendering import render
-from worklist.schemas import FindingOut, InstanceOut, StudyDetail
+from worklist.schemas.cases import FindingOut, InstanceOut, StudyDetail
 from worklist.timeline import condensed
 
 router = APIRouter(include_in_schema=False)

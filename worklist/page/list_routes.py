@@ -21,9 +21,9 @@ from worklist.page.rendering import render
 from worklist.page.row_rendering import Rows
 from worklist.permissions import Caller, Need
 from worklist.problems import RETRY_SECONDS
-from worklist.schemas import WorklistItem
+from worklist.schemas.cases import WorklistItem
+from worklist.schemas.views import ViewOut
 from worklist.snapshot import Kept
-from worklist.view_schemas import ViewOut
 
 STATUSES: Final = {
     "": "Open",

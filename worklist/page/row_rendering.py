@@ -19,7 +19,7 @@ from markupsafe import Markup
 from triage.states import ReadingStatus
 from worklist.page.ages import shown_age
 from worklist.page.rendering import duration
-from worklist.schemas import WorklistItem
+from worklist.schemas.cases import WorklistItem
 
 ROWS: Final = 4096
 """Kept, the latest shown; about 4 kB each."""

@@ -12,7 +12,7 @@ from triage.findings import Urgency
 from worklist.context import Context, Here
 from worklist.page.rendering import render
 from worklist.problems import RETRY_SECONDS
-from worklist.simulator_schemas import SimulationOut, SimulatorQuery, Source
+from worklist.schemas.simulator import SimulationOut, SimulatorQuery, Source
 
 router = APIRouter(include_in_schema=False)
 Asked = Annotated[SimulatorQuery, Query()]

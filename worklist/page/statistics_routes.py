@@ -12,8 +12,8 @@ from triage.findings import Urgency
 from worklist.context import Here
 from worklist.page.charts import Bars, stacked, wait_scale
 from worklist.page.rendering import render
+from worklist.schemas.statistics import DayRow, HourRow, StatisticsOut
 from worklist.statistics import StatisticsQuery, read_statistics
-from worklist.statistics_schemas import DayRow, HourRow, StatisticsOut
 
 SHORTCUTS: Final = (1, 7, 30, 90, 365)
 """Days, as links."""

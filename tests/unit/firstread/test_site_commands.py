@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from migrated import migrate
 from typer.testing import CliRunner, Result
 
-from firstread.model_commands import app
+from firstread.commands.models import app
 from models.registry import SHIPPED
 from triage.database import Database
 from triage.errors import BundleError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from firstread.model_commands import app
+from firstread.commands.models import app
 from models.training import PlanError
 from models.training.plan import FolderSource
 from models.training.plan_file import read_plan

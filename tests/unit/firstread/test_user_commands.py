@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from firstread import doctor, user_commands
+from firstread import doctor
 from firstread.cli import app
+from firstread.commands import users as commands
 from firstread.finding import Grade
 from firstread.way_in import asks, require_way_in, ways_in
 from triage.database import Database
@@ -104,10 +105,10 @@ def test_what_is_refused_about_accounts(data: Path, phrase: Path, monkeypatch: p
 
 def test_a_password_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     typed = iter(["wet lamps hum softly", "wet lamps hum softlx"])
-    monkeypatch.setattr(user_commands.getpass, "getpass", lambda _prompt: next(typed))
-    monkeypatch.setattr(user_commands.sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(commands.getpass, "getpass", lambda _prompt: next(typed))
+    monkeypatch.setattr(commands.sys.stdin, "isatty", lambda: True)
     with pytest.raises(SettingsError, match="differ"):
-        user_commands.new_password("m.lang", None)
+        commands.new_password("m.lang", None)
 
 
 def test_the_life_of_a_token(data: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from worklist_rows import NOON
 
 import triage.repositories
-from worklist.schemas import TimelineEntry
+from worklist.schemas.cases import TimelineEntry
 from worklist.timeline import _SENTENCES, condensed, sentence
 
 

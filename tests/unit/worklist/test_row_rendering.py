@@ -13,7 +13,7 @@ from triage.states import ReadingStatus
 from worklist import describe
 from worklist.page.rendering import environment
 from worklist.page.row_rendering import ROWS, Rows
-from worklist.schemas import WorklistItem
+from worklist.schemas.cases import WorklistItem
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from triage.settings import Settings
 from triage.tables import Finding, ResultObject, Study
 from worklist.app import create_app
 from worklist.permissions import Need, need_of
-from worklist.statistics_schemas import Table
+from worklist.schemas.statistics import Table
 
 STATS = "/api/v1/admin/stats"
 MIDNIGHT = NOON + timedelta(hours=12, minutes=10)

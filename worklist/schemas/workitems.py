@@ -1,4 +1,4 @@
-"""What the API says of workitems, as :mod:`worklist.schemas` does of cases."""
+"""What the API says of workitems, as :mod:`worklist.schemas.cases` does of cases."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from triage.retention import Mode
-from worklist.errand_schemas import ErrandOut
-from worklist.schemas import AnalysisOut, DeliveryOut
+from worklist.schemas.cases import AnalysisOut, DeliveryOut
+from worklist.schemas.errands import ErrandOut
 
 
 class _Answer(BaseModel):

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from firstread.user_commands import AsJson, Data, opened, operator
+from firstread.commands.users import AsJson, Data, opened, operator
 from triage.errors import IdentifierError
 
 app = typer.Typer(help="Tokens for programs that use the API (docs/sign-in.md).", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""``firstread models …``: the bundles of this installation; what a site decides about them is in `site_commands`."""
+"""``firstread models …``: the bundles of this installation; what a site decides about them is in `site`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,25 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from firstread import evaluation_commands, explanation_commands, gate_commands, import_commands, site_commands
-from firstread.site_commands import AsJson, Data, Name
-from firstread.training_commands import train
+from firstread.commands import evaluation, explanation, gate, importing, site
+from firstread.commands.site import AsJson, Data, Name
+from firstread.commands.training import train
 from triage.errors import BundleError, SettingsError
 
 app = typer.Typer(
     help="Bundles: import, train, evaluate, add and enable them. Guide: docs/models.md.", no_args_is_help=True
 )
-for command in (
-    site_commands.add, site_commands.remove, site_commands.accept, site_commands.enable, site_commands.disable,
-    site_commands.thresholds,
-):  # fmt: skip
+for command in (site.add, site.remove, site.accept, site.enable, site.disable, site.thresholds):
     app.command()(command)
-import_commands.register(app)
-app.command(name="evaluate")(evaluation_commands.evaluate)
-app.add_typer(explanation_commands.app)
+importing.register(app)
+app.command(name="evaluate")(evaluation.evaluate)
+app.add_typer(explanation.app)
 
 
 def _registry(data: Path | None, *, check_files: bool = True) -> Any:
     from models.registry import Registry  # noqa: PLC0415
 
-    return Registry.of_site(site_commands.settings_of(data).site_bundles, check_files=check_files)
+    return Registry.of_site(site.settings_of(data).site_bundles, check_files=check_files)
 
 
 @app.command(name="list")
@@ -46,7 +43,7 @@ def list_(data: Data = None, as_json: AsJson = False) -> None:
 
     entries = _registry(data).entries
     try:
-        state = read_state(site_commands.settings_of(data).site_bundles)
+        state = read_state(site.settings_of(data).site_bundles)
     except BundleError:
         state = SiteState()  # every entry says that it cannot be read
     if as_json:
@@ -114,8 +111,8 @@ def verify(
 
 
 app.command()(train)
-app.command(name="train-gate")(gate_commands.train_gate)
-app.command(name="train-guard")(gate_commands.train_guard)
+app.command(name="train-gate")(gate.train_gate)
+app.command(name="train-guard")(gate.train_guard)
 
 
 class PhantomKind(StrEnum):

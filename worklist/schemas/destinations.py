@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from triage.repositories.previews import Standing
-from worklist.errand_schemas import ErrandOut
-from worklist.schemas import DeliveryOut
+from worklist.schemas.cases import DeliveryOut
+from worklist.schemas.errands import ErrandOut
 
 
 class _Answer(BaseModel):

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from triage.errors import IdentifierError
 from triage.identifiers import ae_title, certificate_name
 from triage.services import PeerService
-from worklist.errand_schemas import ErrandOut
+from worklist.schemas.errands import ErrandOut
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _LINE: Final = r"^[^\x00-\x1f\x7f]*$"
