@@ -83,8 +83,8 @@ def _measured(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
             f"Of {normals['images']} images without any of these findings, a share of "
             f"{_interval(normals['without_any_positive'])} stays without any positive."
         )
-    return [*text, *_left_out(evaluation), *_elsewhere(metadata, evaluation), *_groups(metadata, evaluation),
-            *_pointing(metadata, evaluation)]  # fmt: skip
+    return [*text, *_left_out(evaluation), *_unseen_scanner(metadata, evaluation), *_elsewhere(metadata, evaluation),
+            *_groups(metadata, evaluation), *_pointing(metadata, evaluation)]  # fmt: skip
 
 
 def _provenance(evaluation: Figures) -> str:
@@ -104,6 +104,29 @@ def _left_out(evaluation: Figures) -> list[str]:
     return [
         f"**Left out**: {side['left_out']} of {side['images']} test images, {side['with_findings']} of them with a "
         f"finding, have no score: {reasons}."
+    ]
+
+
+def _unseen_scanner(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
+    other = evaluation.get("unseen_scanner")
+    if not other:
+        return []
+    names = list(evaluation.get("pointing_tolerances", {}))
+    heat = "".join(f" heat map {name.replace('_', ' ')} |" for name in names)
+    lines = [
+        f"| finding | positives / negatives | AUC | sensitivity | specificity | ECE |{heat}",
+        "|---" * (6 + len(names)) + "|",
+    ]
+    for f in metadata.findings:
+        row = other["findings"][f.key]
+        game = row.get("pointing_game", {})
+        cells = [_interval(row[name]) for name in ("auc", "sensitivity", "specificity")]
+        cells += [_number(row["expected_calibration_error"]), *(_interval(game[n]) if n in game else "" for n in names)]
+        lines.append(f"| {f.key} | {row['positives']} / {row['negatives']} | {' | '.join(cells)} |")
+    return [
+        f"On {other['images']} phantoms of **the scanner that no training saw** (another curve, window, sharpness, "
+        "noise and scatter than any in training), with the same calibration and thresholds:",
+        "\n".join(lines),
     ]
 
 

@@ -41,6 +41,9 @@ def evaluate(
     external_table: Annotated[Path | None, typer.Option("--external-table", help="CSV of their labels.")] = None,
     phantoms: Annotated[int | None, typer.Option("--phantoms", min=1, help="Instead of --images: so many.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Series of the phantoms.")] = 1000,
+    unseen_scanner: Annotated[
+        bool, typer.Option("--unseen-scanner", help="With --phantoms: taken on a scanner that no training of ours saw.")
+    ] = False,
     label: Annotated[
         list[str] | None, typer.Option("--label", help="finding=NAME[,NAME]: what the tables call it; repeatable.")
     ] = None,
@@ -103,7 +106,7 @@ def evaluate(
     labels = {key: tuple(part.strip() for part in text.split(",")) for key, text in _pairs("--label", label, keys)}
     request = Request(
         bundle=bundle,
-        internal=_internal(images, table, phantoms, seed, labels, dict(_pairs("--exclude", exclude))),
+        internal=_internal(images, table, _series(phantoms, seed, unseen_scanner), labels, exclude),
         external=_folder("--external", external, external_table, labels, {}),
         division=_division(validation, test, validation_share, as_trained=as_trained, phantoms=phantoms is not None),
         routing=routing,
@@ -128,17 +131,21 @@ def evaluate(
 
 
 def _internal(
-    images: Path | None, table: Path | None, phantoms: int | None, seed: int,
-    labels: Mapping[str, tuple[str, ...]], exclude: Mapping[str, str],
+    images: Path | None, table: Path | None, phantoms: PhantomSeries | None,
+    labels: Mapping[str, tuple[str, ...]], exclude: list[str] | None,
 ) -> LabelledSource | PhantomSeries:  # fmt: skip
+    source = _folder("--images", images, table, labels, dict(_pairs("--exclude", exclude))) or phantoms
+    if source is None or (images is not None and phantoms is not None):
+        raise SettingsError("--images with --table, or --phantoms: one of them is needed.", next_step=_SEE_HELP)
+    return source
+
+
+def _series(count: int | None, seed: int, unseen: bool) -> PhantomSeries | None:
     from models.evaluating.run import PhantomSeries  # noqa: PLC0415
 
-    folder = _folder("--images", images, table, labels, exclude)
-    if (folder is None) == (phantoms is None):
-        raise SettingsError("--images with --table, or --phantoms: one of them is needed.", next_step=_SEE_HELP)
-    if folder is not None:
-        return folder
-    return PhantomSeries(count=phantoms or 0, seed=seed)
+    if count is None and unseen:
+        raise SettingsError("the unseen scanner is one of the phantoms.", next_step="Give --phantoms, or leave it out.")
+    return None if count is None else PhantomSeries(count=count, seed=seed, unseen=unseen)
 
 
 def _folder(

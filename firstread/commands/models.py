@@ -133,6 +133,9 @@ def phantom(
     kind: Annotated[PhantomKind, typer.Option("--kind", help="Chest radiographs, or head CTs slice by slice.")] = (
         PhantomKind.CHEST
     ),
+    unseen_scanner: Annotated[
+        bool, typer.Option("--unseen-scanner", help="The same patients on a scanner that no training of ours saw.")
+    ] = False,
 ) -> None:
     """Write synthetic chest radiographs or head CTs as DICOM, with `truth.csv` and the true masks beside them.
 
@@ -159,8 +162,10 @@ def phantom(
 
         now = datetime.now(UTC)
         if kind is PhantomKind.HEAD_CT:
-            truth = write_head_cts(out, count, seed, taken_at=now, size=size or 512, progress=drawn)
+            truth = write_head_cts(
+                out, count, seed, taken_at=now, size=size or 512, unseen=unseen_scanner, progress=drawn
+            )
         else:
-            truth = write_phantoms(out, count, seed, taken_at=now, size=size, progress=drawn)
+            truth = write_phantoms(out, count, seed, taken_at=now, size=size, unseen=unseen_scanner, progress=drawn)
     what = "head CTs" if kind is PhantomKind.HEAD_CT else "radiographs"
     Console().print(f"{count} {what} in {out}, what they show in {truth}.", highlight=False)

@@ -134,16 +134,24 @@ def read_labelled(source: LabelledSource, keys: tuple[str, ...]) -> Labelled:
     )
 
 
-def phantoms(count: int, seed: int, keys: tuple[str, ...]) -> Labelled:
-    """The phantoms 0 to count - 1 of a series; a finding that no phantom shows is unknown."""
+def phantoms(count: int, seed: int, keys: tuple[str, ...], *, unseen: bool = False) -> Labelled:
+    """The phantoms 0 to count - 1 of a series; a finding that no phantom shows is unknown.
+
+    Parameters
+    ----------
+    unseen : bool
+        Taken on the scanner that no training saw.
+    """
+    scanner = " on the unseen scanner" if unseen else ""
     cases = []
     for index in range(count):
         present = draw_findings(seed, index)
         truth = tuple(float(key in present) if key in FINDINGS else float("nan") for key in keys)
-        where = f"phantom {index} of series {seed}"
-        cases.append(Case(image=PhantomImage(seed, index), patient=f"{seed}/{index}", labels=truth, where=where))
+        image = PhantomImage(seed, index, unseen)
+        cases.append(Case(image=image, patient=f"{seed}/{index}", labels=truth, where=image.name))
     absent = tuple(key for key in keys if key not in FINDINGS)
-    return Labelled(cases=tuple(cases), absent_findings=absent, description=f"{count} phantoms of series {seed}")
+    description = f"{count} phantoms of series {seed}{scanner}"
+    return Labelled(cases=tuple(cases), absent_findings=absent, description=description)
 
 
 def divide(

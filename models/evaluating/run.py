@@ -34,10 +34,11 @@ TRAINING_SHARES = (0.2, 0.3)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhantomSeries:
-    """The phantoms 0 to `count` - 1 of a series."""
+    """The phantoms 0 to `count` - 1 of a series, perhaps on the scanner that no training saw."""
 
     count: int
     seed: int
+    unseen: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +156,7 @@ def evaluate(
 
 def _read(source: LabelledSource | PhantomSeries, keys: tuple[str, ...]) -> Labelled:
     if isinstance(source, PhantomSeries):
-        return labelled.phantoms(source.count, source.seed, keys)
+        return labelled.phantoms(source.count, source.seed, keys, unseen=source.unseen)
     return labelled.read_labelled(source, keys)
 
 

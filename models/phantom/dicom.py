@@ -29,9 +29,10 @@ def to_dataset(phantom: Phantom, seed: int, index: int, *, taken_at: datetime) -
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
-    ds.SOPInstanceUID = phantom_uid(seed, index, "instance")
-    ds.StudyInstanceUID = phantom_uid(seed, index, "study")
-    ds.SeriesInstanceUID = phantom_uid(seed, index, "series")
+    unseen = phantom.scanner.unseen
+    ds.SOPInstanceUID = phantom_uid(seed, index, "instance", unseen=unseen)
+    ds.StudyInstanceUID = phantom_uid(seed, index, "study", unseen=unseen)
+    ds.SeriesInstanceUID = phantom_uid(seed, index, "series", unseen=unseen)
     say_patient(
         ds,
         name=f"Phantom^Case{index:04d}",
@@ -41,7 +42,7 @@ def to_dataset(phantom: Phantom, seed: int, index: int, *, taken_at: datetime) -
         taken_at=taken_at,
     )
     _study(ds, phantom, seed, index, taken_at)
-    say_equipment(ds, "Synthetic chest")
+    say_equipment(ds, "Synthetic chest", unseen=unseen)
     _image(ds, phantom, taken_at)
     _projection(ds, phantom)
     if digital:
@@ -60,7 +61,7 @@ def write_dicom(phantom: Phantom, path: Path, seed: int, index: int, *, taken_at
 
 def _study(ds: Dataset, phantom: Phantom, seed: int, index: int, taken_at: datetime) -> None:
     say_times(ds, taken_at)
-    ds.AccessionNumber = f"P{seed % 10_000_000}-{index:04d}"
+    ds.AccessionNumber = f"{'Q' if phantom.scanner.unseen else 'P'}{seed % 10_000_000}-{index:04d}"
     ds.StudyID = str(index)
     ds.ReferringPhysicianName = ""
     ds.StudyDescription = "Chest X-ray"

@@ -28,6 +28,7 @@ def write_phantoms(
     taken_at: datetime,
     size: int | None = None,
     start: int = 0,
+    unseen: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write `count` DICOM radiographs, ``truth.csv`` and ``masks/<file>_<finding>.png`` into a folder.
@@ -40,6 +41,8 @@ def write_phantoms(
         Longer side in pixels; by default another one for every phantom, 1024 to 2500.
     start : int
         Index of the first phantom.
+    unseen : bool
+        Taken on the scanner that no training saw.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def write_phantoms(
         writer = csv.writer(stream)
         writer.writerow(["file", "sop_instance_uid", *FINDINGS])
         for done, index in enumerate(range(start, start + count), start=1):
-            phantom = generate(seed, index, size=size or matrix_size(seed, index))
+            phantom = generate(seed, index, size=size or matrix_size(seed, index), unseen=unseen)
             name = f"phantom_{seed}_{index:04d}"
             when = taken_at + timedelta(minutes=4 * (done - 1))
             dataset = write_dicom(phantom, out / f"{name}.dcm", seed, index, taken_at=when)

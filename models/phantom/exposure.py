@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -21,7 +21,7 @@ class Scanner:
     modality : str
         "DX" or "CR".
     bits_stored : int
-        10, 12 or 14 in words of 16.
+        10, 12, 14 or 16 in words of 16.
     photometric : str
         "MONOCHROME1" (high is black) or "MONOCHROME2".
     window : (float, float) or None
@@ -30,6 +30,10 @@ class Scanner:
         Full-range look-up table of uint16 (PS3.3 C.11.2.1.1), 12 bit entries.
     gamma : float
         Of the display curve.
+    film : float
+        Steepness of a curve with toe and shoulder, as film has it; 0 for a plain one.
+    unseen : bool
+        The scanner that no training saw.
     """
 
     modality: str
@@ -48,10 +52,12 @@ class Scanner:
     marker: str
     border: tuple[int, int, int, int]
     kvp: float
+    film: float = 0.0
+    unseen: bool = False
 
 
-def draw_scanner(rng: np.random.Generator, *, anteroposterior: bool) -> Scanner:
-    """Invent an acquisition."""
+def draw_scanner(rng: np.random.Generator, *, anteroposterior: bool, unseen: bool = False) -> Scanner:
+    """Invent an acquisition; ``unseen`` is a scanner that no training saw (:func:`_another_maker`)."""
     bits = int(rng.choice([10, 12, 12, 12, 14]))
     photometric = "MONOCHROME1" if rng.random() < 0.35 else "MONOCHROME2"
     modality = "CR" if rng.random() < (0.5 if anteroposterior else 0.2) else "DX"
@@ -64,7 +70,7 @@ def draw_scanner(rng: np.random.Generator, *, anteroposterior: bool) -> Scanner:
         ramp = np.linspace(-1, 1, maximum + 1)
         curve = np.tanh(ramp * rng.uniform(0.9, 1.5))
         voi_lut = np.round((curve - curve[0]) / (curve[-1] - curve[0]) * 4095).astype(np.uint16)
-    return Scanner(
+    scanner = Scanner(
         modality=modality,
         bits_stored=bits,
         photometric=photometric,
@@ -81,6 +87,35 @@ def draw_scanner(rng: np.random.Generator, *, anteroposterior: bool) -> Scanner:
         marker=str(rng.choice(["L", "L", "R", ""])),
         border=tuple(int(v) for v in np.maximum(0, rng.normal(-6, 9, 4))),  # type: ignore[arg-type]
         kvp=float(rng.choice([85, 90, 110, 120, 125])) if anteroposterior else float(rng.choice([110, 120, 125, 133])),
+    )
+    return _another_maker(scanner, rng.spawn(1)[0]) if unseen else scanner
+
+
+def _another_maker(scanner: Scanner, rng: np.random.Generator) -> Scanner:
+    """The same exposure on a machine whose every figure lies outside what :func:`draw_scanner` draws for training.
+
+    It stores 16 bits behind a narrow window, presses the grey scale into the curve of a film, sharpens and equalises
+    harder, has a coarser detector, more noise and no grid against scatter. The patient stands as before: what differs
+    between the two pictures is the machine.
+    """
+    maximum = (1 << 16) - 1
+    width = round(maximum * rng.uniform(0.22, 0.40))
+    return replace(
+        scanner,
+        bits_stored=16,
+        window=(round(maximum / 2 + rng.uniform(-0.2, 0.2) * (maximum - width)), width),
+        voi_lut=None,
+        gamma=rng.uniform(1.3, 1.55),
+        film=rng.uniform(1.6, 2.4),
+        noise=rng.uniform(0.009, 0.013),
+        blur=rng.uniform(0.45, 0.60),
+        scatter=rng.uniform(0.95, 1.25),
+        equalisation=rng.uniform(0.55, 0.70),
+        enhancement=rng.uniform(1.5, 2.2),
+        dark=rng.uniform(0.34, 0.40),
+        bright=rng.uniform(0.72, 0.80),
+        kvp=float(rng.choice([70, 77, 140])),
+        unseen=True,
     )
 
 
@@ -147,6 +182,8 @@ def store(picture: Plane, scanner: Scanner) -> NDArray[np.uint16]:
     """Stored values such that the scanner's own VOI and photometric interpretation show the picture again."""
     maximum = (1 << scanner.bits_stored) - 1
     curve = np.sign(picture) * np.abs(picture) ** np.float32(scanner.gamma)
+    if scanner.film:
+        curve = 0.5 + 0.5 * np.tanh(np.float32(scanner.film) * (curve - 0.5)) / np.tanh(np.float32(scanner.film / 2))
     if scanner.photometric == "MONOCHROME1":
         curve = 1 - curve
     if scanner.window is not None:

@@ -42,10 +42,11 @@ def _slice(head: HeadCt, seed: int, index: int, number: int, taken_at: datetime)
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID = CTImageStorage
-    ds.SOPInstanceUID = phantom_uid(seed, index, f"head/instance/{number}")
-    ds.StudyInstanceUID = phantom_uid(seed, index, "head/study")
-    ds.SeriesInstanceUID = phantom_uid(seed, index, "head/series")
-    ds.FrameOfReferenceUID = phantom_uid(seed, index, "head/frame")
+    unseen = head.scanner.unseen
+    ds.SOPInstanceUID = phantom_uid(seed, index, f"head/instance/{number}", unseen=unseen)
+    ds.StudyInstanceUID = phantom_uid(seed, index, "head/study", unseen=unseen)
+    ds.SeriesInstanceUID = phantom_uid(seed, index, "head/series", unseen=unseen)
+    ds.FrameOfReferenceUID = phantom_uid(seed, index, "head/frame", unseen=unseen)
     ds.PositionReferenceIndicator = "OM"
     say_patient(
         ds,
@@ -55,17 +56,17 @@ def _slice(head: HeadCt, seed: int, index: int, number: int, taken_at: datetime)
         sex=head.head.sex,
         taken_at=taken_at,
     )
-    _study(ds, seed, index, number, taken_at)
-    say_equipment(ds, "Synthetic head")
+    _study(ds, head, seed, index, number, taken_at)
+    say_equipment(ds, "Synthetic head", unseen=unseen)
     _place(ds, head, number)
     _image(ds, head, number)
     ds.file_meta = file_meta(ds)
     return ds
 
 
-def _study(ds: Dataset, seed: int, index: int, number: int, taken_at: datetime) -> None:
+def _study(ds: Dataset, head: HeadCt, seed: int, index: int, number: int, taken_at: datetime) -> None:
     say_times(ds, taken_at)
-    ds.AccessionNumber = f"H{seed % 10_000_000}-{index:04d}"
+    ds.AccessionNumber = f"{'G' if head.scanner.unseen else 'H'}{seed % 10_000_000}-{index:04d}"
     ds.StudyID = str(index)
     ds.ReferringPhysicianName = ""
     ds.StudyDescription = "CT head"

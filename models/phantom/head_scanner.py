@@ -61,6 +61,8 @@ class CtScanner:
         Strength of beam hardening, of a bad detector cell, and of what is left of the bowl, HU.
     motion : float
         How far the head moved during one of the slices, mm.
+    unseen : bool
+        The scanner that no training saw.
     """
 
     thickness: float
@@ -75,6 +77,7 @@ class CtScanner:
     motion: float
     storage: Storage
     kvp: int
+    unseen: bool = False
 
 
 def draw_scanner(rng: np.random.Generator, *, unseen: bool = False) -> CtScanner:
@@ -94,6 +97,7 @@ def draw_scanner(rng: np.random.Generator, *, unseen: bool = False) -> CtScanner
         motion=rng.uniform(2, 6) if rng.random() < 0.12 else 0.0,
         storage=UNSEEN_STORAGE if unseen and rng.random() < 0.5 else storage,
         kvp=140 if unseen else int(rng.choice([100, 120, 120, 130])),
+        unseen=unseen,
     )
 
 

@@ -53,7 +53,9 @@ class Phantom:
         return show(self.pixels, self.scanner)
 
 
-def generate(seed: int, index: int, *, size: int, findings: Collection[str] | None = None) -> Phantom:
+def generate(
+    seed: int, index: int, *, size: int, findings: Collection[str] | None = None, unseen: bool = False
+) -> Phantom:
     """The phantom number `index` of the series `seed`: the same arguments always give the same pixels.
 
     Parameters
@@ -62,6 +64,8 @@ def generate(seed: int, index: int, *, size: int, findings: Collection[str] | No
         Longer side of the matrix in pixels, 128 to 4096.
     findings : collection of str, optional
         Exactly the findings to show. By default 45 of 100 chests are normal, the others have one to three.
+    unseen : bool
+        The same patient on the scanner that no training saw (:func:`models.phantom.exposure.draw_scanner`).
 
     Raises
     ------
@@ -76,7 +80,7 @@ def generate(seed: int, index: int, *, size: int, findings: Collection[str] | No
     patient_rng, anatomy_rng, lesion_rng, scanner_rng = (np.random.default_rng(s) for s in streams[1:])
     present = frozenset(findings) if findings is not None else draw_findings(seed, index)
     anatomy = draw_patient(patient_rng, enlarged_heart="cardiomegaly" in present)
-    scanner = draw_scanner(scanner_rng, anteroposterior=anatomy.anteroposterior)
+    scanner = draw_scanner(scanner_rng, anteroposterior=anatomy.anteroposterior, unseen=unseen)
     canvas, matrix = _position(anatomy, size, scanner_rng)
 
     attenuation, lungs, masks = _attenuation(canvas, anatomy, present, anatomy_rng, lesion_rng)

@@ -14,9 +14,16 @@ _NAMESPACE = uuid.UUID("0f7a86cc-6f0c-5b5e-9d8e-3c1f8a4b2d10")
 _IMPLEMENTATION = "2.25.265190841227186394201527906187305491047"
 
 
-def phantom_uid(seed: int, index: int, level: str) -> str:
-    """The UID of one object of one phantom: the same arguments, the same UID."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, f'{seed}/{index}/{level}').int}"
+def phantom_uid(seed: int, index: int, level: str, *, unseen: bool = False) -> str:
+    """The UID of one object of one phantom: the same arguments, the same UID.
+
+    Parameters
+    ----------
+    unseen : bool
+        Taken on the scanner that no training saw: the same patient, another examination.
+    """
+    scanner = "/unseen" if unseen else ""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, f'{seed}/{index}/{level}{scanner}').int}"
 
 
 def say_patient(ds: Dataset, *, name: str, patient_id: str, age: int, sex: str, taken_at: datetime) -> None:
@@ -35,10 +42,10 @@ def say_times(ds: Dataset, taken_at: datetime) -> None:
     ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = taken_at.strftime("%H%M%S")
 
 
-def say_equipment(ds: Dataset, model_name: str) -> None:
-    """General Equipment (PS3.3 C.7.5.1); routing knows a phantom by its manufacturer."""
+def say_equipment(ds: Dataset, model_name: str, *, unseen: bool = False) -> None:
+    """General Equipment (PS3.3 C.7.5.1); routing knows a phantom by its manufacturer, whatever its scanner."""
     ds.Manufacturer = PHANTOM_MANUFACTURER
-    ds.ManufacturerModelName = model_name
+    ds.ManufacturerModelName = f"{model_name}, unseen scanner" if unseen else model_name
     ds.InstitutionName = "firstread phantom hospital"
     ds.StationName = "PHANTOM"
     ds.DeviceSerialNumber = "0"

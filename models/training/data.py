@@ -32,6 +32,8 @@ class Data:
         Of labels and sides: a checkpoint belongs to it.
     rows : tuple of sequences of Row, or None
         The table's rows behind the samples, where there is a table.
+    unseen : Samples or None
+        Phantoms of the scanner that no training saw.
     """
 
     train: Samples
@@ -39,6 +41,7 @@ class Data:
     test: Samples
     digest: str
     rows: tuple[list[Row], list[Row], list[Row]] | None = None
+    unseen: Samples | None = None
 
     @property
     def sides(self) -> tuple[Samples, Samples, Samples]:
@@ -62,19 +65,20 @@ def load_data(plan: TrainingPlan, directory: Path, cache: Path, report: Report) 
     """
     source = plan.source
     rows: tuple[list[Row], list[Row], list[Row]] | None = None
+    unseen: Samples | None = None
     if isinstance(source, FolderSource):
         sides, rows = _folder(plan, source, cache, report)
     elif isinstance(source, ArraysSource):
         sides = array_samples(source, plan.keys, plan.input, report)
     else:
-        sides = _phantoms(plan, source, directory, report)
+        sides, unseen = _phantoms(plan, source, directory, report)
     check_findings(plan.keys, {name: side.labels for name, side in zip(SIDES, sides, strict=True)})
     digest = hashlib.sha256()
     for number, side in enumerate(sides):
         digest.update(side.labels.tobytes())
         for row in rows[number] if rows else ():
             digest.update(f"{row.path.name}\n".encode())
-    return Data(*sides, digest.hexdigest(), rows)
+    return Data(*sides, digest.hexdigest(), rows, unseen)
 
 
 def write_split(path: Path, keys: tuple[str, ...], rows: tuple[list[Row], list[Row], list[Row]], seed: int) -> None:
@@ -128,11 +132,11 @@ def _folder(
 
 def _phantoms(
     plan: TrainingPlan, source: PhantomSource, directory: Path, report: Report
-) -> tuple[Samples, Samples, Samples]:
-    test_seed = source.seed + 2 if source.test_seed is None else source.test_seed
-    parts = ((source.train, source.seed), (source.validation, source.seed + 1), (source.test, test_seed))
-    sets = [
-        phantom_samples(
+) -> tuple[tuple[Samples, Samples, Samples], Samples | None]:
+    """The three sides, and the phantoms of the scanner that no training saw."""
+
+    def drawn(count: int, seed: int, emphasis: str = "", *, unseen: bool = False) -> Samples:
+        return phantom_samples(
             directory / "phantoms",
             count,
             seed=seed,
@@ -141,8 +145,13 @@ def _phantoms(
             keys=plan.keys,
             processes=plan.threads,
             report=report,
-            emphasis=source.emphasis if number == 0 else "",
+            emphasis=emphasis,
+            unseen=unseen,
         )
-        for number, (count, seed) in enumerate(parts)
-    ]
-    return sets[0], sets[1], sets[2]
+
+    sides = (
+        drawn(source.train, source.seed, source.emphasis),
+        drawn(source.validation, source.seed + 1),
+        drawn(source.test, source.test_series),
+    )
+    return sides, drawn(source.unseen, source.test_series + 1, unseen=True) if source.unseen else None

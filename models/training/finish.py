@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,21 @@ from torch import Tensor
 
 from models import calibration, card, evaluation, networks
 from models.bundle import Bundle
-from models.bundle_writer import write_bundle
+from models.bundle_writer import write_again, write_bundle
+from models.explaining.statement import EXPLANATION
 from models.guard import GUARD
 from models.metadata import BundleMetadata, Calibration, FindingSpec, TrainingSummary
 from models.training.checkpoint import Progress
 from models.training.guarding import fit_guard
+from models.training.map_check import check_maps
 from models.training.plan import TrainingPlan
 from models.training.precision import choose_device
-from models.training.samples import MASK_STEP, Samples
+from models.training.samples import MASK_STEP, Report, Samples
 from models.training.scoring import logits, pooled_features
 from triage.findings import ScoreKind
 
+UNSEEN_SCANNER = "unseen_scanner"
+"""Where ``evaluation.json`` keeps the figures on phantoms of the scanner that no training saw."""
 TOLERANCE = 16
 """Of the pointing game, in pixels of the network's input: half a cell of a map with stride 32 (Zhang et al.: 15)."""
 
@@ -33,23 +38,24 @@ def finish(
     progress: Progress,
     splits: tuple[Samples, Samples, Samples],
     directory: Path,
+    report: Report,
+    unseen: Samples | None = None,
 ) -> Bundle:
-    """Calibrate, evaluate, write ``<directory>/<name>`` and return it, verified."""
+    """Calibrate, evaluate, check the heat maps, write ``<directory>/<name>`` and return it, verified.
+
+    Parameters
+    ----------
+    unseen : Samples, optional
+        Of the scanner that no training saw; measured beside the test side and used for nothing else.
+    """
     train, validation, test = splits
     network = networks.build(plan.architecture, len(plan.findings), channels=plan.input.channels)
     network.load_state_dict(weights)
     network = network.to(choose_device(plan.device))
     findings = _operating_points(plan, logits(network, validation, plan)[0], validation.labels)
-    values, features = logits(network, test, plan, features=test.masks is not None)
-    probabilities = np.column_stack(
-        [calibration.Calibrator(f.temperature, f.bias).probabilities(values[:, k]) for k, f in enumerate(findings)]
-    )
-    pointing = _pointing(findings, probabilities, features, network.classifier.weight.detach().cpu().numpy(), test)
-    figures = evaluation.evaluate(
-        plan.keys, test.labels, probabilities, {f.key: f.threshold for f in findings}, pointing=pointing
-    )
     result = {
-        "test": figures,
+        "test": _figures(network, plan, findings, test),
+        **({UNSEEN_SCANNER: _figures(network, plan, findings, unseen)} if unseen is not None else {}),
         "validation": {"images": len(validation), "used_for": "early stopping, calibration, thresholds"},
         "training": {
             "images": len(train),
@@ -65,13 +71,35 @@ def finish(
     if guarded is not None:
         result["guard"] = guarded.figures
     metadata = _metadata(plan, findings, len(train), len(validation))
-    return write_bundle(
-        directory / plan.describe.name,
-        metadata,
-        weights,
-        evaluation=result,
-        model_card=card.render(metadata, result),
-        extra_files={GUARD: guarded.guard.to_bytes()} if guarded is not None else None,
+    work = directory / "unchecked"
+    try:
+        unchecked = write_bundle(
+            work / plan.describe.name,
+            metadata,
+            weights,
+            evaluation=result,
+            model_card=card.render(metadata, result),
+            extra_files={GUARD: guarded.guard.to_bytes()} if guarded is not None else None,
+        )
+        checked = check_maps(unchecked, test, plan, report)
+        if checked is not None:
+            result[EXPLANATION] = checked
+        return write_again(unchecked, directory / plan.describe.name, result)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _figures(
+    network: networks.Network, plan: TrainingPlan, findings: tuple[FindingSpec, ...], samples: Samples
+) -> dict[str, Any]:
+    """What the finished network is worth on samples that had no part in making it."""
+    values, features = logits(network, samples, plan, features=samples.masks is not None)
+    probabilities = np.column_stack(
+        [calibration.Calibrator(f.temperature, f.bias).probabilities(values[:, k]) for k, f in enumerate(findings)]
+    )
+    pointing = _pointing(findings, probabilities, features, network.classifier.weight.detach().cpu().numpy(), samples)
+    return evaluation.evaluate(
+        plan.keys, samples.labels, probabilities, {f.key: f.threshold for f in findings}, pointing=pointing
     )
 
 

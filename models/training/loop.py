@@ -81,7 +81,9 @@ class _Run:
             start_from(network, plan.start_from, plan)
         if ranks.size > 1 and self.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        self.network = network.to(self.device)
+        # On a CPU convolutions learn up to twice as fast with the channels innermost.
+        self.layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
+        self.network = network.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimizer = optimiser(self.network, plan)
         self.precision = Precision(plan.precision, self.device)
         if self.precision.note:
@@ -106,7 +108,9 @@ class _Run:
             progress.epoch, progress.step, progress.loss = progress.epoch + 1, 0, 0.0
             if figures["mean_auc"] > progress.best:
                 progress.best, progress.best_epoch = figures["mean_auc"], progress.epoch
-                self.best = {name: t.detach().cpu().clone() for name, t in self.network.state_dict().items()}
+                self.best = {
+                    name: t.detach().cpu().clone().contiguous() for name, t in self.network.state_dict().items()
+                }
             entry = {
                 "epoch": progress.epoch,
                 "train_loss": round(loss, 5),
@@ -147,7 +151,7 @@ class _Run:
     def _step(self, network: nn.Module, batch: Batch) -> float:
         plan, device = self.plan, self.device
         with self.precision.autocast():
-            values, features = network(batch.images.to(device, non_blocking=True))
+            values, features = network(batch.images.to(device, non_blocking=True, memory_format=self.layout))
         # DDP averages over processes what each has summed over its part.
         loss = self.ranks.size * classification_loss(
             values.float(),

@@ -28,6 +28,7 @@ class _Chunk:
     spec: tuple[int, int]
     keys: tuple[str, ...]
     emphasis: str
+    unseen: bool
     path: Path
 
 
@@ -42,10 +43,17 @@ def phantom_samples(
     processes: int,
     report: Report,
     emphasis: str = "",
+    unseen: bool = False,
 ) -> Samples:
-    """The phantoms 0 to count - 1 of a seed, from the cache below `directory` as far as they are there."""
+    """The phantoms 0 to count - 1 of a seed, from the cache below `directory` as far as they are there.
+
+    Parameters
+    ----------
+    emphasis, unseen
+        As of :class:`models.training.plan.PhantomSource` and :func:`models.phantom.generate`.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    tag = f"{seed}-{size}-{spec.height}x{spec.width}-{len(keys)}{emphasis}"
+    tag = f"{seed}-{size}-{spec.height}x{spec.width}-{len(keys)}{emphasis}{'-unseen' if unseen else ''}"
     chunks = [
         _Chunk(
             seed,
@@ -55,6 +63,7 @@ def phantom_samples(
             (spec.height, spec.width),
             keys,
             emphasis,
+            unseen,
             directory / f"{tag}-{start}.npz",
         )
         for start in range(0, count, _CHUNK)
@@ -90,7 +99,7 @@ def _generate(chunk: _Chunk) -> None:
         present = draw_findings(chunk.seed, index)
         if chunk.emphasis and index % 2:
             present |= {chunk.emphasis}
-        phantom = generate(chunk.seed, index, size=chunk.size, findings=present)
+        phantom = generate(chunk.seed, index, size=chunk.size, findings=present, unseen=chunk.unseen)
         images.append(fitted(phantom.display(), spec))
         labels.append([float(key in phantom.present) for key in chunk.keys])
         masks.append(fitted_masks([phantom.masks.get(key) for key in chunk.keys], spec))

@@ -41,6 +41,8 @@ class PhantomSource:
     emphasis : str
         Finding that every second training phantom shows besides its own; empty for none. Validation and test keep
         the phantoms' own shares, and so does the calibration.
+    unseen : int
+        Number of test phantoms on the scanner that no training saw, of the series after the test set's.
     """
 
     __pydantic_config__ = _STRICT
@@ -53,6 +55,12 @@ class PhantomSource:
     size: int = 640
     test_seed: int | None = None
     emphasis: str = ""
+    unseen: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def test_series(self) -> int:
+        """The seed of the test set."""
+        return self.seed + 2 if self.test_seed is None else self.test_seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,6 +244,9 @@ class TrainingPlan:
         Thresholds must reach it on the validation set; among those that do, Youden's is taken.
     seed : int
         Of weights, order and augmentation.
+    checked_maps : int
+        True positives of each finding whose heat maps are checked on the test side, at most; half as many by the slow
+        curves. A bundle whose maps fail ships none.
     threads : int
         Of the CPU.
     date : str
@@ -289,6 +300,7 @@ class TrainingPlan:
     localisation_weight: NotNegative = 0.3
     min_specificity: Annotated[float, Field(ge=0, le=1)] = 0.98
     seed: Annotated[int, Field(ge=0)] = 0
+    checked_maps: Count = 60
     threads: Count = 2
     date: str
     augmentation: Augmentation = Augmentation()

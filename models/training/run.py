@@ -17,7 +17,15 @@ from models.training.samples import Report
 if TYPE_CHECKING:
     from models.training.ranks import Ranks
 
-_NOT_IN_THE_WEIGHTS = ("date", "describe", "routing", "min_specificity", "threads", "checkpoint_minutes")
+_NOT_IN_THE_WEIGHTS = (
+    "date",
+    "describe",
+    "routing",
+    "min_specificity",
+    "checked_maps",
+    "threads",
+    "checkpoint_minutes",
+)
 """What a run may change and still go on from its checkpoint: midnight must not begin a training anew."""
 
 
@@ -74,7 +82,7 @@ def train(
     report("data", dict(zip(("train", "validation", "test"), map(len, data.sides), strict=True)))
     weights, progress = fit(plan, data.train, data.validation, run_directory, _digest(plan, data), report, ranks)
     if ranks.first:
-        finish(plan, weights, progress, data.sides, run_directory)
+        finish(plan, weights, progress, data.sides, run_directory, report, data.unseen)
     ranks.wait()
     bundle = Bundle.load(run_directory / plan.describe.name)
     report("bundle", {"directory": str(bundle.directory)})

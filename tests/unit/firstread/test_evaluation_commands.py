@@ -54,6 +54,7 @@ def test_phantoms_end_to_end_for_a_program(tmp_path: Path) -> None:
         (["--images", ".", "--table", "t.csv", "--phantoms", "3"], "one of them is needed"),
         (["--phantoms", "3", "--validation", "split=val"], "no table whose column"),
         (["--phantoms", "3", "--as-trained"], "--as-trained already says"),
+        (["--images", ".", "--table", "t.csv", "--unseen-scanner"], "one of the phantoms"),
         (["--phantoms", "3", "--prevalence", "pneumothorax=2%"], "not a share between 0 and 1"),
         (["--phantoms", "3", "--prevalence", "pneumothorax"], "not NAME=VALUE"),
         (["--phantoms", "3", "--label", "gout=Gout"], "no finding gout"),

@@ -16,10 +16,12 @@ import cv2
 import numpy as np
 import pytest
 from model_samples import ROOT, make_dataset, make_metadata
+from pydicom.dataset import Dataset
 from sklearn.metrics import roc_auc_score
 
 from models.bundle import Bundle
 from models.calibration import Calibrator
+from models.evaluating import labelled
 from models.evaluating import report as forms
 from models.evaluating.errors import EvaluationError, LeakageError
 from models.evaluating.figures import Choices, Sample, set_figures
@@ -268,6 +270,18 @@ def test_patients_that_training_has_seen_are_left_out_on_demand(tiny_bundle: Bun
     unused = report["data"]["internal"]["unused_images"]
     assert report["test"]["images"] + report["validation"]["images"] + unused == 60
     assert unused > 15
+
+
+def test_phantoms_of_the_unseen_scanner_are_other_images_of_the_same_patients(tmp_path: Path) -> None:
+    seen, unseen = (labelled.phantoms(3, 77, ("pneumothorax",), unseen=other) for other in (False, True))
+    assert unseen.description == "3 phantoms of series 77 on the unseen scanner"
+    assert [(case.patient, case.labels) for case in unseen.cases] == [(c.patient, c.labels) for c in seen.cases]
+    digests = {case.image.digest() for case in (*seen.cases, *unseen.cases)}
+    assert len(digests) == 6
+    opened = seen.cases[0].image.open(), unseen.cases[0].image.open()
+    assert [one.ManufacturerModelName for one in opened if isinstance(one, Dataset)] == [
+        "Synthetic chest", "Synthetic chest, unseen scanner",
+    ]  # fmt: skip
 
 
 def test_phantoms_are_measured_as_they_are_drawn(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pydicom.uid import UID
 
 from models.phantom import FINDINGS, generate, to_dataset, write_dicom, write_phantoms
 from models.phantom.anatomy import draw_patient
+from models.phantom.exposure import draw_scanner
 from models.preprocessing import display_image
 
 TAKEN_AT = datetime(2026, 3, 4, 9, 30)  # noqa: DTZ001 - DICOM times have no zone
@@ -58,6 +59,46 @@ def test_findings_can_be_asked_for_and_leave_the_patient_the_same() -> None:
     outside = ~cv2.dilate(ill.masks["nodule_mass"].astype(np.uint8), np.ones((25, 25), np.uint8)).astype(bool)
     change = np.abs(ill.display() - normal.display())
     assert change[outside].mean() < 0.01 < change[ill.masks["nodule_mass"]].mean()
+
+
+def test_the_scanner_that_no_training_saw_takes_the_same_patient_otherwise() -> None:
+    for index in range(6):
+        seen, unseen = (generate(17, index, size=200, unseen=other) for other in (False, True))
+        assert (unseen.anatomy, unseen.present) == (seen.anatomy, seen.present)
+        assert {key: mask.sum() for key, mask in unseen.masks.items()} == {k: m.sum() for k, m in seen.masks.items()}
+        assert 0.02 < np.abs(unseen.display() - seen.display()).mean() < 0.3
+        ours, theirs = (to_dataset(one, 17, index, taken_at=TAKEN_AT) for one in (seen, unseen))
+        assert ours.PatientID == theirs.PatientID
+        for keyword in ("SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "ManufacturerModelName"):
+            assert ours[keyword].value != theirs[keyword].value
+        assert np.abs(display_image(theirs, unseen.pixels) - unseen.display()).max() < 1e-4
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**31), st.booleans())
+def test_no_training_scanner_reaches_the_figures_of_the_unseen_one(seed: int, anteroposterior: bool) -> None:
+    seen, unseen = (
+        draw_scanner(np.random.default_rng(seed), anteroposterior=anteroposterior, unseen=other)
+        for other in (False, True)
+    )
+    assert (seen.film, seen.unseen, unseen.unseen) == (0.0, False, True)
+    assert unseen.bits_stored > 14 >= seen.bits_stored
+    assert unseen.gamma > 1.25 >= seen.gamma
+    assert unseen.noise > 0.008 >= seen.noise
+    assert unseen.blur > 0.40 >= seen.blur
+    assert unseen.scatter > 0.9 >= seen.scatter
+    assert unseen.equalisation > 0.5 >= seen.equalisation
+    assert unseen.enhancement > 1.3 >= seen.enhancement
+    assert (unseen.modality, unseen.photometric, unseen.marker) == (seen.modality, seen.photometric, seen.marker)
+
+
+def test_drawing_the_unseen_scanner_leaves_what_comes_after_it_as_it_was() -> None:
+    states = []
+    for unseen in (False, True):
+        rng = np.random.default_rng(4)
+        draw_scanner(rng, anteroposterior=True, unseen=unseen)
+        states.append(rng.random())
+    assert states[0] == states[1]
 
 
 @pytest.mark.parametrize(

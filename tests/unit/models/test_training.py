@@ -34,6 +34,7 @@ from models.training import (
     TrainingDataError,
     TrainingPlan,
     losses,
+    map_check,
     starting,
     train,
 )
@@ -51,7 +52,7 @@ KEYS = ("pneumothorax", "cardiomegaly")
 def small_plan(**changes: Any) -> TrainingPlan:
     findings = tuple(FindingPlan(key=key, code=Code(value="1", scheme="99TEST", meaning=key)) for key in KEYS)
     plan = TrainingPlan(
-        source=PhantomSource(train=32, validation=40, test=40, seed=90, size=140),
+        source=PhantomSource(train=32, validation=40, test=40, unseen=24, seed=90, size=140),
         findings=findings,
         describe=Description(
             name="small",
@@ -70,6 +71,7 @@ def small_plan(**changes: Any) -> TrainingPlan:
         epochs=2,
         threads=1,
         batch=8,
+        checked_maps=2,
         date="2026-01-01",
     )
     return replace(plan, **changes)
@@ -96,6 +98,35 @@ def test_a_run_ends_in_a_verified_bundle_with_its_figures(trained: Bundle) -> No
         assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2"]
     assert [f.key for f in trained.metadata.findings] == list(KEYS)
     assert all(0 < f.threshold < 1 for f in trained.metadata.findings)
+
+
+def test_a_finished_bundle_knows_the_unseen_scanner_and_what_its_maps_are_worth(trained: Bundle) -> None:
+    evaluation = json.loads((trained.directory / "evaluation.json").read_text())
+    card = (trained.directory / "MODEL_CARD.md").read_text()
+    assert evaluation["unseen_scanner"]["images"] == 24
+    assert "the scanner that no training saw" in card
+    checked = evaluation["explanation"]
+    assert checked["source"].endswith("images of the test side")
+    assert set(checked["findings"]) == set(KEYS)
+    assert max(row["maps"] for row in checked["findings"].values()) <= 4  # of two images of each finding
+    assert "was checked on" in card
+    assert not (trained.directory.parent / "unchecked").exists()
+
+
+def test_the_map_check_looks_at_few_images_of_each_finding_with_their_masks() -> None:
+    labels = np.array([[1, 0], [np.nan, 0], [1, 1], [1, 0], [0, np.nan], [0, 1]], np.float32)
+    assert map_check._with_findings(labels, 1).tolist() == [0, 2]
+    assert map_check._with_findings(labels, 2).tolist() == [0, 2, 5]
+    masks = np.zeros((6, 32, 32), np.uint8)
+    masks[2, 3:6, 4:7] = 0b01
+    masks[2, 20:22, 4:7] = 0b10
+    samples = Samples(np.full((6, 128, 128), 90, np.uint8), labels, masks)
+    cases = list(map_check._cases(samples, small_plan()))
+    assert [case.present for case in cases] == [
+        {"pneumothorax"}, set(), set(KEYS), {"pneumothorax"}, set(), {"cardiomegaly"},
+    ]  # fmt: skip
+    assert [mask.sum() for mask in cases[2].masks.values()] == [9, 6]
+    assert cases[0].image.shape == (1, 128, 128)
 
 
 def test_a_killed_run_continues_to_the_same_weights(trained: Bundle, tmp_path: Path) -> None:
