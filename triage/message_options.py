@@ -11,6 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from triage.hl7_template import OBSERVATIONS, REQUIRED, pieces, place
 
+Hl7CharacterSet = Literal[
+    "UNICODE UTF-8", "8859/1", "8859/2", "8859/3", "8859/4", "8859/5", "8859/6", "8859/7", "8859/8", "8859/9",
+    "8859/15", "KS X 1001", "ASCII",
+]  # fmt: skip
+
 
 class MessageOptions(BaseModel):
     """Base: frozen, and with a digest, because other options give another message."""
@@ -38,8 +43,9 @@ class Hl7Options(MessageOptions):
     """MSH-6."""
     processing_id: Literal["P", "T", "D"] = "P"
     """MSH-11: production, training or debugging."""
-    character_set: Literal["UNICODE UTF-8", "8859/1", "ASCII"] = "UNICODE UTF-8"
-    """MSH-18. What a character set has no sign for loses its accent, else becomes a question mark."""
+    character_set: Hl7CharacterSet = "UNICODE UTF-8"
+    """MSH-18: `UNICODE UTF-8`, `8859/1` to `8859/9`, `8859/15`, `KS X 1001`, `ASCII`. What it has no sign for is
+    spelled in Latin letters, else a question mark."""
     findings: Literal["all", "positive"] = "all"
     """Which findings get an OBX."""
     observations: tuple[str, ...] = OBSERVATIONS

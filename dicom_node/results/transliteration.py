@@ -42,7 +42,11 @@ def spelled(text: str, character_set: CharacterSet) -> str:
     """
     if character_set in ("source", "utf-8"):
         return text
-    codec = _CODECS[character_set]
+    return in_codec(text, _CODECS[character_set])
+
+
+def in_codec(text: str, codec: str) -> str:
+    """The text in characters that one of Python's codecs has."""
     return "".join(_letter(c, codec) for c in unicodedata.normalize("NFC", text))
 
 

@@ -43,20 +43,22 @@ class MllpServer:
         return f"mllp://127.0.0.1:{self.port}"
 
 
-def ack(message: bytes, code: bytes = b"AA", *, control_id: bytes | None = None, text: bytes = b"") -> bytes:
-    """A framed acknowledgement in original mode."""
+def ack(
+    message: bytes, code: bytes = b"AA", *, control_id: bytes | None = None, text: bytes = b"", reason: bytes = b""
+) -> bytes:
+    """A framed acknowledgement in original mode; ``reason`` is ERR-3."""
     own = message.split(b"\r", 1)[0].split(b"|")[9] if control_id is None else control_id
-    content = b"\r".join(
-        (b"MSH|^~\\&|RIS|HOSP|||20261128||ACK^R01^ACK|1|P|2.5.1", b"|".join((b"MSA", code, own, text)), b"")
-    )
-    return START + content + END
+    segments = [b"MSH|^~\\&|RIS|HOSP|||20261128||ACK^R01^ACK|1|P|2.5.1", b"|".join((b"MSA", code, own, text))]
+    if reason:
+        segments.append(b"ERR|||" + reason + b"^why^HL70357|E")
+    return START + b"\r".join((*segments, b"")) + END
 
 
-def answers(code: bytes = b"AA", *, control_id: bytes | None = None, text: bytes = b"") -> Fault:
+def answers(code: bytes = b"AA", *, control_id: bytes | None = None, text: bytes = b"", reason: bytes = b"") -> Fault:
     """Another acknowledgement than the usual one."""
 
     def fault(server: MllpServer, connection: socket.socket, message: bytes) -> None:
-        connection.sendall(ack(message, code, control_id=control_id, text=text))
+        connection.sendall(ack(message, code, control_id=control_id, text=text, reason=reason))
 
     return fault
 

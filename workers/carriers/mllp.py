@@ -35,16 +35,12 @@ if TYPE_CHECKING:
 PATIENCE: Final = Patience()
 CHECKING: Final = Patience(connect=5.0, exchange=5.0)
 
-_VERDICTS: Final = {
-    AckCode.ACCEPTED: Verdict.DELIVERED,
-    AckCode.COMMIT_ACCEPTED: Verdict.DELIVERED,
-    AckCode.ERROR: Verdict.UNWELCOME,
-    AckCode.COMMIT_ERROR: Verdict.UNWELCOME,
-    AckCode.REJECTED: Verdict.REFUSED,
-    AckCode.COMMIT_REJECTED: Verdict.REFUSED,
-}
-"""An application error may be a patient or an order that is not there yet, so it is tried for a while; a rejection is
-about the message (its type, version, processing ID) and will not change by itself."""
+_ACCEPTED: Final = (AckCode.ACCEPTED, AckCode.COMMIT_ACCEPTED)
+_REJECTED: Final = (AckCode.REJECTED, AckCode.COMMIT_REJECTED)
+_PASSING: Final = ("206", "207")
+"""Table 0357: application record locked, application internal error."""
+_OF_THE_MESSAGE: Final = ("100", "101", "102", "103", "200", "201", "202", "203")
+"""Table 0357: sequence, required field, data type, table value; type, event, processing ID, version not supported."""
 
 
 class MllpCarrier(MessageCarrier):
@@ -82,11 +78,25 @@ class MllpCarrier(MessageCarrier):
 
 def judged(where: str, said: Acknowledgement, identity: Sequence[str]) -> Attempt:
     """What an acknowledgement means for a delivery."""
-    verdict = _VERDICTS[said.code]
+    verdict = _verdict(said)
     text = masked(said.text, identity)
     if verdict is Verdict.DELIVERED:
         return Attempt(verdict=verdict, note=f"{said.code}: {text}" if text else "")
-    return Attempt(verdict=verdict, error=f"{where} answers {said.code}{f': {text}' if text else ''}.")
+    code = f"{said.code} {said.reason}" if said.reason in (*_PASSING, *_OF_THE_MESSAGE) else str(said.code)
+    return Attempt(verdict=verdict, error=f"{where} answers {code}{f': {text}' if text else ''}.")
+
+
+def _verdict(said: Acknowledgement) -> Verdict:
+    """An error may be a patient or an order that is not there yet, so it is tried for a while. A rejection is about the
+    message, or about a receiver that is down (v2.5.1 2.9.2.2): what is given up soon has to say that it is the former.
+    """
+    if said.code in _ACCEPTED:
+        return Verdict.DELIVERED
+    if said.reason in _PASSING:
+        return Verdict.TRANSIENT
+    if said.code in _REJECTED and said.reason in _OF_THE_MESSAGE:
+        return Verdict.REFUSED
+    return Verdict.UNWELCOME
 
 
 def tls_of(settings: Settings, destination: Destination, now: datetime) -> PeerTls | None:

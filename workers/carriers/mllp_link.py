@@ -10,7 +10,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
@@ -23,6 +23,10 @@ START: Final = b"\x0b"
 END: Final = b"\x1c\r"
 MAXIMUM_ANSWER: Final = 64 * 1024
 """Bytes of an acknowledgement that are read; real ones have a few hundred."""
+
+
+_REMARKS: Final = ("W", "I")
+"""ERR-4 (table 0516) of what is no error."""
 
 
 class AckCode(StrEnum):
@@ -46,10 +50,17 @@ class Patience:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Acknowledgement:
-    """What a receiver said of our message; ``text`` may repeat parts of the message."""
+    """What a receiver said of our message; ``text`` may repeat parts of the message.
+
+    Attributes
+    ----------
+    reason : str
+        Code of table 0357 (ERR-3; before v2.5 in ERR-1), "" where it gives none.
+    """
 
     code: AckCode
     text: str = ""
+    reason: str = ""
 
 
 class MllpSilentError(DeliveryError):
@@ -157,9 +168,11 @@ class MllpLink:
             code = AckCode(msa.text(1).strip().upper())
         except ValueError:
             raise MllpConfusedError(f"{self.where} answers with a code that table 0008 does not have.") from None
-        err = parsed.first("ERR")
+        errors = sorted(parsed.all("ERR"), key=lambda each: each.text(4) in _REMARKS)
+        err = errors[0] if errors else None
         told = (msa.text(3), *((err.text(8), err.text(7), err.text(3, 2)) if err else ()))
-        return Acknowledgement(code=code, text=next(filter(None, (text.strip() for text in told)), ""))
+        reasons = (err.text(3), err.text(1, 4)) if err else ()
+        return Acknowledgement(code=code, text=_first(told), reason=_first(reasons))
 
     def _frame(self, connection: socket.socket) -> bytes:
         """The next frame; before it may stand line ends only. The carriage return at its end is not awaited."""
@@ -246,3 +259,8 @@ class MllpLink:
 
 class _ClosedBeforeAnswerError(MllpSilentError):
     """The connection ended before an acknowledgement began."""
+
+
+def _first(texts: Iterable[str]) -> str:
+    """The first that says something."""
+    return next(filter(None, (text.strip() for text in texts)), "")

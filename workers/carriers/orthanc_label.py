@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 OLDEST: Final = (1, 12)
 """Version of Orthanc that first knew labels."""
+_UPDATE: Final = f"Update it to {'.'.join(map(str, OLDEST))} or later."
 
 
 class LabelCarrier:
@@ -67,17 +68,27 @@ class LabelCarrier:
                 return Attempt(verdict=Verdict.TRANSIENT, error="Orthanc does not hold the study yet.")
             self._label(study, message["label"])
         except NotFoundError:
-            advice = (
-                f"Orthanc knows no labels, or has just lost the study. It needs version {_dotted(OLDEST)} or later."
-            )
-            return Attempt(verdict=Verdict.UNWELCOME, error=advice)
+            return self._without_labels()
         except DeliveryError as error:
-            verdict = Verdict.TRANSIENT if error.retryable else Verdict.UNWELCOME
-            attempt = Attempt(verdict=verdict, error=f"{error} {_advice(error)}")
-            if error.retryable:
-                self._out_of_reach = attempt
-            return attempt
+            return self._failed(error)
         return Attempt(verdict=Verdict.DELIVERED)
+
+    def _without_labels(self) -> Attempt:
+        """Why there is no such route: its version is too old, or the study went away a moment ago."""
+        try:
+            reason = _too_old(self._peer.system().version)
+        except DeliveryError as error:
+            return self._failed(error)
+        if reason:
+            return Attempt(verdict=Verdict.UNWELCOME, error=f"It {reason}. {_UPDATE}")
+        return Attempt(verdict=Verdict.TRANSIENT, error="Orthanc has just lost the study.")
+
+    def _failed(self, error: DeliveryError) -> Attempt:
+        verdict = Verdict.TRANSIENT if error.retryable else Verdict.UNWELCOME
+        attempt = Attempt(verdict=verdict, error=f"{error} {_advice(error)}")
+        if error.retryable:
+            self._out_of_reach = attempt
+        return attempt
 
     def _label(self, study: str, label: str) -> None:
         """The new label first: the study is never without."""
@@ -96,10 +107,8 @@ def check(settings: Settings, destination: Destination, now: datetime) -> Checke
             system = peer.system()
     except DeliveryError as error:
         return Checked(ok=False, message=str(error), next_step=_advice(error))
-    version = tuple(int(part) for part in system.version.split(".")[:2] if part.isdecimal())
-    if version and version < OLDEST:
-        message = f"is Orthanc {system.version}, which knows no labels"
-        return Checked(ok=False, message=message, next_step=f"Update it to {_dotted(OLDEST)} or later.")
+    if reason := _too_old(system.version):
+        return Checked(ok=False, message=reason, next_step=_UPDATE)
     milliseconds = (time.monotonic() - began) * 1000
     return Checked(ok=True, message=f"is Orthanc {system.version}, answers in {milliseconds:.0f} ms")
 
@@ -118,8 +127,10 @@ def _advice(error: DeliveryError) -> str:
     return error.next_step if own else "Check that it runs, and its address; `firstread doctor` asks it again."
 
 
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
+def _too_old(version: str) -> str:
+    """What is wrong with an Orthanc of this version; "" where it knows labels."""
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    return f"is Orthanc {version}, which knows no labels" if numbers and numbers < OLDEST else ""
 
 
 KIND = CarrierKind(open=LabelCarrier, check=check)

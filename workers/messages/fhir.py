@@ -16,7 +16,15 @@ from dicom_node.results.wording import kind_in_words, plain
 from triage.findings import Code, Finding, Urgency
 from triage.message_options import FhirOptions
 from workers.messages.oru import IMAGING_STUDY
-from workers.messages.statement import FHIR_SYSTEMS, Leading, Statement, StudyFacts, measured, shared_uuid
+from workers.messages.statement import (
+    FHIR_SYSTEMS,
+    Leading,
+    SeriesFacts,
+    Statement,
+    StudyFacts,
+    measured,
+    shared_uuid,
+)
 
 KIND: Final = "FHIR"
 UIDS: Final = "urn:dicom:uid"
@@ -111,19 +119,9 @@ class _Transaction:
             "subject": self._subject(),
             "numberOfSeries": len(study.series),
             "numberOfInstances": sum(len(series.instances) for series in study.series),
-            "series": [
-                {
-                    "uid": series.uid,
-                    "modality": {"system": FHIR_SYSTEMS["DCM"], "code": series.modality or "OT"},
-                    "numberOfInstances": len(series.instances),
-                    "instance": [
-                        {"uid": uid, "sopClass": {"system": URIS, "code": f"urn:oid:{sop_class}"}}
-                        for sop_class, uid in series.instances
-                    ],
-                }
-                for series in study.series
-            ],
         }
+        if study.series:  # an empty list is none in FHIR
+            found["series"] = [_series(series) for series in study.series]
         if started := self._started():
             found["started"] = started
         if study.accession_number:
@@ -175,13 +173,14 @@ class _Transaction:
             "code": _concept(study.procedure or IMAGING_STUDY, text=study.study_description),
             "subject": self._subject(),
             "issued": self._created_at,
-            "result": [
-                {"reference": _full_url(statement.resource_uuid("Observation", leading.finding.key))}
-                for leading in statement.leading
-            ],
             "imagingStudy": [self._study_reference()],
             "conclusion": "\n".join(conclusion),
         }
+        if statement.leading:
+            found["result"] = [
+                {"reference": _full_url(statement.resource_uuid("Observation", leading.finding.key))}
+                for leading in statement.leading
+            ]
         positives = [_concept(leading.finding.code) for leading in statement.leading if leading.finding.positive]
         if positives:
             found["conclusionCode"] = positives
@@ -239,6 +238,18 @@ class _Transaction:
     @property
     def _created_at(self) -> str:
         return self._statement.created_at.isoformat(timespec="milliseconds")
+
+
+def _series(series: SeriesFacts) -> Resource:
+    return {
+        "uid": series.uid,
+        "modality": {"system": FHIR_SYSTEMS["DCM"], "code": series.modality or "OT"},
+        "numberOfInstances": len(series.instances),
+        "instance": [
+            {"uid": uid, "sopClass": {"system": URIS, "code": f"urn:oid:{sop_class}"}}
+            for sop_class, uid in series.instances
+        ],
+    }
 
 
 def display_name(name: str) -> str:

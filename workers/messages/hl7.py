@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 from triage.errors import DicomError
 
 END: Final = "\r"
-CHARACTER_SETS: Final = {"UNICODE UTF-8": "utf-8", "8859/1": "latin-1", "ASCII": "ascii"}
-"""MSH-18 (table 0211) and the codec of each."""
+CHARACTER_SETS: Final[Mapping[str, str]] = {
+    "UNICODE UTF-8": "utf-8",
+    **{f"8859/{part}": f"iso8859_{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
+    "KS X 1001": "euc_kr",
+    "ASCII": "ascii",
+}
+"""MSH-18 (table 0211) and the codec of each, as far as we write them: no letter of theirs holds a delimiter's byte."""
+READABLE: Final[Mapping[str, str]] = {
+    **CHARACTER_SETS, "GB 18030-2000": "gb18030", "BIG-5": "big5", "ISO IR6": "ascii", "ISO IR87": "iso2022_jp",
+    "ISO IR159": "iso2022_jp_2",
+}  # fmt: skip
+"""The same for messages that come: they are decoded before they are taken apart."""
 
 
 class MessageError(DicomError):
@@ -58,11 +67,6 @@ class Delimiters:
 
 OURS: Final = Delimiters()
 
-_SPELT: Final = {
-    "ß": "ss", "ẞ": "SS", "Ø": "O", "ø": "o", "Ł": "L", "ł": "l", "Đ": "D", "đ": "d", "Æ": "Ae", "æ": "ae", "Œ": "Oe",
-    "œ": "oe", "Þ": "Th", "þ": "th", "ð": "d", "ı": "i", "’": "'",
-}  # fmt: skip
-"""Letters of names that Unicode does not take apart, as their passports spell them."""
 _NAMES: Final = {"F": "field", "S": "component", "T": "subcomponent", "R": "repetition", "E": "escape"}
 _UNSAFE: Final = re.compile(r"[|^~\\&\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _BY_SIGN: Final = {getattr(OURS, name): letter for letter, name in _NAMES.items()}
@@ -90,7 +94,7 @@ def escape(text: str, character_set: str = "UNICODE UTF-8") -> Encoded:
 def unescape(text: str, delimiters: Delimiters = OURS, character_set: str = "UNICODE UTF-8") -> str:
     """The reverse of :func:`escape`; escapes that mean nothing here (highlighting, local ones) stay as they are."""
     sign = re.escape(delimiters.escape)
-    codec = CHARACTER_SETS.get(character_set, "latin-1")
+    codec = READABLE[character_set]
 
     def plain(match: re.Match[str]) -> str:
         letters = match[1]
@@ -107,23 +111,19 @@ def unescape(text: str, delimiters: Delimiters = OURS, character_set: str = "UNI
 
 
 def fitting(text: str, character_set: str) -> str:
-    """The text in signs of a character set: accents are dropped where they do not fit, other signs become ``?``.
+    """The text in signs of a character set: spelled with those it has, else ``?``.
 
     Example
     -------
-    >>> fitting("Møller^Łukasz Žák", "8859/1")
-    'Møller^Lukasz Zák'
+    >>> fitting("Møller^Łukasz Žák=Пётр", "8859/1")
+    'Møller^Lukasz Zák=Petr'
     """
     codec = CHARACTER_SETS[character_set]
-    kept = []
-    for sign in text:
-        if _fits(sign, codec):
-            kept.append(sign)
-            continue
-        decomposed = unicodedata.normalize("NFKD", _SPELT.get(sign, sign))
-        bare = "".join(c for c in decomposed if not unicodedata.combining(c))
-        kept.append(bare if bare and _fits(bare, codec) else "?")
-    return "".join(kept)
+    if codec == "utf-8":
+        return text.encode(codec, errors="replace").decode(codec)
+    from dicom_node.results.transliteration import in_codec  # noqa: PLC0415 - who only listens does without its weight
+
+    return in_codec(text, codec)
 
 
 def segment(name: str, fields: dict[int, str]) -> str:
@@ -175,9 +175,11 @@ class Message:
         """
         rough = content.decode("latin-1").lstrip("\r\n")
         delimiters = Delimiters.of(rough)
-        character_set = rough.split(END, 1)[0].split(delimiters.field)[17:18]
-        name = character_set[0].split(delimiters.repetition)[0].strip() if character_set else ""
-        codec = CHARACTER_SETS.get(name, "latin-1")
+        declared = (rough.split(END, 1)[0].split(delimiters.field)[17:18] or [""])[0]
+        names = [name.strip() for name in declared.split(delimiters.repetition)]
+        name = next((each for each in reversed(names) if each in READABLE), "")  # the richest stands last
+        name = name or ("UNICODE UTF-8" if _is_utf8(content) else "8859/1")  # undeclared, or unknown to us
+        codec = READABLE[name]
         lines = content.decode(codec, errors="replace").replace("\n", END).split(END)
         found = []
         for line in filter(None, (line.strip("\x00 ") for line in lines)):
@@ -194,9 +196,9 @@ class Message:
         return tuple(each for each in self.segments if each.name == name)
 
 
-def _fits(text: str, codec: str) -> bool:
+def _is_utf8(content: bytes) -> bool:
     try:
-        text.encode(codec)
-    except UnicodeEncodeError:
+        content.decode()
+    except UnicodeDecodeError:
         return False
     return True

@@ -12,10 +12,11 @@ from typing import Final
 
 from dicom_node.results.codes import ABSENT, LATERALITY, PRESENT, PROBABILITY, SIDES
 from dicom_node.results.wording import plain
+from triage.errors import ResultError
 from triage.findings import Code, ScoreKind, Urgency
 from triage.hl7_template import OBSERVATIONS, PLACES, Piece, Place, pieces, place
 from triage.message_options import Hl7Options
-from workers.messages.hl7 import CHARACTER_SETS, END, Encoded, escape, segment
+from workers.messages.hl7 import CHARACTER_SETS, END, Encoded, escape, fitting, segment
 from workers.messages.statement import Leading, Statement, StudyFacts, hl7_scheme, measured, short_id
 
 KIND: Final = "HL7"
@@ -87,13 +88,34 @@ def build_oru(statement: Statement, options: Hl7Options) -> bytes:
     """The message in its character set, segments ended by a carriage return.
 
     MSH-10 is the same for the same statement and options: a receiver knows a resend by it.
+
+    Raises
+    ------
+    ResultError
+        An identifier has signs that the character set does not have: spelled otherwise it would be somebody else's.
     """
+    for name, text in _identifiers(statement.study).items():
+        if fitting(text, options.character_set) != text:
+            raise ResultError(
+                f"{name} has characters that {options.character_set} does not have.",
+                next_step="Set another hl7.character_set for this destination, such as UNICODE UTF-8.",
+            )
     return _Writer(statement, options).message()
 
 
 def control_id(statement: Statement, options: Hl7Options) -> str:
     """MSH-10."""
     return short_id(statement.message_uid(KIND, options.variant()))
+
+
+def _identifiers(study: StudyFacts) -> Mapping[str, str]:
+    return {
+        "Patient ID": study.patient_id,
+        "Issuer of Patient ID": study.issuer_of_patient_id,
+        "Accession Number": study.accession_number,
+        "Placer Order Number": study.placer_order_number,
+        "Filler Order Number": study.filler_order_number,
+    }
 
 
 class _Writer:

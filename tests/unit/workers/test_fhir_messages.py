@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+import fhirkit
 import pytest
 from fhir_r4 import problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from message_cases import saying, statement
+from message_cases import RESULT, saying, statement
 
-from triage.findings import Laterality, ScoreKind
+from triage.findings import ImageResult, Laterality, ScoreKind
 from triage.message_options import FhirOptions
 from workers.messages.fhir import build_bundle, display_name
 from workers.messages.statement import Statement
@@ -36,11 +38,21 @@ def test_the_transaction_is_sound(update: str, imaging_study: str, known: bool) 
     about = statement() if known else statement(**dict.fromkeys(names, ""), procedure=None)
     bundle = read(about, update=update, imaging_study=imaging_study)
     assert problems(bundle, "Bundle") == []
+    assert fhirkit.validate(bundle) == []  # by somebody else's reading of R4
     by_url = {entry["fullUrl"] for entry in bundle["entry"]}
     assert len(by_url) == len(bundle["entry"])
     referred = {r["reference"] for r in references(bundle) if "reference" in r}
     assert referred <= by_url
     assert len(resources(bundle, "ImagingStudy")) == (imaging_study == "resource")
+
+
+def test_what_there_is_none_of_is_left_out() -> None:
+    """R4 has no empty lists, objects or texts (2.6.2)."""
+    nothing = replace(RESULT, images=(ImageResult(sop_instance_uid="1.2.3.4.5", findings=()),), not_analysed=())
+    bundle = read(statement(result=nothing, series=()), imaging_study="resource")
+    assert fhirkit.validate(bundle) == problems(bundle, "Bundle") == []
+    (report,) = resources(bundle, "DiagnosticReport")
+    assert "result" not in report
 
 
 def references(value: Any) -> list[dict[str, Any]]:
@@ -57,6 +69,7 @@ def references(value: Any) -> list[dict[str, Any]]:
 def test_names_of_any_kind_stay_strings(name: str, number: str) -> None:
     bundle = read(statement(patient_name=name, accession_number=number.strip()))
     assert bundle["type"] == "transaction"
+    assert fhirkit.validate(bundle) == []
 
 
 def test_a_report_as_a_server_reads_it() -> None:

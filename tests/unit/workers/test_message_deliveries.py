@@ -140,19 +140,43 @@ def test_a_receiver_in_trouble_gets_the_same_message_later(
     assert len(set(receiver.received)) == 1 and len(receiver.received) == 2
 
 
-@pytest.mark.parametrize(("code", "budget"), [(b"AE", BUDGET[Verdict.UNWELCOME]), (b"CR", BUDGET[Verdict.REFUSED])])
-def test_errors_are_tried_for_a_while_and_rejections_less(
-    node: Node, receiver: MllpServer, code: bytes, budget: int
+@pytest.mark.parametrize(
+    ("code", "reason", "verdict"),
+    [
+        (b"AE", b"", Verdict.UNWELCOME),
+        (b"AE", b"204", Verdict.UNWELCOME),  # the patient is not known yet
+        (b"AR", b"", Verdict.UNWELCOME),  # v2.5.1 2.9.2.2: the receiver may be down
+        (b"AR", b"203", Verdict.REFUSED),
+        (b"CR", b"200", Verdict.REFUSED),
+    ],
+)
+def test_errors_are_tried_for_a_while_and_rejections_of_the_message_less(
+    node: Node, receiver: MllpServer, code: bytes, reason: bytes, verdict: Verdict
 ) -> None:
     owing = Debtor(node, destinations=to(receiver.address))
     owe(owing)
-    receiver.code = code
-    for number in range(budget):
+    receiver.faults = [mllp_peer.answers(code, reason=reason)] * BUDGET[verdict]
+    for number in range(BUDGET[verdict]):
         assert statuses(owing) == [PENDING], number
         try_again(owing, receiver.address)
     assert statuses(owing) == [DEAD]
     assert code.decode() in owing.deliveries()[0].reason
-    assert len(receiver.received) == budget
+    assert len(receiver.received) == BUDGET[verdict]
+
+
+@pytest.mark.parametrize(("code", "reason"), [(b"AR", b"207"), (b"AE", b"206")])
+def test_a_receiver_that_says_it_is_down_is_waited_for(
+    node: Node, receiver: MllpServer, code: bytes, reason: bytes
+) -> None:
+    owing = Debtor(node, destinations=to(receiver.address))
+    owe(owing)
+    tries = BUDGET[Verdict.UNWELCOME] + 1
+    receiver.faults = [mllp_peer.answers(code, reason=reason)] * tries
+    for _ in range(tries):
+        try_again(owing, receiver.address)
+    assert statuses(owing) == [PENDING]
+    assert f"{code.decode()} {reason.decode()}" in owing.deliveries()[0].reason
+    assert try_again(owing, receiver.address) == 1
 
 
 def test_what_a_receiver_repeats_of_the_patient_is_kept_nowhere(node: Node, receiver: MllpServer) -> None:

@@ -38,6 +38,22 @@ def test_the_receivers_word_is_told(code: str) -> None:
         assert server.received == [MESSAGE]
 
 
+@pytest.mark.parametrize(
+    ("errors", "text", "reason"),
+    [
+        (b"ERR||PID^1^3|101^Required field missing^HL70357|E||||no identifier", "no identifier", "101"),
+        (b"ERR||PV1^1|0^accepted^HL70357|W||||odd\rERR|||207^down^HL70357|E", "down", "207"),
+        (b"ERR|PID^1^3^101&Required field missing&HL70357", "", "101"),
+        (b"ERR", "", ""),
+    ],
+)
+def test_why_is_told_in_the_way_of_each_version(errors: bytes, text: str, reason: str) -> None:
+    head = b"MSH|^~\\&|RIS||||2026||ACK|1|P|2.5.1\rMSA|AE|ID1\r"
+    with mllp_server() as server, link(server) as mllp:
+        server.faults = [peer.says(peer.START + head + errors + b"\r" + peer.END)]
+        assert mllp.exchange(MESSAGE, "ID1") == Acknowledgement(code=AckCode.ERROR, text=text, reason=reason)
+
+
 def test_a_connection_is_kept_and_opened_anew_when_the_receiver_closed_it() -> None:
     with mllp_server() as server, link(server) as mllp:
         for _ in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from triage.tables import Delivery
 from workers.analysis import analyse_due
 from workers.carriers.kinds import carrier_kind
 from workers.delivery import deliver_due
+from workers.messages.label import LABELS
 
 pytestmark = pytest.mark.timeout(120)
 Draw = Callable[..., Dataset]
@@ -104,14 +106,18 @@ def test_a_real_orthanc_is_asked_by_its_rules(node: Node, phantom: Draw, passwor
     dataset.save_as(tmp_path / "image.dcm", enforce_file_format=True)
     with orthanc(tmp_path / "orthanc", configuration=configuration) as real:
         real.http.auth = (USER, PASSWORD)
-        real.upload(tmp_path / "image.dcm")
+        held = real.upload(tmp_path / "image.dcm")["ParentStudy"]
         url = str(real.http.base_url).rstrip("/")
         destination = Destination(address=f"orthanc+{url}", user=USER, password_file=password)
         analysed(node, destination, dataset)
         knows_labels = not real.get("/system")["Version"].startswith(("1.10.", "1.11."))
         assert deliver_due(node.bench, destination.address) == int(knows_labels)
         (delivery,) = owed(node, dataset)
-        assert knows_labels or "knows no labels" in delivery.reason
+        if knows_labels:
+            (label,) = real.get(f"/studies/{held}/labels")
+            assert label in LABELS.values()
+        else:
+            assert re.search(r"Orthanc 1\.\d+\.\d+, which knows no labels\. Update it to 1\.12", delivery.reason)
         check = carrier_kind(destination.kind).check
         found = check(node.bench.settings, destination, node.clock())
         assert found.ok is knows_labels, found
