@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.cpu_network import CpuNetwork
 from models.guard import Guard
 from models.metadata import ONNX
 from models.routing import Refusal
-from triage.errors import BundleError, InferenceError
+from triage.errors import InferenceError
 from triage.findings import Finding, Region, Score
 
 Float32 = NDArray[np.float32]
@@ -30,7 +30,7 @@ class Outputs(NamedTuple):
     features: Float32
 
 
-_Run = Callable[[Float32], Outputs]
+_Run = Callable[[Float32], tuple[Float32, Float32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +82,7 @@ class Predictor:
             "auto" takes the first GPU where the machine has one that torch can use. A bundle that is an ONNX graph
             alone runs on the CPU in any case.
         threads : int
-            CPU threads per inference; 0 leaves it to ONNX Runtime (all cores).
+            CPU cores to use; 0 for all.
 
         Raises
         ------
@@ -95,12 +95,14 @@ class Predictor:
         guard = Guard.of(bundle)
         has_network = bundle.metadata.architecture != ONNX
         if has_network and (device == "cuda" or (device == "auto" and _gpu_device_file())):
-            run = _load_cuda(bundle)
-            if run is not None:
-                return cls(bundle, "cuda", class_weights, run, guard)
+            from models import gpu_network  # noqa: PLC0415 - torch, only where a GPU is present or asked for
+
+            on_gpu = gpu_network.load(bundle)
+            if on_gpu is not None:
+                return cls(bundle, "cuda", class_weights, on_gpu, guard)
             if device == "cuda":
                 raise InferenceError("torch finds no usable GPU.", next_step="Set the device to cpu or auto.")
-        return cls(bundle, "cpu", class_weights, _load_cpu(bundle, threads), guard)
+        return cls(bundle, "cpu", class_weights, CpuNetwork(bundle.network, threads), guard)
 
     def predict(self, images: Float32) -> Prediction:
         """Run the network.
@@ -184,54 +186,3 @@ def findings(
 def _gpu_device_file() -> bool:
     """Whether a driver shows a GPU (Linux, Windows' Linux): answered without importing torch."""
     return Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()
-
-
-def _load_cpu(bundle: Bundle, threads: int) -> _Run:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Threads that spin while they wait take the cores from the commit that follows, and from the listener.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors come as exceptions; warnings about graph details help nobody
-    try:
-        session = onnxruntime.InferenceSession(
-            str(bundle.network), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise BundleError(f"{bundle.network} cannot be loaded: {type(error).__name__}.") from error
-    names = {output.name for output in session.get_outputs()}
-    if not {"logits", "features"} <= names or [entry.name for entry in session.get_inputs()] != ["image"]:
-        raise BundleError(f"{bundle.network} does not take 'image' and give 'logits' and 'features'.")
-
-    def run(images: Float32) -> Outputs:
-        try:
-            return Outputs(*session.run(["logits", "features"], {"image": images}))
-        except Exception as error:
-            raise InferenceError(f"ONNX Runtime failed: {type(error).__name__}.") from error
-
-    return run
-
-
-def _load_cuda(bundle: Bundle) -> _Run | None:
-    """Run with torch on the first GPU; None where torch cannot use one."""
-    import torch  # noqa: PLC0415 - only where a GPU is present or asked for
-
-    if not torch.cuda.is_available():
-        return None
-    from models import networks  # noqa: PLC0415
-
-    metadata = bundle.metadata
-    network = networks.restore(metadata.architecture, len(metadata.findings), bundle.weights)
-    network = network.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def run(images: Float32) -> Outputs:
-        try:
-            # TF32 would save little here and cost agreement with the CPU: the same image, the same score.
-            with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-                batch = torch.from_numpy(images).to("cuda", memory_format=torch.channels_last)
-                logits, features = network(batch)
-                return Outputs(logits.cpu().numpy(), features.contiguous().cpu().numpy())
-        except RuntimeError as error:  # torch.OutOfMemoryError is one
-            raise InferenceError(f"torch failed on the GPU: {type(error).__name__}.") from error
-
-    return run
