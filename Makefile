@@ -11,7 +11,7 @@ JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PACKAGES := triage models dicom_node worklist workers firstread
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test ohif lint format bench ingest faults soak docs clean
+.PHONY: help demo up test ohif neighbours lint format bench ingest faults soak docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ endif
 
 ohif: $(VENV)/ready ## The OHIF viewer, by npm, for the test that looks through it (48 MB into .ohif/)
 	@PYTHONPATH=tests $(BIN)/python -m peers.ohif
+
+neighbours: $(VENV)/ready ## A FHIR server and an HL7 receiver, by pip, for the tests that send to them (130 MB into .neighbours/)
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .neighbours
+	@$(BIN)/uv pip install --quiet --python .neighbours/bin/python --require-hashes -r tests/peers/neighbours.lock
 
 lint: $(VENV)/ready ## ruff (format and lint) and mypy (strict)
 	@$(BIN)/ruff format --check .
@@ -64,7 +68,7 @@ docs: $(VENV)/ready ## Write the documents that are generated
 	@$(BIN)/python -m firstread settings > docs/SETTINGS.md
 
 clean: ## Remove the virtual environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@rm -rf $(VENV) .neighbours .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # Everything is pinned with hashes; uv only makes the installation quick.
 $(VENV)/ready: requirements.lock bootstrap.lock pyproject.toml

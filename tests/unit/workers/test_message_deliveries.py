@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from message_cases import statement
 from node_under_test import Node
+from owed_messages import owe, statuses, try_again
 from owing import Debtor, to
 from peers import fhir_server as fhir_peer
 from peers import mllp_server as mllp_peer
@@ -25,23 +25,15 @@ from triage import tables
 from triage.outbox import BUDGET, Verdict
 from triage.peers import Destination
 from triage.profiles import MessageKind
-from triage.states import AnalysisStatus, DeliveryStatus
+from triage.states import DeliveryStatus
 from workers.carriers import fhir, message_carrier, mllp, webhook
 from workers.carriers.mllp_link import Patience
 from workers.carriers.web import later
 from workers.messages.fhir import build_bundle
-from workers.messages.oru import build_oru
-from workers.messages.webhook import build_document, webhook_id
-from workers.result_files import store_message
-from workers.study_objects import Message
+from workers.messages.webhook import webhook_id
 
 PENDING, SENT, DEAD = DeliveryStatus.PENDING, DeliveryStatus.SENT, DeliveryStatus.DEAD
 KEY = "k" * 32
-BUILD: dict[MessageKind, Callable[[Any, Destination], bytes]] = {
-    MessageKind.HL7: lambda about, destination: build_oru(about, destination.hl7),
-    MessageKind.FHIR: lambda about, destination: build_bundle(about, destination.fhir),
-    MessageKind.WEBHOOK: lambda about, destination: build_document(about, destination.webhook),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -63,46 +55,6 @@ def receiver() -> Iterator[MllpServer]:
 def server() -> Iterator[FhirServer]:
     with fhir_server() as running:
         yield running
-
-
-def owe(owing: Debtor, *, revision: int = 1, study: str = "1.2.3") -> None:
-    """Write a message to each destination as an analysis of that revision does, and owe it."""
-    bench = owing.node.bench
-    about = statement(revision=revision, predecessor_uid="" if revision == 1 else "2.25.9", study_instance_uid=study)
-    with bench.database.write() as session:
-        row = session.scalars(
-            sa.select(tables.Study).where(tables.Study.study_instance_uid == str(owing.source.StudyInstanceUID))
-        ).one()
-        analysis = next((a for a in row.analyses if a.revision == revision), None)
-        if analysis is None:
-            analysis = tables.Analysis(study=row, revision=revision, queued_at=bench.clock())
-            session.add(analysis)
-        analysis.status, analysis.due = AnalysisStatus.SUCCEEDED, False
-        for destination in bench.settings.destinations:
-            ((kind, variant),) = destination.wanted
-            assert isinstance(kind, MessageKind)
-            message = Message(
-                identifier=about.message_uid(kind, f"{variant}{study}"), content=BUILD[kind](about, destination),
-                suffix="json",
-            )  # fmt: skip
-            identity = {"patient_id": str(owing.source.PatientID), "patient_name": str(owing.source.PatientName)}
-            built = store_message(bench.settings.results, message, kind, variant=variant, identity=identity)
-            found = tables.ResultObject(
-                analysis=analysis, created_at=bench.clock(), kind=kind, variant=variant, identity=identity,
-                sop_instance_uid=built.sop_instance_uid, sop_class_uid="", series_instance_uid="",
-                transfer_syntax_uid="", relative_path=built.relative_path, sha256=built.sha256, size=built.size,
-            )  # fmt: skip
-            found.deliveries = [tables.Delivery(destination=destination.address, created_at=bench.clock())]
-            session.add(found)
-
-
-def statuses(owing: Debtor) -> list[DeliveryStatus]:
-    return [delivery.status for delivery in owing.deliveries()]
-
-
-def try_again(owing: Debtor, address: str) -> int:
-    owing.node.clock.pass_by(hours=2)
-    return owing.deliver(address)
 
 
 # --- HL7 -------------------------------------------------------------------------------------------------------------
