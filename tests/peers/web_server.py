@@ -106,6 +106,24 @@ def hangs_up(server: WebServer, handler: Handler) -> None:
     handler.close_connection = True
 
 
+def does_it(server: WebServer, handler: Handler) -> None:
+    """No fault: the job is done, and its answer sent."""
+    send(handler, _done(server, handler))
+
+
+def is_unheard(server: WebServer, handler: Handler) -> None:
+    """The job is done, and its answer never arrives: the connection ends."""
+    _done(server, handler)
+    handler.close_connection = True
+
+
+def _done(server: WebServer, handler: Handler) -> Answer:
+    headers = {name.lower(): value for name, value in handler.headers.items()}
+    request = Request(handler.command, handler.path, headers, body_of(handler))
+    server.requests.append(request)
+    return server.job(request)
+
+
 def half_closes(server: WebServer, handler: Handler) -> None:
     """Our side of the connection is closed in the middle of an answer; the other stays open."""
     body_of(handler)
@@ -150,11 +168,8 @@ def web_server(job: Job, *, identity: Identity | None = None, port: int = 0) -> 
         def _handle(self) -> None:
             if state.faults:
                 state.faults.pop(0)(state, self)
-                return
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Request(self.command, self.path, headers, body_of(self))
-            state.requests.append(request)
-            send(self, state.job(request))
+            else:
+                does_it(state, self)
 
         do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - names of http.server
 

@@ -25,8 +25,12 @@ from workers.messages.label import LABELS
 if TYPE_CHECKING:
     from workers.workbench import Workbench
 
+PATIENCE: Final = 10.0
+"""Seconds to connect, and between two pieces of an answer."""
 OLDEST: Final = (1, 12)
 """Version of Orthanc that first knew labels."""
+_NONE: Final = "answers, but not as an Orthanc does"
+_ADDRESS: Final = "Give the root of its REST API as the address, such as orthanc+http://host:8042."
 _UPDATE: Final = f"Update it to {'.'.join(map(str, OLDEST))} or later."
 
 
@@ -43,7 +47,7 @@ class LabelCarrier:
 
     def __init__(self, bench: Workbench, destination: Destination, batch: Sequence[Delivery]) -> None:  # noqa: ARG002
         self._bench = bench
-        self._peer = _peer(bench.settings, destination, timeout=10.0)
+        self._peer = _peer(bench.settings, destination, timeout=PATIENCE)
         self._out_of_reach: Attempt | None = None
 
     def __enter__(self) -> Self:
@@ -77,6 +81,8 @@ class LabelCarrier:
         """Why there is no such route: its version is too old, or the study went away a moment ago."""
         try:
             reason = _too_old(self._peer.system().version)
+        except NotFoundError:
+            return Attempt(verdict=Verdict.UNWELCOME, error=f"It {_NONE}. {_ADDRESS}")
         except DeliveryError as error:
             return self._failed(error)
         if reason:
@@ -105,6 +111,8 @@ def check(settings: Settings, destination: Destination, now: datetime) -> Checke
     try:
         with _peer(settings, destination, timeout=5.0) as peer:
             system = peer.system()
+    except NotFoundError:
+        return Checked(ok=False, message=_NONE, next_step=_ADDRESS)
     except DeliveryError as error:
         return Checked(ok=False, message=str(error), next_step=_advice(error))
     if reason := _too_old(system.version):

@@ -14,7 +14,9 @@ from triage.peers import Destination
 from triage.profiles import MessageKind
 from triage.states import AnalysisStatus, DeliveryStatus
 from workers.messages.fhir import build_bundle
+from workers.messages.label import build_label
 from workers.messages.oru import build_oru
+from workers.messages.reading_task import build_reading_task
 from workers.messages.webhook import build_document
 from workers.result_files import store_message
 from workers.study_objects import Message
@@ -22,12 +24,14 @@ from workers.study_objects import Message
 BUILD: dict[MessageKind, Callable[[Any, Destination], bytes]] = {
     MessageKind.HL7: lambda about, destination: build_oru(about, destination.hl7),
     MessageKind.FHIR: lambda about, destination: build_bundle(about, destination.fhir),
+    MessageKind.LABEL: lambda about, _: build_label(about.study.study_instance_uid, about.urgency),
+    MessageKind.UPS: lambda about, _: build_reading_task(about),
     MessageKind.WEBHOOK: lambda about, destination: build_document(about, destination.webhook),
 }
 
 
 def owe(owing: Debtor, *, revision: int = 1, study: str = "1.2.3", **facts: str) -> None:
-    """Write a message to each destination as an analysis of that revision does, owed; ``facts`` are the study's."""
+    """Write and owe a message to each destination as an analysis of that revision does; ``facts`` are the study's."""
     bench = owing.node.bench
     predecessor = "" if revision == 1 else "2.25.9"
     about = statement(revision=revision, predecessor_uid=predecessor, study_instance_uid=study, **facts)

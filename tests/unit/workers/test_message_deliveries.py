@@ -216,17 +216,10 @@ def test_a_transaction_is_sent_and_a_revision_becomes_the_next_version(node: Nod
 def test_a_transaction_that_is_sent_twice_leaves_one_of_each(node: Node, server: FhirServer) -> None:
     owing = Debtor(node, destinations=to(server.address))
     owe(owing)
-    server.web.faults = [
-        lambda web_, handler: (server.answer(_request(handler)), web.is_silent(web_, handler))[1]  # it did it, unheard
-    ]
+    server.web.faults = [web.is_unheard]
     assert owing.deliver(server.address) == 0
     assert try_again(owing, server.address) == 1
     assert {len(versions) for versions in server.held.values()} == {1}
-
-
-def _request(handler: web.Handler) -> web.Request:
-    headers = {name.lower(): value for name, value in handler.headers.items()}
-    return web.Request("POST", handler.path, headers, web.body_of(handler))
 
 
 def test_a_conflict_is_settled_at_once(node: Node, server: FhirServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 from node_under_test import Node
 from peers.labelling_orthanc import LabellingOrthanc, labelling_orthanc
 from peers.orthanc_server import orthanc
+from peers.web_server import Answer, web_server
 from pydicom.dataset import Dataset
 
 from triage.peers import Destination
@@ -96,6 +97,13 @@ def test_the_newest_label_counts_in_whatever_order_they_go_out(
     assert deliver_due(node.bench, destination.address) == 2
     assert server.log == ["PUT ai-stat"]
     assert [delivery.note != "" for delivery in owed(node, first)] == [True, False]
+
+
+def test_what_is_no_orthanc_is_said_to_be_none(node: Node) -> None:
+    with web_server(lambda _: Answer(404)) as server:
+        destination = Destination(address=f"orthanc+http://127.0.0.1:{server.port}/elsewhere")
+        found = carrier_kind(destination.kind).check(node.bench.settings, destination, node.clock())
+    assert (found.ok, found.message) == (False, "answers, but not as an Orthanc does")
 
 
 @pytest.mark.peer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +13,10 @@ import sqlalchemy as sa
 from node_under_test import Node, opened
 from owing import Debtor
 from peers.ups_server import WorkitemManager, study_input, ups_server
-from peers.web_server import Answer, WebServer, answers, hangs_up
+from peers.web_server import Answer, WebServer, answers, does_it, hangs_up, is_unheard
 from pydicom.dataset import Dataset
 
+from dicom_node.http_peer import HttpPeer
 from triage import tables
 from triage.peers import Destination
 from triage.repositories import standing as standings
@@ -197,6 +199,59 @@ def test_input_that_is_not_ready_is_waited_for(pair: Pair) -> None:
     pair.node.clock.pass_by(minutes=1)
     pair.perform()
     assert pair.item().status is WorkitemStatus.CLAIMED
+
+
+def go_on(pair: Pair) -> None:
+    """Every step of ours, with the longest pause between two of them."""
+    pair.perform()
+    if pair.node.study(pair.owing.source).analyses[0].status is not AnalysisStatus.SUCCEEDED:
+        pair.analyse()
+        pair.perform()
+    pair.deliver()
+    for _ in range(3):
+        pair.node.clock.pass_by(minutes=10)
+        pair.perform()
+
+
+class Killed(BaseException):
+    """The process is not there any more."""
+
+
+@pytest.mark.parametrize("request_number", range(1, 10))
+def test_whichever_answer_is_lost_the_workitem_is_completed_once(pair: Pair, request_number: int) -> None:
+    """Sent, done there, unheard; and once more unheard on a new connection."""
+    pair.schedule()
+    pair.server.faults = [does_it] * (request_number - 1) + [is_unheard] * 2
+    go_on(pair)
+    assert pair.server.faults == []
+    assert (pair.manager.state(ITEM), pair.item().status) == ("COMPLETED", WorkitemStatus.COMPLETED)
+    assert pair.owing.events().count("workitem_completed") == 1
+
+
+@pytest.mark.parametrize("request_number", range(1, 10))
+def test_wherever_we_are_killed_the_workitem_is_completed_once(
+    pair: Pair, request_number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manager has answered, and nothing after that is noted: neither its answer nor that the look has ended."""
+    exchange, answered = HttpPeer.exchange, workitems.answered
+    numbers = itertools.count(1)
+
+    def killed(http: HttpPeer, *arguments: Any, **keywords: Any) -> Any:
+        answer = exchange(http, *arguments, **keywords)
+        if next(numbers) == request_number:
+            monkeypatch.setattr(workitems, "answered", lambda *_, **__: None)
+            raise Killed
+        return answer
+
+    monkeypatch.setattr(HttpPeer, "exchange", killed)
+    pair.schedule()
+    with pytest.raises(Killed):
+        go_on(pair)
+    monkeypatch.setattr(workitems, "answered", answered)
+    pair.node.clock.pass_by(minutes=10)
+    go_on(pair)
+    assert (pair.manager.state(ITEM), pair.item().status) == ("COMPLETED", WorkitemStatus.COMPLETED)
+    assert pair.owing.events().count("workitem_completed") == 1
 
 
 def forget(pair: Pair, **values: object) -> None:

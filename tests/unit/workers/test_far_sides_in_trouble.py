@@ -1,0 +1,171 @@
+"""Each kind of receiver that speaks HTTP, with each fault: said, tried again, and one of each there in the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_under_test import Node
+from owed_messages import owe, try_again
+from owing import Debtor, to
+from peers import web_server as web
+from peers.fhir_server import FhirServer
+from peers.ups_server import WorkitemManager
+from peers.web_server import Answer, Fault, Request, web_server
+
+from dicom_node.http_peer import Patience
+from triage.outbox import BUDGET, Verdict
+from triage.repositories import deliveries
+from triage.states import DeliveryStatus
+from triage.tables import Delivery
+from workers.carriers import fhir, orthanc_label, ups, webhook
+
+PENDING, SENT, DEAD = DeliveryStatus.PENDING, DeliveryStatus.SENT, DeliveryStatus.DEAD
+KINDS = ("fhir", "webhook", "ups", "orthanc")
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is silent for a moment is silent."""
+    for carrier in (fhir, ups, webhook):
+        monkeypatch.setattr(carrier, "PATIENCE", Patience(connect=1.0, silence=0.5, exchange=0.5))
+    monkeypatch.setattr(orthanc_label, "PATIENCE", 0.5)
+
+
+@dataclass
+class FarSide:
+    """A receiver that can be away, what it holds, and a node that owes it a message."""
+
+    owing: Debtor
+    address: str
+    port: int
+    job: Callable[[Request], Answer]
+    held: Callable[[], list[object]]
+
+    def meet(self, fault: Fault | None = None, *, tries: int = 1) -> Delivery:
+        """What became of the delivery after tries at a receiver that does this instead of its job."""
+        with web_server(self.job, port=self.port) as server:
+            for _ in range(tries):
+                server.faults = [fault] * 6 if fault else []
+                try_again(self.owing, self.address)
+        (delivery,) = self.owing.deliveries()
+        return delivery
+
+    def resend(self) -> None:
+        """As the button of the page does."""
+        bench = self.owing.node.bench
+        with bench.database.write() as session:
+            for delivery in self.owing.deliveries():
+                deliveries.resend(session, session.merge(delivery), at=bench.clock(), who="dr", confirmed=True)
+
+
+@pytest.fixture
+def far(request: pytest.FixtureRequest, node: Node, tmp_path: Path) -> FarSide:
+    with web_server(lambda _: Answer(200)) as found:
+        port = found.port
+    options: dict[str, Any] = {}
+    held: Callable[[], list[object]]
+    if request.param == "fhir":
+        ehr = FhirServer()
+        job, path, held = ehr.answer, "/fhir", lambda: ehr.of("DiagnosticReport")
+    elif request.param == "ups":
+        manager = WorkitemManager()
+        job, path, held = manager.serve, "/ups", lambda: list(manager.workitems)
+    elif request.param == "orthanc":
+        labels: list[object] = []
+        job, path, held = _orthanc(labels), "", lambda: labels
+    else:
+        bodies: dict[str, bytes] = {}
+        job, path, held = _hook(bodies), "/hook", lambda: list(bodies)
+        key = tmp_path / "key"
+        key.write_text("k" * 32)
+        key.chmod(0o600)
+        options = {"secret_file": key}
+    address = f"{request.param}+http://127.0.0.1:{port}{path}"
+    owing = Debtor(node, destinations=to(address, **options))
+    owe(owing)
+    return FarSide(owing, address, port, job, held)
+
+
+def _hook(bodies: dict[str, bytes]) -> Callable[[Request], Answer]:
+    def job(request: Request) -> Answer:
+        bodies[request.headers["webhook-id"]] = request.body  # what it has seen before it knows
+        return Answer(204)
+
+    return job
+
+
+def _orthanc(labels: list[object]) -> Callable[[Request], Answer]:
+    def job(request: Request) -> Answer:
+        if request.method == "POST":
+            return Answer(200, json.dumps([{"ID": "x", "Type": "Study"}]).encode(), "application/json")
+        if request.method == "PUT":
+            labels.append(request.path.rpartition("/")[2])
+        return Answer(200, json.dumps(labels).encode(), "application/json")
+
+    return job
+
+
+each_kind = pytest.mark.parametrize("far", KINDS, indirect=True)
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        pytest.param(web.is_silent, "in time", id="slow"),
+        pytest.param(web.half_closes, "broke off", id="half-closed"),
+        pytest.param(web.hangs_up, "", id="hung up"),
+        pytest.param(web.is_unheard, "", id="done and unheard"),
+        pytest.param(web.says(b"220 ready\r\n"), "", id="no HTTP"),
+        pytest.param(web.answers(500), "500", id="500"),
+        pytest.param(web.answers(503), "503", id="503"),
+        pytest.param(web.answers(429), "429", id="429"),
+    ],
+)
+def test_what_may_pass_is_tried_again(far: FarSide, fault: Fault, says: str) -> None:
+    found = far.meet(fault)
+    assert found.status is PENDING and found.reason
+    assert (says if "orthanc" not in far.address else "Orthanc") in found.reason
+    assert far.meet().status is SENT
+    assert len(far.held()) == 1
+
+
+@each_kind
+def test_nobody_there(far: FarSide) -> None:
+    try_again(far.owing, far.address)
+    (found,) = far.owing.deliveries()
+    assert found.status is PENDING
+    assert "reach" in found.reason or "does not answer" in found.reason
+    assert far.meet().status is SENT
+
+
+@each_kind
+def test_a_server_that_is_broken_is_waited_for_longer_than_one_that_does_not_want_us(far: FarSide) -> None:
+    assert far.meet(web.answers(500), tries=BUDGET[Verdict.UNWELCOME] + 1).status is PENDING
+    assert far.meet().status is SENT
+
+
+@each_kind
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(web.answers(401), id="401"),
+        pytest.param(web.answers(404), id="404"),
+        pytest.param(web.answers(302, b"", "", Location="http://127.0.0.1:9/"), id="elsewhere"),
+    ],
+)
+def test_what_a_setting_has_to_change_is_tried_ten_times_and_one_click_sends_it_again(
+    far: FarSide, fault: Fault
+) -> None:
+    assert far.meet(fault, tries=BUDGET[Verdict.UNWELCOME] - 1).status is PENDING
+    found = far.meet(fault)
+    assert found.status is DEAD and found.reason
+    assert far.held() == []
+    far.resend()
+    assert far.meet().status is SENT
+    assert len(far.held()) == 1
