@@ -18,7 +18,7 @@ from dicom_node.stand_in_pacs import ReceivedObject
 from firstread.worklist_table import COLOURS
 from triage.errors import FirstreadError
 from triage.identifiers import PeerAddress
-from triage.repositories.worklist import ListedCase
+from triage.repositories.listed_cases import ListedCase
 from triage.states import AnalysisStatus, DeliveryStatus
 
 KINDS = {"SR": "report", "OT": "heat map"}

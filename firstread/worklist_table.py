@@ -12,7 +12,8 @@ from rich.text import Text
 from triage.database import Database
 from triage.findings import Urgency
 from triage.repositories.list_query import Filters
-from triage.repositories.worklist import ListedCase, list_page
+from triage.repositories.listed_cases import ListedCase
+from triage.repositories.worklist import list_page
 from triage.states import AnalysisStatus, DeliveryStatus
 
 COLOURS: Final = {Urgency.STAT: "bold red", Urgency.URGENT: "yellow", Urgency.ROUTINE: "default"}

@@ -36,21 +36,22 @@ class Context:
     players: Players = field(default_factory=Players)
 
 
-def _context(request: Request) -> Context:
+# Coroutines, because the framework would hand a function to a thread, for longer than it takes.
+async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 
 
-def _who(request: Request) -> str:
+async def _who(request: Request) -> str:
     name: str = request.state.who
     return name
 
 
-def _study_uid(study_uid: str) -> str:
+async def _study_uid(study_uid: str) -> str:
     return dicom_uid(study_uid, attribute="StudyInstanceUID")
 
 
-def _sop_uid(sop_uid: str) -> str:
+async def _sop_uid(sop_uid: str) -> str:
     return dicom_uid(sop_uid, attribute="SOPInstanceUID")
 
 

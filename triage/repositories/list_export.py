@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from triage.repositories.list_query import Filters, Place, page_query
-from triage.repositories.worklist import ListedCase, listed_cases
+from triage.repositories.listed_cases import ListedCase, listed_cases
 from triage.tables import Study
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from triage.repositories.worklist import ListedCase, listed_cases
+from triage.repositories.listed_cases import ListedCase, listed_cases
 from triage.tables import Instance, Study
 
 MOST: Final = 50

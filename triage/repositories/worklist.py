@@ -6,64 +6,22 @@ A page costs a fixed number of queries however many cases it holds. The open lis
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from triage.errors import NotFoundError, StateError
-from triage.findings import Laterality, ScoreKind, Urgency
-from triage.repositories import events, requests, verdicts
+from triage.findings import Urgency
+from triage.repositories import events, verdicts
 from triage.repositories.list_query import OPEN, Filters, Place, narrowed_on_sqlite, page_query
-from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, advance
+from triage.repositories.listed_cases import STUDY_COLUMNS, ListedCase, ListedStudy, listed_cases
+from triage.states import ReadingStatus, advance
 from triage.tables import Analysis, AnalysisImage, Delivery, Event, Finding, Instance, ResultObject, Study
-
-
-@dataclass(frozen=True, slots=True)
-class TopFinding:
-    """A finding of a study: the highest score over its images. ``probability`` is left to the reader of ``kind``."""
-
-    id: int
-    key: str
-    code_value: str
-    code_scheme: str
-    code_meaning: str
-    site_meaning: str
-    laterality: Laterality | None
-    value: float
-    threshold: float
-    kind: ScoreKind
-    urgency: Urgency
-    positive: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ListedCase:
-    """A study with what the list shows beside it.
-
-    Attributes
-    ----------
-    analysis_status : AnalysisStatus
-        Of the latest analysis of the current revision; QUEUED before there is one.
-    findings_revision : int or None
-        Revision that the findings were made from: lower than the study's while a later look is under way.
-    deliveries : mapping
-        How many deliveries of its results stand where.
-    version : int
-        As of :func:`triage.repositories.requests.version`.
-    """
-
-    study: Study
-    analysis_status: AnalysisStatus
-    analysis_reason: str = ""
-    findings_revision: int | None = None
-    findings: Sequence[TopFinding] = ()
-    deliveries: Mapping[DeliveryStatus, int] = field(default_factory=dict)
-    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +34,21 @@ class Page:
 
 def list_page(session: Session, filters: Filters, after: Place | None, limit: int) -> Page:
     """Up to ``limit`` cases behind ``after`` (None: from the top), each with its findings and deliveries."""
-    query = page_query(filters, after, limit + 1)
+    session.flush()
+    query = _shown(filters, after, limit + 1)
     if (filters.q or filters.ward) and session.get_bind().dialect.name == "sqlite":
         query = narrowed_on_sqlite(session, query, filters)
-    studies = list(session.scalars(query))
+    studies = [ListedStudy._make(row) for row in session.connection().execute(query).all()]
     more = len(studies) > limit
     studies = studies[:limit]
     last = studies[-1] if more else None
     return Page(listed_cases(session, studies), None if last is None else Place(last.tier, last.due_at, last.id))
+
+
+@lru_cache(maxsize=64)
+def _shown(filters: Filters, after: Place | None, limit: int) -> sa.Select[Any]:
+    """Kept, because pages ask for the same after each commit, and it takes as long to put together as to answer."""
+    return page_query(filters, after, limit).with_only_columns(*STUDY_COLUMNS)
 
 
 def listed_case(session: Session, study: Study) -> ListedCase:
@@ -243,38 +208,6 @@ def _found(study: Study | None) -> Study:
     return study
 
 
-def listed_cases(session: Session, studies: Sequence[Study]) -> list[ListedCase]:
-    """Studies as the list shows them, in their order: three queries, however many they are."""
-    ids = [study.id for study in studies]
-    if not ids:
-        return []
-    analyses = _analyses(session, ids)
-    shown = {study_id: _with_findings(rows) for study_id, rows in analyses.items()}
-    findings = _top_findings(session, [row.id for rows in shown.values() for row in rows])
-    deliveries = _delivery_counts(session, ids)
-    versions = requests.versions(session, ids)
-
-    cases = []
-    for study in studies:
-        current = [row for row in analyses[study.id] if row.revision == study.revision]
-        scored = shown.get(study.id, [])
-        cases.append(
-            ListedCase(
-                study=study,
-                analysis_status=current[-1].status if current else AnalysisStatus.QUEUED,
-                analysis_reason=current[-1].reason if current else "",
-                findings_revision=scored[0].revision if scored else None,
-                findings=[finding for row in scored for finding in findings[row.id]],
-                deliveries=deliveries[study.id],
-                version=versions.get(study.id, 0),
-            )
-        )
-    return cases
-
-
-_AnalysisRow = sa.Row[int, int, int, AnalysisStatus, str, datetime | None]
-
-
 def latest_messages(session: Session, study_id: int, kind: str) -> list[ResultObject]:
     """What the latest revision of each bundle was told in, one row per bundle; the default form where there is one."""
     query = (
@@ -287,67 +220,3 @@ def latest_messages(session: Session, study_id: int, kind: str) -> list[ResultOb
     for bundle, row in session.execute(query):
         latest[bundle] = row
     return list(latest.values())
-
-
-def _analyses(session: Session, study_ids: Sequence[int]) -> defaultdict[int, list[_AnalysisRow]]:
-    columns = (Analysis.id, Analysis.study_id, Analysis.revision, Analysis.status, Analysis.reason, Analysis.scored_at)
-    query = sa.select(*columns).where(Analysis.study_id.in_(study_ids)).order_by(Analysis.id)
-    rows: defaultdict[int, list[_AnalysisRow]] = defaultdict(list)
-    for row in session.execute(query):
-        rows[row.study_id].append(row)
-    return rows
-
-
-def _with_findings(rows: Iterable[_AnalysisRow]) -> list[_AnalysisRow]:
-    """The scored analyses of the latest revision that has any: what was found stays until a later look replaces it."""
-    scored = [row for row in rows if row.scored_at is not None]
-    latest = max((row.revision for row in scored), default=None)
-    return [row for row in scored if row.revision == latest]
-
-
-def _top_findings(session: Session, analysis_ids: Sequence[int]) -> defaultdict[int, list[TopFinding]]:
-    """Per analysis, in the bundle's order, each finding's highest score over the images."""
-    query = (
-        sa.select(
-            AnalysisImage.analysis_id,
-            Finding.id,
-            Finding.key,
-            Finding.code_value,
-            Finding.code_scheme,
-            Finding.code_meaning,
-            Finding.site_meaning,
-            Finding.laterality,
-            Finding.value,
-            Finding.threshold,
-            Finding.kind,
-            Finding.urgency,
-            Finding.positive,
-        )
-        .join(Finding.image)
-        .where(AnalysisImage.analysis_id.in_(analysis_ids))
-        .order_by(Finding.id)
-    )
-    top: dict[tuple[int, str], TopFinding] = {}
-    for analysis_id, *columns in session.execute(query):
-        finding = TopFinding(*columns)
-        known = top.get((analysis_id, finding.key))
-        if known is None or finding.value > known.value:
-            top[analysis_id, finding.key] = finding
-    grouped: defaultdict[int, list[TopFinding]] = defaultdict(list)
-    for (analysis_id, _), finding in top.items():
-        grouped[analysis_id].append(finding)
-    return grouped
-
-
-def _delivery_counts(session: Session, study_ids: Sequence[int]) -> defaultdict[int, dict[DeliveryStatus, int]]:
-    query = (
-        sa.select(Analysis.study_id, Delivery.status, sa.func.count())
-        .join(ResultObject, ResultObject.id == Delivery.result_object_id)
-        .join(Analysis, Analysis.id == ResultObject.analysis_id)
-        .where(Analysis.study_id.in_(study_ids))
-        .group_by(Analysis.study_id, Delivery.status)
-    )
-    counts: defaultdict[int, dict[DeliveryStatus, int]] = defaultdict(dict)
-    for study_id, status, count in session.execute(query):
-        counts[study_id][status] = count
-    return counts

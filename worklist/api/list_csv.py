@@ -67,8 +67,7 @@ def _rows(database: Database, places: Sequence[Place]) -> Iterator[Sequence[Cell
     number = 0
     for begin in range(0, len(places), AT_ONCE):
         with database.read() as session:
-            cases = list_export.cases_at(session, places[begin : begin + AT_ONCE])
-            items = [describe.item(case) for case in cases]
+            items = describe.items(list_export.cases_at(session, places[begin : begin + AT_ONCE]))
         for item in items:
             number += 1
             yield _row(number, item)

@@ -130,7 +130,7 @@ def _read(here: Context, query: ListQuery, counted: bool) -> Kept:
         positives = [finding.id for case in page.cases for finding in case.findings if finding.positive]
         given = verdicts.standing_on(session, positives) if positives else {}
         standing = {finding_id: describe.describe_verdict(verdict) for finding_id, verdict in given.items()}
-        items = [describe.item(case, standing) for case in page.cases]
+        items = describe.items(page.cases, standing)
         counts = worklist.open_counts(session) if counted else {}
     next_cursor = cursors.encode(page.next) if page.next else None
     kept = Kept(WorklistPage(items=items, next_cursor=next_cursor), at, counts)

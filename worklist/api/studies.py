@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from triage.crash_points import CrashPoint
 from triage.errors import NotFoundError
-from triage.repositories import analyses, claims, missed, orders, placing, priors, requests, verdicts, worklist
+from triage.repositories import analyses, claims, missed, orders, placing, priors, verdicts, worklist
 from triage.tables import AnalysisImage, Study
 from worklist import describe
 from worklist.changing import Changing, etag
@@ -31,7 +31,8 @@ def read_detail(here: Context, study_uid: str) -> tuple[StudyDetail, int]:
     """A case in full, and its version."""
     with here.database.read() as session:
         study = worklist.case_by_uid(session, study_uid)
-        return describe.detail(worklist.listed_case(session, study)), requests.version(session, study)
+        case = worklist.listed_case(session, study)
+        return describe.detail(study, case), case.version
 
 
 @router.get("", summary="A case in full")
