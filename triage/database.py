@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT: Final = 10.0  # seconds that a SQLite writer waits for another
 QUICKLY_CHECKED: Final = 512 * 1024 * 1024
 """Bytes of a database that are checked at every start; a second of reading at most."""
+_RESTED: Final = 0.5
+"""Seconds after which a connection to PostgreSQL is looked at before it is used: no server restarts in less."""
 _FIRST_WAIT: Final = 0.0002
 _LONGEST_WAIT: Final = 0.002
 """Seconds between two attempts to get the write lock. SQLite's own waits grow to 100 ms, for locks held 2 ms here."""
@@ -177,7 +179,7 @@ class ChangeWatch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._connection: sa.PoolProxiedConnection | None = None
+        self._connection: sa.Connection | None = None
         self._query = "PRAGMA data_version" if database.is_sqlite else "SELECT pg_current_snapshot()::text"
         self._last: Any = None
 
@@ -192,13 +194,11 @@ class ChangeWatch:
         # On the driver itself: asked 200 times a second, a statement through SQLAlchemy would cost 5 % of a core.
         try:
             if self._connection is None:
-                self._connection = self._database.engine.raw_connection()
-            cursor = self._connection.cursor()
+                self._connection = self._connect()
+            cursor = self._connection.connection.cursor()
             cursor.execute(self._query)
             (seen,) = cursor.fetchone() or (None,)
             cursor.close()
-            if not self._database.is_sqlite:
-                self._connection.rollback()  # no transaction stays open between two questions
         except self._database.driver_error as error:
             self.close()
             raise DatabaseUnavailableError(f"The database did not answer: {type(error).__name__}.") from error
@@ -207,6 +207,12 @@ class ChangeWatch:
         except sa.exc.TimeoutError as error:
             raise DatabaseUnavailableError("No database connection became free in time.") from error
         return seen
+
+    def _connect(self) -> sa.Connection:
+        connection = self._database.engine.connect()
+        if self._database.is_sqlite:
+            return connection
+        return connection.execution_options(isolation_level="AUTOCOMMIT")  # nothing stays open between two questions
 
     def close(self) -> None:
         """Give the connection back."""
@@ -227,9 +233,7 @@ def alembic_config() -> Config:
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(
-            url, pool_pre_ping=True, pool_size=5, max_overflow=20, pool_timeout=10, hide_parameters=True
-        )
+        return _postgresql_engine(url)
     engine = sa.create_engine(
         url,
         poolclass=QueuePool,
@@ -247,6 +251,33 @@ def _engine(url: sa.URL) -> sa.Engine:
         connection.isolation_level = None  # transactions begin where Database says, not where sqlite3 guesses
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _postgresql_engine(url: sa.URL) -> sa.Engine:
+    """With a look whether the server is still there before a connection is used that has rested for a while.
+
+    Not each time (``pool_pre_ping``): a page of the reading list would wait a tenth of its time for that.
+    """
+    engine = sa.create_engine(
+        url, pool_size=5, max_overflow=20, pool_timeout=10, hide_parameters=True,
+        pool_use_lifo=True,  # the latest one again: it has the prepared statements
+    )  # fmt: skip
+
+    @sa.event.listens_for(engine, "checkin")
+    def _rests(_connection: Any, record: Any) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def _look(connection: Any, record: Any, _proxy: Any) -> None:
+        since = record.info.pop("rests_since", None)
+        if since is None or time.monotonic() - since < _RESTED:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.InvalidatePoolError("rested too long") from error  # the pool then takes another, a new one
 
     return engine
 

@@ -6,13 +6,15 @@ its rows took longer than finding them.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from triage.findings import Laterality, ScoreKind, Urgency
@@ -113,7 +115,8 @@ class _Look(NamedTuple):
 
     study_id: int
     version: int | None
-    id: int | None
+    id: int
+    """None where there is none, and so are the others then."""
     revision: int
     status: AnalysisStatus
     reason: str
@@ -126,16 +129,22 @@ def listed_cases(session: Session, studies: Sequence[Study | ListedStudy]) -> li
         return []
     session.flush()
     connection, ids = session.connection(), [study.id for study in studies]
+    on_sqlite = connection.dialect.name == "sqlite"
+    beside = _ON_SQLITE if on_sqlite else _ON_POSTGRESQL
+
+    def ask(statement: sa.Select[Any], ids: Sequence[int]) -> Sequence[Sequence[Any]]:
+        return connection.execute(statement, {"ids": json.dumps(ids) if on_sqlite else ids}).all()
+
     versions: dict[int, int] = {}
     looks: defaultdict[int, list[_Look]] = defaultdict(list)
-    for look in map(_Look._make, connection.execute(_LOOKS, {"ids": ids}).all()):
+    for look in map(_Look._make, ask(beside.looks, ids)):
         versions[look.study_id] = look.version or 0
-        if look.id is not None:
+        if look.revision is not None:
             looks[look.study_id].append(look)
     shown = {study_id: _with_findings(rows) for study_id, rows in looks.items()}
-    findings = _top_findings(connection, [look.id for rows in shown.values() for look in rows])
+    findings = _top_findings(ask(beside.findings, [look.id for rows in shown.values() for look in rows]))
     deliveries: defaultdict[int, dict[DeliveryStatus, int]] = defaultdict(dict)
-    for study_id, status, count in connection.execute(_DELIVERIES, {"ids": ids}).all():
+    for study_id, status, count in ask(beside.deliveries, ids):
         deliveries[study_id][status] = count
 
     cases = []
@@ -156,39 +165,51 @@ def listed_cases(session: Session, studies: Sequence[Study | ListedStudy]) -> li
     return cases
 
 
-def _statements() -> tuple[sa.Select[Any], sa.Select[Any], sa.Select[Any]]:
-    """Looks, findings and deliveries. Made once: building and naming a statement took longer than its answer."""
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What is asked about the ids ``ids``: made once, because to build a statement takes longer than its answer."""
+
+    looks: sa.Select[Any]
+    findings: sa.Select[Any]
+    deliveries: sa.Select[Any]
+
+
+_Among = Callable[[sa.ColumnElement[int]], sa.ColumnElement[bool]]
+
+
+def _statements(among: _Among) -> _Beside:
     study, event, analysis = Study.__table__.c, Event.__table__.c, Analysis.__table__.c
     image, finding = AnalysisImage.__table__.c, Finding.__table__.c
     result, delivery = ResultObject.__table__.c, Delivery.__table__.c
-    ids: sa.BindParameter[int] = sa.bindparam("ids", expanding=True)
     version = sa.select(sa.func.max(event.id)).where(event.study_id == study.id).scalar_subquery()
-    looks = (
-        sa.select(study.id, version, *(analysis[name] for name in _Look._fields[2:]))
+    return _Beside(
+        looks=sa.select(study.id, version, *(analysis[name] for name in _Look._fields[2:]))
         .select_from(Study.__table__.outerjoin(Analysis.__table__, analysis.study_id == study.id))
-        .where(study.id.in_(ids))
-        .order_by(analysis.id)
-    )
-    findings = (
-        sa.select(image.analysis_id, *(finding[name] for name in TopFinding._fields))
+        .where(among(study.id))
+        .order_by(analysis.id),
+        findings=sa.select(image.analysis_id, *(finding[name] for name in TopFinding._fields))
         .select_from(AnalysisImage.__table__.join(Finding.__table__, finding.image_id == image.id))
-        .where(image.analysis_id.in_(ids))
-        .order_by(finding.id)
-    )
-    deliveries = (
-        sa.select(analysis.study_id, delivery.status, sa.func.count())
+        .where(among(image.analysis_id))
+        .order_by(finding.id),
+        deliveries=sa.select(analysis.study_id, delivery.status, sa.func.count())
         .select_from(
             Analysis.__table__.join(ResultObject.__table__, result.analysis_id == analysis.id).join(
                 Delivery.__table__, delivery.result_object_id == result.id
             )
         )
-        .where(analysis.study_id.in_(ids))
-        .group_by(analysis.study_id, delivery.status)
+        .where(among(analysis.study_id))
+        .group_by(analysis.study_id, delivery.status),
     )
-    return looks, findings, deliveries
 
 
-_LOOKS, _FINDINGS, _DELIVERIES = _statements()
+# One parameter, however many ids: the text of the statement stays the same, and PostgreSQL plans it once. With fifty
+# parameters it took longer to plan than to answer.
+_ARRAY: Final = sa.bindparam("ids", type_=ARRAY(sa.BigInteger()))
+_JSON: Final = sa.bindparam("ids", type_=sa.String())
+_ON_POSTGRESQL: Final = _statements(lambda column: column == sa.any_(_ARRAY))
+_ON_SQLITE: Final = _statements(
+    lambda column: column.in_(sa.select(sa.func.json_each(_JSON).table_valued("value").c.value))
+)
 
 
 def _with_findings(looks: Iterable[_Look]) -> list[_Look]:
@@ -198,12 +219,10 @@ def _with_findings(looks: Iterable[_Look]) -> list[_Look]:
     return [look for look in scored if look.revision == latest]
 
 
-def _top_findings(
-    connection: sa.Connection, analysis_ids: Sequence[int | None]
-) -> Mapping[int | None, list[TopFinding]]:
+def _top_findings(rows: Iterable[Sequence[Any]]) -> Mapping[int, list[TopFinding]]:
     """Per analysis, in the bundle's order, each finding's highest score over the images."""
-    top: defaultdict[int | None, dict[str, TopFinding]] = defaultdict(dict)
-    for analysis_id, *columns in connection.execute(_FINDINGS, {"ids": analysis_ids}).all():
+    top: defaultdict[int, dict[str, TopFinding]] = defaultdict(dict)
+    for analysis_id, *columns in rows:
         finding, known = TopFinding._make(columns), top[analysis_id]
         before = known.get(finding.key)
         if before is None or finding.value > before.value:
