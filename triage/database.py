@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT: Final = 10.0  # seconds that a SQLite writer waits for another
 QUICKLY_CHECKED: Final = 512 * 1024 * 1024
 """Bytes of a database that are checked at every start; a second of reading at most."""
-_RESTED: Final = 0.5
+RESTED: Final = 0.5
 """Seconds after which a connection to PostgreSQL is looked at before it is used: no server restarts in less."""
 _FIRST_WAIT: Final = 0.0002
 _LONGEST_WAIT: Final = 0.002
@@ -272,7 +272,7 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "checkout")
     def _look(connection: Any, record: Any, _proxy: Any) -> None:
         since = record.info.pop("rests_since", None)
-        if since is None or time.monotonic() - since < _RESTED:
+        if since is None or time.monotonic() - since < RESTED:
             return
         try:
             engine.dialect.do_ping(connection)

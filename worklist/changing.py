@@ -82,7 +82,7 @@ class Change:
             if self._was_made(session, study):
                 self.response.headers[REPLAYED] = "true"
             else:
-                version = requests.version(session, study)
+                version = requests.version(session, study) if self.if_match or self.key else 0
                 if self.if_match and not _matches(self.if_match, version):
                     raise StateError("The case has changed since the version that If-Match names.")
                 claims.settle(session, study, who=self.who, lasts=self.here.settings.claim_lasts, at=self.now)
