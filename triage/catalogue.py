@@ -23,6 +23,8 @@ class StudyFacts:
         Modalities in Study (0008,0061), separated by backslashes.
     instances : int
         That are here.
+    ward : str
+        Where the patient is, as the list shows it.
     due_at, received_at : datetime
         Aware, UTC.
     """
@@ -51,6 +53,7 @@ class StudyFacts:
     explanation: str
     received_at: datetime
     due_at: datetime
+    ward: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

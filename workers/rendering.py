@@ -136,8 +136,26 @@ def _facts(header: Dataset, view: Viewable, frames: int) -> Mapping[str, Any]:
         "samples": samples[0] if samples else 1, "slope": view.slope, "intercept": view.intercept,
         "unit": view.unit, "inverted": view.inverted,
         "windows": [[window.centre, window.width, window.name] for window in view.windows],
-        "aspect": view.aspect, "position": _position(header),
+        "aspect": view.aspect, "position": _position(header), "rate": frames_a_second(header),
     }  # fmt: skip
+
+
+def frames_a_second(dataset: Dataset) -> float | None:
+    """How fast an object is to be played (PS3.3 C.7.6.5): as it asks to be, else as it was made; None where unsaid."""
+    for keyword in ("RecommendedDisplayFrameRate", "CineRate"):
+        rate = _number(dataset, keyword)
+        if rate is not None and rate > 0:
+            return rate
+    milliseconds = _number(dataset, "FrameTime")
+    return round(1000 / milliseconds, 3) if milliseconds is not None and milliseconds >= 1 else None
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    try:
+        number = float(dataset.get(keyword))
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
 
 
 def _position(dataset: Dataset) -> float | None:

@@ -83,6 +83,7 @@ def _view(study_uid: str, viewed: Viewed, instance: Instance) -> ViewOut:
         instance_number=instance.instance_number,
         view_position=instance.view_position,
         frames=row.facts.get("frames", 1) if row is not None else 1,
+        rate=row.facts.get("rate") if row is not None else None,
         place=next((look.detail for look in counted), ""),
         status=None if row is None else row.status,
         reason=_why_not(instance, row),

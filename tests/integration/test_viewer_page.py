@@ -81,7 +81,7 @@ def movie() -> Dataset:
         window.WindowCenter, window.WindowWidth = number, 11
         item.FrameVOILUTSequence = Sequence([window])
         windows.append(item)
-    return of_frames(frames, "2.25.101", PerFrameFunctionalGroupsSequence=Sequence(windows))
+    return of_frames(frames, "2.25.101", FrameTime=25, PerFrameFunctionalGroupsSequence=Sequence(windows))
 
 
 def colours() -> list[Dataset]:
@@ -169,6 +169,34 @@ def test_every_frame_comes_when_all_are_passed_in_a_hurry(page: Any, house: Hous
         page.evaluate("n => firstreadViewer.goTo(0, n - 1)", number)
         at_frame(page, number)
         assert f"frame {number} of {FRAMES}" in state(page)
+
+
+def test_a_stack_is_played_as_a_film_and_stopped(page: Any, house: House) -> None:
+    opened_case(page, house.url, house.movie)
+    page.evaluate(
+        """() => {
+            window.passed = [];
+            const show = firstreadViewer.show;
+            firstreadViewer.show = function () { show.call(this); passed.push(this.at.image + 1); };
+        }"""
+    )
+    rate, play = (page.locator(f"[data-viewer=case] [data-part={part}]") for part in ("rate", "play"))
+    assert rate.input_value() == "40", "as the object asks"
+    rate.fill("60")
+    page.keyboard.press("Enter")
+    page.keyboard.press("p")
+    assert play.inner_text() == "Stop"
+    page.wait_for_function(f"() => passed.includes({FRAMES}) && passed.at(-1) < {FRAMES}", timeout=30_000)  # round once
+    assert "60 a second" in state(page)
+    page.keyboard.press("ArrowUp")
+    assert play.inner_text() == "Play", "whoever goes somewhere by hand wants to stay there"
+    passed = page.evaluate("() => passed")
+    assert set(passed) == set(range(1, FRAMES + 1)), "none is skipped"
+    page.keyboard.press("p")
+    page.keyboard.press("p")
+    assert play.get_attribute("aria-pressed") == "false"
+    opened_case(page, house.url, house.chest)
+    assert page.locator("[data-viewer=case] [data-part=cine]").is_hidden(), "a single image is no film"
 
 
 def test_a_colour_image_is_shown_in_its_colours_and_says_that_it_has_no_window(page: Any, house: House) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
 from typing import Any, Final
@@ -12,15 +12,15 @@ from sqlalchemy.orm import Session
 
 from triage.catalogue import Accept, InstanceFacts, Narrowing, SeriesFacts, StudyFacts
 from triage.database import Database
-from triage.repositories.list_query import OPEN
+from triage.repositories.list_query import OPEN, SHOWN_WARD
 from triage.states import ReadingStatus
 from triage.tables import Instance, Study
 
 AT_ONCE: Final = 200
 """Rows taken from the database together."""
 MOST_INSTANCES: Final = 100_000
-_RENAMED: Final = {"instances": "instance_count"}
-_COLUMNS: Final = tuple(getattr(Study, _RENAMED.get(field.name, field.name)) for field in fields(StudyFacts))
+_OTHERWISE: Final[Mapping[str, Any]] = {"instances": Study.instance_count, "ward": SHOWN_WARD.label("ward")}
+_COLUMNS: Final = tuple(_OTHERWISE.get(field.name, getattr(Study, field.name, None)) for field in fields(StudyFacts))
 _NAMES: Final = tuple(field.name for field in fields(StudyFacts))
 _MOST_VALUES: Final = 500
 """Of a list that the database is asked to look for; a longer one narrows nothing."""

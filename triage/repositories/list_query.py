@@ -25,7 +25,8 @@ MANY: Final = 2000
 """So many cases with a text, and it is quicker to walk the order until a page is full."""
 _FEW: Final = 500
 """More cases with the end of a text, and the whole of it is looked up instead."""
-_SHOWN_WARD: Final = sa.case((Study.ward != "", Study.ward), else_=Study.order_ward)
+SHOWN_WARD: Final = sa.case((Study.ward != "", Study.ward), else_=Study.order_ward)
+"""As its images say it, else an order."""
 _MAYBE_UID: Final = re.compile(r"\d+(\.\d+){2,}", re.ASCII)
 
 
@@ -94,7 +95,7 @@ def _said_by_the_images(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:
     if folded(filters.q):
         yield _found_by(filters.q)
     if filters.ward:
-        yield _SHOWN_WARD.icontains(filters.ward, autoescape=True)
+        yield SHOWN_WARD.icontains(filters.ward, autoescape=True)
         if _read_too(filters):  # it is among what cases are found by, and that is indexed
             yield Study.search_text.contains(tail(folded(filters.ward)), autoescape=True)
     if filters.body_part:

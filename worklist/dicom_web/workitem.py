@@ -112,6 +112,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("00080061", "ModalitiesInStudy", "CS", _said("modality"), optional=True),
     Attribute("00080020", "StudyDate", "DA", _said("study_date"), optional=True),
     Attribute("00080090", "ReferringPhysicianName", "PN", _said("referring_physician_name"), optional=True),
+    Attribute("00380300", "CurrentPatientLocation", "LO", _said("ward"), optional=True),
     Attribute("00201208", "NumberOfStudyRelatedInstances", "IS", _said("instances"), optional=True),
 )
 

@@ -94,6 +94,8 @@ class ViewOut(_Answer):
     view_position: str
     frames: int
     """Of a multi-frame object: what is told here is its first one; 1 until that one is made."""
+    rate: float | None
+    """Frames a second at which it asks to be played; null where it does not say."""
     place: str
     """ "slice 14 of 28", where a series was read as a whole."""
     status: RenderingStatus | None

@@ -71,7 +71,10 @@ def department(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Department]
     database.migrate()
     with database.write() as session:
         arrive(session, "fresh", at=NOON, study_date="20260301", study_time="120000", count=2, instance_number="1")
-        arrive(session, "old", at=NOON - timedelta(minutes=30), modality="CT", study_date="20260228", series_number="2")
+        arrive(
+            session, "old", at=NOON - timedelta(minutes=30), modality="CT", study_date="20260228", series_number="2",
+            ward="ICU 1",
+        )  # fmt: skip
         stat = arrive(session, "stat", at=NOON, patient_name="MÜLLER^JÖRG", study_date="20260301", study_time="0830")
         arrive(session, "yamada", at=NOON + timedelta(hours=1), patient_name="Yamada^Tarou=山田^太郎=やまだ^たろう")
         read = arrive(session, "read", at=NOON - timedelta(hours=9), study_date="20260227")
@@ -134,6 +137,7 @@ def test_studies_come_in_reading_order_and_read_ones_last(department: Department
         (["AccessionNumber=A-old", "PatientID"], ["P-old"]),
         (["ModalitiesInStudy=CT", "PatientID"], ["P-old"]),
         (["RequestedProcedurePriority=STAT", "PatientID"], ["P-stat"]),
+        (["CurrentPatientLocation=ICU*", "PatientID"], ["P-old"]),
         (["PatientID=%"], []),
         (["PatientID=' OR 1=1 --"], []),
     ],
@@ -213,9 +217,10 @@ def test_the_reading_list_is_a_worklist(department: Department) -> None:
         "-W", "PatientName", "PatientID", "RequestedProcedurePriority", "RequestedProcedureID", "StudyInstanceUID",
         "(0040,0100)[0].Modality", "(0040,0100)[0].ScheduledProcedureStepStartDate",
         "(0040,0100)[0].ScheduledProcedureStepStartTime", "(0040,0100)[0].ScheduledStationAETitle",
-        "(0040,0100)[0].ScheduledProcedureStepStatus",
+        "(0040,0100)[0].ScheduledProcedureStepStatus", "CurrentPatientLocation",
     )  # fmt: skip
     assert names(found) == ["P-stat", "P-old", "P-fresh", "P-yamada"]
+    assert [str(match.CurrentPatientLocation or "") for match in found] == ["", "ICU 1", "", ""]
     steps = [match.ScheduledProcedureStepSequence[0] for match in found]
     assert [(s.ScheduledProcedureStepStartDate, s.ScheduledProcedureStepStartTime) for s in steps] == [
         ("20260301", "121500"), ("20260301", "133000"), ("20260301", "140000"), ("20260301", "150000"),

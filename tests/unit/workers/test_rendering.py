@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import imagecodecs
 import numpy as np
+import pytest
 import sqlalchemy as sa
 from node_under_test import Node
 from pydicom import dcmread
@@ -58,11 +59,13 @@ def test_frames_of_an_object_are_made_one_by_one_with_their_own_header(node: Nod
     del dataset.VOILUTSequence
     pixels = np.stack([dataset.pixel_array[:64, :48] + np.uint16(number) for number in range(9)])
     dataset.Rows, dataset.Columns, dataset.NumberOfFrames, dataset.PixelData = 64, 48, 9, pixels.tobytes()
+    dataset.FrameTime = 40
     node.receive(dataset)
     ask(node, dataset)
     assert render_due(node.bench) == 1, "the first one, until somebody scrolls"
     (first,) = rows(node)
     assert first.facts["frames"] == 9
+    assert first.facts["rate"] == 25, "frames a second"
     with node.bench.database.write() as session:
         study = worklist.study_by_uid(session, str(dataset.StudyInstanceUID))
         renderings.ask_frames(session, study, str(dataset.SOPInstanceUID), near=9, at=node.clock())
@@ -223,3 +226,21 @@ def test_what_failed_is_made_when_it_is_asked_for_after_a_day(node: Node, phanto
     assert render_due(node.bench) == 1
     (row,) = rows(node)
     assert row.status is RenderingStatus.READY
+
+
+@pytest.mark.parametrize(
+    ("header", "rate"),
+    [
+        ({}, None),
+        ({"FrameTime": "33.33"}, 30.003),
+        ({"FrameTime": "33.33", "RecommendedDisplayFrameRate": "15"}, 15),
+        ({"CineRate": "12", "FrameTime": "0"}, 12),
+        ({"FrameTime": "0"}, None),
+        ({"RecommendedDisplayFrameRate": "-1", "FrameTime": ""}, None),
+    ],
+)
+def test_how_fast_an_object_asks_to_be_played(header: dict[str, str], rate: float | None) -> None:
+    dataset = Dataset()
+    for keyword, value in header.items():
+        setattr(dataset, keyword, value)
+    assert rendering.frames_a_second(dataset) == rate

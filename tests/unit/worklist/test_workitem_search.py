@@ -23,7 +23,8 @@ def listed(house: Any) -> Any:
         arrive(session, "late", at=NOON + timedelta(minutes=1), patient_name="Yamada^Tarou=山田^太郎")
         stat = arrive(session, "stat", modality="CR")
         score(session, stat, [Seen("pneumothorax", 0.94)])
-        arrive(session, "early", at=NOON - timedelta(minutes=1))
+        early = arrive(session, "early", at=NOON - timedelta(minutes=1))
+        early.order_ward = "Surgery 3"
         worklist.mark_read(session, arrive(session, "read"), who="dr", at=NOON)
     return house
 
@@ -90,6 +91,7 @@ def test_attributes_narrow_the_search(listed: Any, client: TestClient, query: st
 def test_further_attributes_come_when_asked_for(listed: Any, client: TestClient) -> None:
     assert found(client, "?includefield=ModalitiesInStudy")[0].ModalitiesInStudy == "CR"
     assert found(client, "?includefield=all")[0].NumberOfStudyRelatedInstances == 1
+    assert [item.CurrentPatientLocation for item in found(client, "?includefield=all")] == ["", "Surgery 3", ""]
 
 
 def test_what_was_left_out_is_said(listed: Any, client: TestClient) -> None:

@@ -122,7 +122,7 @@ live.addEventListener("click", (event) => {
 
 const COMMANDS = {
   i: "invert", f: "fit", 1: "one-to-one", 0: "reset", h: "heat", l: "outline", k: "key", "[": "narrower", "]": "wider",
-  ",": "darker", ".": "brighter",
+  ",": "darker", ".": "brighter", p: "play", "<": "slower", ">": "faster",
 };
 const OPINIONS = { a: "AGREE", d: "DISAGREE", t: "CANNOT_TELL" };
 

@@ -25,7 +25,7 @@ export class Stacks {
     if (!this.later.has(key)) {
       this.later.set(key, {
         sop_instance_uid: image.sop_instance_uid, frames: image.frames, number, status: null, reason: "", url: null,
-        frame: null, preview_url: null, marks: NO_MARKS,
+        frame: null, preview_url: null, rate: image.rate, marks: NO_MARKS,
       });
     }
     return this.later.get(key);

@@ -2,6 +2,7 @@
 // The lower canvas shows the image, the upper one what the AI marked; neither changes the other's pixels.
 // For orientation, not for diagnosis: large images come smaller than they are, and no monitor is calibrated here.
 
+import { Cine } from "./cine.js";
 import { Frames } from "./frames.js";
 import { listenToHands } from "./gestures.js";
 import { fillColour, fillGrey, greyTable, paintOutline } from "./painting.js";
@@ -39,6 +40,7 @@ export class Viewer {
     this.asking = false; // for frames of a multi-frame image
     this.ended = new AbortController(); // of listening: the same parts may show another study later
     this.frames = new Frames(this.ended.signal, (url) => this.arrived(url));
+    this.cine = new Cine(this);
     this.listen(this.ended);
     this.resized = new ResizeObserver(() => this.paint());
     this.resized.observe(this.canvas.parentElement);
@@ -47,6 +49,7 @@ export class Viewer {
   /** Let go of the parts. */
   close() {
     this.turn += 1;
+    this.cine.stop();
     this.ended.abort();
     this.resized.disconnect();
     this.frames.words.clear();
@@ -148,6 +151,8 @@ export class Viewer {
     list.closest("label").hidden = this.series.length < 2;
     this.part("key").hidden = !this.stacks.marked(null).length || this.series.length < 2 && this.stack.length < 2;
     for (const name of ["slice", "scroll"]) this.part(name).closest("label").hidden = this.stack.length < 2;
+    this.part("cine").hidden = this.stack.length < 2;
+    this.cine.tell();
     this.chooseTool();
   }
 
@@ -167,10 +172,22 @@ export class Viewer {
 
   goTo(series, image) {
     if (!this.series[series]) return;
+    this.cine.stop();
     if (series !== this.at.series) this.reset();
     this.at = { series, image: clamp(image, 0, this.series[series].images.length - 1) };
     this.listSeries();
     this.show();
+  }
+
+  /** Another image of the same series. */
+  showImage(image) {
+    this.at.image = image;
+    this.show();
+  }
+
+  /** There is nothing to wait for: it is here, or will not come. */
+  isKnown(view) {
+    return Boolean(this.frames.get(view.url)) || view.status === "FAILED" || this.frames.refused.has(view.url);
   }
 
   /** The next image with a mark of this finding, or with any; wraps round. */
@@ -215,9 +232,14 @@ export class Viewer {
     return image.url ? "The image is on its way." : "The image is being made ready.";
   }
 
-  /** The view that is shown and its neighbours in the stack, nearest first. */
+  /** The view that is shown and its neighbours in the stack, nearest first; of a film the ones that come. */
   near() {
     const views = [this.image];
+    if (this.cine.playing) {
+      const ahead = Math.min(2 * AHEAD, this.stack.length - 1);
+      for (let away = 1; away <= ahead; away++) views.push(this.stack[(this.at.image + away) % this.stack.length]);
+      return views;
+    }
     for (let away = 1; away <= AHEAD; away++) views.push(this.stack[this.at.image + away], this.stack[this.at.image - away]);
     return views.filter(Boolean);
   }
@@ -359,6 +381,7 @@ export class Viewer {
       else parts.push(`C ${shortNumber(this.grey.centre)} W ${shortNumber(this.grey.width)}${unit && ` ${unit}`}`);
       parts.push(`${Math.round(this.view.zoom * 100)} %`);
       if (this.flipped) parts.push("inverted");
+      if (this.cine.playing) parts.push(`${this.cine.rate} a second`);
       parts.push(`${source_columns} × ${source_rows}${columns < source_columns ? `, shown at ${Math.round(columns / source_columns * 100)} % of its pixels` : ""}`);
     }
     const text = parts.join(" · ");
@@ -409,6 +432,9 @@ export class Viewer {
       "one-to-one": () => this.oneToOne(),
       reset: () => { this.reset(); this.listWindows(); this.paint(); },
       key: () => this.toKey(),
+      play: () => this.cine.toggle(),
+      faster: () => this.cine.faster(1),
+      slower: () => this.cine.faster(-1),
       heat: () => { this.part("heat").checked = !this.part("heat").checked; this.paint(); },
       outline: () => { this.part("outline").checked = !this.part("outline").checked; this.paint(); },
       narrower: () => this.shiftWindow(0, 1 / 1.15),
@@ -433,10 +459,14 @@ export class Viewer {
     this.root.addEventListener("input", (event) => {
       const part = event.target.dataset.part;
       if (part === "slice") this.goTo(this.at.series, Number(event.target.value) - 1);
+      else if (part === "rate") this.cine.choose(Number(event.target.value));
       else if (part === "series") this.toSeries(Number(event.target.value));
       else if (part === "window") this.setWindow(...event.target.value.split(" ").map(Number));
       else if (["heat", "opacity", "outline"].includes(part)) this.paint();
       else if ("tool" in event.target.dataset) this.toolChosen = true;
+    }, { signal });
+    this.part("rate").addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.canvas.focus(); // the keys are the image's again
     }, { signal });
     listenToHands(this, this.canvas.parentElement, signal);
   }
