@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session, selectinload
 
 from triage.errors import LeaseLostError, StateError
 from triage.findings import NotAnalysedReason
+from triage.profiles import ResultKind
 from triage.repositories import events
 from triage.repositories.upsert import insert_or_ignore
 from triage.states import AnalysisStatus, StudyStatus, advance, terminal
-from triage.tables import Analysis, Instance, Study
+from triage.tables import Analysis, Instance, ResultObject, Study
 
 LEASE: Final = timedelta(seconds=60)
 """A worker that is silent for this long has lost its row."""
@@ -283,7 +284,10 @@ def queue_sibling(session: Session, analysis: Analysis, bundle_name: str, *, at:
 
 
 def predecessor(session: Session, analysis: Analysis) -> Analysis | None:
-    """The last successful analysis of the study by the same bundle before this one."""
+    """The last analysis of the study by the same bundle before this one that issued a report.
+
+    One that saw no new image succeeds without: what stands is the report before it.
+    """
     query = (
         sa.select(Analysis)
         .where(
@@ -291,6 +295,7 @@ def predecessor(session: Session, analysis: Analysis) -> Analysis | None:
             Analysis.bundle_name == analysis.bundle_name,
             Analysis.status == AnalysisStatus.SUCCEEDED,
             Analysis.revision < analysis.revision,
+            Analysis.result_objects.any(ResultObject.kind == ResultKind.REPORT),
         )
         .order_by(Analysis.revision.desc())
         .limit(1)

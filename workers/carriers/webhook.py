@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SHORTEST_KEY: Final = 24
 """Bytes (Standard Webhooks: 24 to 64)."""
+SIGNATURE: Final = "If it does not trust the signature: secret_file has to hold its key, and both clocks the same time."
+"""400, too, is what receivers say to a wrong signature: a setting, not the document."""
 _PREFIX: Final = "whsec_"
 
 
@@ -60,11 +62,12 @@ class WebhookCarrier(MessageCarrier):
         except DeliveryError as error:
             verdict = Verdict.UNWELCOME if isinstance(error, HttpTlsError) else Verdict.TRANSIENT
             return Told(attempt=Attempt(verdict=verdict, error=error.advice()), answered=False)
-        verdict = judge_http(answer.status)
+        verdict = Verdict.UNWELCOME if answer.status == 400 else judge_http(answer.status)
         if verdict is Verdict.DELIVERED:
             return Told(attempt=Attempt(verdict=verdict))
-        error_text = said_http(self._http.where, answer.status)
-        attempt = Attempt(verdict=verdict, error=error_text, retry_after=later(answer, now))
+        advice = SIGNATURE if answer.status in (400, 401, 403) else ""
+        said = f"{said_http(self._http.where, answer.status)} {advice}".strip()
+        attempt = Attempt(verdict=verdict, error=said, retry_after=later(answer, now))
         return Told(attempt=attempt, answered=answer.status not in (429, 503))
 
 

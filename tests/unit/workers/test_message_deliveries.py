@@ -387,8 +387,10 @@ def test_a_document_is_posted_and_signed_at_each_try(node: Node, tmp_path: Path)
     assert delivery.status is SENT and delivery.attempt_count == 2
 
 
-@pytest.mark.parametrize(("status", "budget"), [(400, 3), (410, 10)])
-def test_an_endpoint_that_refuses_is_given_up(node: Node, tmp_path: Path, status: int, budget: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "budget", "says"), [(400, 10, "secret_file"), (410, 10, "path in its address"), (422, 3, "HTTP 422")]
+)
+def test_an_endpoint_that_refuses_is_given_up(node: Node, tmp_path: Path, status: int, budget: int, says: str) -> None:
     with web_server(lambda _: Answer(status)) as running:
         owing = Debtor(node, destinations=hook(running, tmp_path))
         address = owing.node.bench.settings.destinations[0].address
@@ -397,7 +399,7 @@ def test_an_endpoint_that_refuses_is_given_up(node: Node, tmp_path: Path, status
             assert statuses(owing) == [PENDING]
             try_again(owing, address)
         assert statuses(owing) == [DEAD]
-        assert f"HTTP {status}" in owing.deliveries()[0].reason
+        assert says in owing.deliveries()[0].reason
 
 
 @pytest.mark.parametrize(("key", "says"), [("short", "too short"), ("whsec_!!", "not base64"), ("", "no secret")])

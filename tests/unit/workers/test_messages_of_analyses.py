@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pydicom
 import pytest
 from node_under_test import Node
 from peers.fhir_server import fhir_server
@@ -14,6 +15,7 @@ from peers.web_server import Answer, web_server
 from pydicom.dataset import Dataset
 
 from triage.peers import Destination
+from triage.repositories import analyses
 from triage.settings import Settings
 from triage.states import DeliveryStatus
 from workers import study_messages
@@ -68,6 +70,10 @@ def test_a_late_view_gives_a_correction_that_names_the_report_before(node: Node,
         node.receive(first)
         analyse_due(node.bench)
         assert [deliver_due(node.bench, address) for address in (ris.address, ehr.address)] == [1, 1]
+        with node.bench.database.write() as session:  # another look without a new image says nothing new
+            analyses.request(session, session.merge(node.study(first)), at=node.clock(), who="dr")
+        analyse_due(node.bench)
+        assert [deliver_due(node.bench, address) for address in (ris.address, ehr.address)] == [0, 0]
         late = phantom(4, {"pneumothorax"})
         late.SOPInstanceUID = f"{first.SOPInstanceUID}8"
         node.receive(late)
@@ -79,6 +85,9 @@ def test_a_late_view_gives_a_correction_that_names_the_report_before(node: Node,
     assert statuses == ["P", "C"]
     replaced = [o.text(5) for o in after.all("OBX") if o.text(3) == "REPLACES"]
     assert replaced == [reports[0].sop_instance_uid]
+    second = pydicom.dcmread(node.bench.settings.results / reports[1].relative_path)
+    (told,) = second.PredecessorDocumentsSequence
+    assert told.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == replaced[0]
     versions = [found for name, found in ehr.held.items() if name.startswith("DiagnosticReport ")]
     assert [[each["status"] for each in found] for found in versions] == [["preliminary", "amended"]]
 

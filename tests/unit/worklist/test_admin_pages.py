@@ -18,6 +18,7 @@ from worklist.page.admin_routes import PAGES
 
 HTML = {"Accept": "text/html"}
 EVIL = "<script>alert('x')</script>"
+RIS = "mllp://10.0.0.6:2575"
 
 
 def fill(house: Any) -> None:
@@ -41,7 +42,7 @@ def fill(house: Any) -> None:
 @pytest.fixture
 def pages(house: Any) -> TestClient:
     fill(house)
-    destinations = house.settings.model_validate({"destinations": PACS}).destinations
+    destinations = house.settings.model_validate({"destinations": f"{PACS},{RIS}"}).destinations
     client: TestClient = house.client(destinations=destinations)
     client.headers.update(HTML)
     return client
@@ -51,7 +52,7 @@ def test_every_page_tells_its_facts_and_repeats_them_as_a_fragment(pages: TestCl
     told = {
         "": ("1 delivery given up", "1 object in quarantine", "STRANGER", "1 analysis running or waiting"),
         "/peers": ("CT1", "10.1.2.0/24", "Turned away lately", "every AE title is admitted"),
-        "/destinations": (PACS, "1 given up", "Test"),
+        "/destinations": (PACS, "0 taken, not proven", "1 given up", "Test", RIS, "0 acknowledged"),
         "/models": ("cxr", "Nodule", "nobody has measured how many are right at 0.6", "Disable"),
         "/analyses": ("Running and waiting", "queued", "Analyse again"),
         "/deliveries": ("too large", "Send these again"),
