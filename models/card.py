@@ -83,8 +83,8 @@ def _measured(metadata: BundleMetadata, evaluation: Figures) -> list[str]:
             f"Of {normals['images']} images without any of these findings, a share of "
             f"{_interval(normals['without_any_positive'])} stays without any positive."
         )
-    return [*text, *_left_out(evaluation), *_unseen_scanner(metadata, evaluation), *_elsewhere(metadata, evaluation),
-            *_groups(metadata, evaluation), *_pointing(metadata, evaluation)]  # fmt: skip
+    return [*text, *_left_out(evaluation), *_elsewhere(metadata, evaluation), *_groups(metadata, evaluation),
+            *_pointing(metadata, evaluation), *_unseen_scanner(metadata, evaluation)]  # fmt: skip
 
 
 def _provenance(evaluation: Figures) -> str:
