@@ -255,9 +255,17 @@ class OrthancPeer:
             raise NotFoundError(f"{self._where} does not have that.", next_step="Check the identifier.") from None
         except client_errors.HttpError as error:
             status = error.http_status_code or 0
-            raise DeliveryError(f"{self._where} answers HTTP {status}.", retryable=status >= 500) from None
+            raise DeliveryError(
+                f"{self._where} answers HTTP {status}.", retryable=status >= 500 or status in (408, 429)
+            ) from None
         except client_errors.TimeoutError:
             raise DeliveryError(f"{self._where} did not answer in time.") from None
+        except _TlsError:
+            raise DeliveryError(
+                f"{self._where} does not speak TLS with us, or its certificate is not trusted.",
+                retryable=False,
+                next_step="Set `trusted_file` to the authority of its certificate, or correct the host in the address.",
+            ) from None
         except client_errors.OrthancApiException:
             raise DeliveryError(f"{self._where} cannot be reached.") from None
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -266,6 +274,10 @@ class OrthancPeer:
 
 def _label_path(orthanc_study_id: str, label: str) -> str:
     return f"studies/{quote(orthanc_study_id, safe='')}/labels/{quote(label, safe='')}"
+
+
+class _TlsError(client_errors.ConnectionError):  # type: ignore[misc]
+    pass
 
 
 class _BoundedClient(OrthancApiClient):  # type: ignore[misc]
@@ -300,4 +312,6 @@ class _BoundedClient(OrthancApiClient):  # type: ignore[misc]
     def _translate_exception(self, request_exception: requests.RequestException, url: str) -> None:
         if isinstance(request_exception, requests.Timeout):  # ConnectTimeout is a ConnectionError too
             raise client_errors.TimeoutError(url=url)
+        if isinstance(request_exception, requests.exceptions.SSLError):
+            raise _TlsError(url=url)
         raise client_errors.ConnectionError(url=url)

@@ -51,7 +51,7 @@ class FhirCarrier(MessageCarrier):
         self._http.close()
 
     def tell(self, delivery: Delivery, content: bytes) -> Told:
-        headers = {"Content-Type": FHIR_JSON, "Accept": FHIR_JSON}
+        headers = {"Content-Type": FHIR_JSON, "Accept": FHIR_JSON, "Prefer": "return=minimal"}  # R4 http.html#ops
         try:
             answer = self._http.exchange("POST", self._path, headers=headers, body=content)
             for _ in range(CONFLICTS - 1):

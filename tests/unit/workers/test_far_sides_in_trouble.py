@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from node_under_test import Node
 from owed_messages import owe, try_again
 from owing import Debtor, to
 from peers import web_server as web
+from peers.certificates import Authority, Identity
 from peers.fhir_server import FhirServer
 from peers.ups_server import WorkitemManager
 from peers.web_server import Answer, Fault, Request, web_server
@@ -45,10 +47,11 @@ class FarSide:
     port: int
     job: Callable[[Request], Answer]
     held: Callable[[], list[object]]
+    identity: Identity | None = None
 
     def meet(self, fault: Fault | None = None, *, tries: int = 1) -> Delivery:
         """What became of the delivery after tries at a receiver that does this instead of its job."""
-        with web_server(self.job, port=self.port) as server:
+        with web_server(self.job, port=self.port, identity=self.identity) as server:
             for _ in range(tries):
                 server.faults = [fault] * 6 if fault else []
                 try_again(self.owing, self.address)
@@ -61,6 +64,11 @@ class FarSide:
         with bench.database.write() as session:
             for delivery in self.owing.deliveries():
                 deliveries.resend(session, session.merge(delivery), at=bench.clock(), who="dr", confirmed=True)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
@@ -169,3 +177,20 @@ def test_what_a_setting_has_to_change_is_tried_ten_times_and_one_click_sends_it_
     far.resend()
     assert far.meet().status is SENT
     assert len(far.held()) == 1
+
+
+@each_kind
+def test_over_tls_nothing_is_said_to_who_is_not_trusted(far: FarSide, authority: Authority) -> None:
+    bench = far.owing.node.bench
+    far.identity = authority.issue("localhost")
+    (plain,) = bench.settings.destinations
+    secret = {"secret_file": plain.secret_file} if plain.secret_file else {}
+    old, far.address = far.address, far.address.replace("+http://127.0.0.1", "+https://localhost")
+    with bench.database.write() as session:
+        session.execute(sa.update(Delivery).where(Delivery.destination == old).values(destination=far.address))
+    far.owing.configure(destinations=to(far.address, **secret))
+    found = far.meet()
+    assert found.status is PENDING and "certificate" in found.reason.lower()
+    assert far.held() == []
+    far.owing.configure(destinations=to(far.address, trusted_file=authority.file, **secret))
+    assert far.meet().status is SENT

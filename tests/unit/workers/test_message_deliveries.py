@@ -206,6 +206,7 @@ def test_a_transaction_is_sent_and_a_revision_becomes_the_next_version(node: Nod
     (report,) = server.of("DiagnosticReport")
     assert report["status"] == "preliminary"
     assert len(server.of("Observation")) == 2
+    assert server.web.requests[-1].headers["prefer"] == "return=minimal"  # a long series would answer with megabytes
     owe(owing, revision=2)
     assert owing.deliver(server.address) == 1
     (report,) = server.of("DiagnosticReport")
