@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from node_under_test import Node, opened
 from owing import Debtor
 from peers.ups_server import WorkitemManager, study_input, ups_server
-from peers.web_server import Answer, WebServer, answers, does_it, hangs_up, is_unheard
+from peers.web_server import Answer, WebServer, answers, does_it, half_closes, hangs_up, is_silent, is_unheard
 from pydicom.dataset import Dataset
 
-from dicom_node.http_peer import HttpPeer
+from dicom_node.http_peer import HttpPeer, Patience
 from triage import tables
 from triage.peers import Destination
 from triage.repositories import standing as standings
@@ -24,6 +24,7 @@ from triage.repositories import workitems
 from triage.settings import Settings
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus, WorkitemStatus
 from triage.task_managers import TaskManager
+from workers import workitems as performing
 from workers.workitems import concerns, perform_due
 
 pytestmark = pytest.mark.timeout(60)
@@ -326,8 +327,13 @@ def test_a_workitem_that_was_removed_is_left(pair: Pair) -> None:
     assert pair.item().status is WorkitemStatus.LEFT
 
 
-@pytest.mark.parametrize("fault", [answers(500), answers(401), hangs_up])
-def test_a_manager_that_fails_is_asked_again_with_growing_pauses(pair: Pair, fault: Callable[..., None]) -> None:
+@pytest.mark.parametrize(
+    "fault", [answers(500), answers(401), hangs_up, half_closes, is_silent, answers(200, b"<html>", "text/html")]
+)
+def test_a_manager_that_fails_is_asked_again_with_growing_pauses(
+    pair: Pair, fault: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(performing, "PATIENCE", Patience(connect=1.0, silence=0.5, exchange=0.5))
     pair.schedule()
     pair.server.faults.append(fault)
     pair.perform()
