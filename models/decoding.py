@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset, read_preamble
 
 from models.codecs import RLE, SYNTAXES, Codec, Frame, decode_here
@@ -285,8 +284,6 @@ def _compressed(dataset: Dataset, syntax: uid.UID, layout: Layout, codec: Codec,
 
 
 def _codestream(dataset: Dataset, layout: Layout, number: int) -> bytes:
-    if layout.frames == 1:
-        return next(generate_frames(dataset.PixelData, number_of_frames=1), b"")
     element: Any = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
     extended = dataset.get("ExtendedOffsetTable") or b""
     offsets = np.frombuffer(extended, "<u8").tolist() if len(extended) == 8 * layout.frames else ()

@@ -35,7 +35,7 @@ class _Fragment:
 
 
 def frame_bytes(source: BinaryIO, number: int, count: int, *, most: int, offsets: Sequence[int] = ()) -> bytes:
-    """Read the codestream of one frame.
+    """Read the codestream of one frame. The only frame of an image has all fragments, whatever offset tables say.
 
     Parameters
     ----------
@@ -59,7 +59,10 @@ def frame_bytes(source: BinaryIO, number: int, count: int, *, most: int, offsets
     basic = _basic_offsets(source, count)
     first = source.tell()
     fragments = _fragments(source, first, count)
-    groups = _by_frame(source, fragments, count, [first + offset for offset in offsets or basic])
+    if count == 1:
+        groups: Sequence[Sequence[_Fragment]] = [fragments]
+    else:
+        groups = _by_frame(source, fragments, count, [first + offset for offset in offsets or basic])
     if number > len(groups):
         raise PixelError(f"there are {len(groups)} frames in the pixel data, not {count}: it is cut off.")
     parts = groups[number - 1]
@@ -70,8 +73,11 @@ def frame_bytes(source: BinaryIO, number: int, count: int, *, most: int, offsets
 
 def _basic_offsets(source: BinaryIO, count: int) -> Sequence[int]:
     tag, length = _head(source)
-    if tag != _ITEM or length % 4 or length > 4 * count:
+    if tag != _ITEM or length % 4 or (length > 4 * count and count > 1):
         raise PixelError("the encapsulated pixel data begins with no Basic Offset Table.")
+    if count == 1:
+        source.seek(length, 1)
+        return ()
     return struct.unpack(f"<{length // 4}I", _read(source, source.tell(), length))
 
 
