@@ -1,4 +1,4 @@
-"""Speed of reading an image: network and heat maps, preprocessing, decoding, each beside the best of the others.
+"""Speed of reading an image: decoding, preprocessing, a worker's start, network and heat maps, beside the best others.
 
 Everything that is compared alternates in one run; the medians of the repeats are shown. Goals: G9 to G12 of the
 project's performance page.
@@ -19,25 +19,28 @@ from pathlib import Path
 import inference_decoding
 import inference_networks
 import inference_preparation
+import inference_worker
 
 ROOT = Path(__file__).parents[1]
+PARTS = (
+    ("decoding", inference_decoding.measure),
+    ("preparation", inference_preparation.measure),
+    ("worker", inference_worker.measure),
+    ("networks", inference_networks.measure),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="small networks and images: does it run?")
-    parser.add_argument("--only", choices=("networks", "preparation", "decoding"), help="one part")
+    parser.add_argument("--only", choices=[name for name, _ in PARTS], nargs="+", help="some parts")
     parser.add_argument("--write", action="store_true", help="keep the tables in docs/measurements/")
     arguments = parser.parse_args()
     parts = []
     with tempfile.TemporaryDirectory(prefix="firstread-bench-") as name:
-        for part, measure in (
-            ("decoding", inference_decoding.measure),
-            ("preparation", inference_preparation.measure),
-            ("networks", inference_networks.measure),
-        ):
-            if arguments.only in (None, part):
+        for part, measure in PARTS:
+            if arguments.only is None or part in arguments.only:
                 parts.append(measure(Path(name), repeats=arguments.repeats, tiny=arguments.tiny))
                 print(parts[-1], flush=True)
     if arguments.write:
