@@ -37,16 +37,16 @@ def measure(folder: Path, *, repeats: int, tiny: bool) -> str:
     database.dispose()
     programs = _programs(settings.data)
     milliseconds: dict[str, list[float]] = {name: [] for name in programs}
-    memory: dict[str, list[float]] = {name: [] for name in programs}
+    memory: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     idle: dict[str, list[float]] = {name: [] for name in programs}
     order = list(programs)
     for turn in range(1 if tiny else repeats + 1):
         np.random.default_rng(turn).shuffle(order)
         for name in order:
-            with _started(programs[name]) as (process, taken):
-                if turn or tiny:  # the first turn warms the page cache
+            with _started(programs[name], folder) as (process, taken):
+                if turn or tiny:  # the first turn compiles, and warms the page cache
                     milliseconds[name].append(taken)
-                    memory[name].append(_resident_mib(process.pid))
+                    memory[name].append(_memory_mib(process.pid))
                     idle[name].append(_idle_ms(process.pid))
     return _table(milliseconds, memory, idle)
 
@@ -78,11 +78,13 @@ def _programs(data: Path) -> Mapping[str, str]:
 
 
 @contextmanager
-def _started(program: str) -> Iterator[tuple[subprocess.Popen[str], float]]:
+def _started(program: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], float]]:
     """The process once it is ready, and the milliseconds from its start until then."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    compiled = {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(folder / "compiled")}  # as an installation is
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        [sys.executable, "-c", program], cwd=ROOT, env={**kept, **compiled}, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None
@@ -95,11 +97,10 @@ def _started(program: str) -> Iterator[tuple[subprocess.Popen[str], float]]:
         process.communicate("\n")
 
 
-def _resident_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("the system does not say how much memory a process holds")
+def _memory_mib(pid: int) -> tuple[float, float]:
+    """Resident memory, and the part of it that no file holds: libraries are shared between processes, that is not."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines())
+    return tuple(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))  # type: ignore[return-value]
 
 
 def _idle_ms(pid: int) -> float:
@@ -115,23 +116,25 @@ def _idle_ms(pid: int) -> float:
 
 
 def _table(
-    milliseconds: Mapping[str, list[float]], memory: Mapping[str, list[float]], idle: Mapping[str, list[float]]
+    milliseconds: Mapping[str, list[float]],
+    memory: Mapping[str, list[tuple[float, float]]],
+    idle: Mapping[str, list[float]],
 ) -> str:
     ready = {name: Timing(tuple(values)) for name, values in milliseconds.items()}
-    held = {name: float(np.median(values)) for name, values in memory.items()}
+    held = {name: tuple(np.median(values, axis=0)) for name, values in memory.items()}
     lines = [
         "## A worker's start",
         "",
-        "| process | ready after, ms | memory (RSS), MiB | idle, ms of processor per s |",
-        "|---|---|---|---|",
+        "| process | ready after, ms | memory (RSS), MiB | its own, MiB | idle, ms of processor per s |",
+        "|---|---|---|---|---|",
         *(
-            f"| {name} | {ready[name].text()} | {held[name]:.0f} | {np.median(idle[name]):.0f} |"
-            for name in milliseconds
+            f"| {name} | {ready[name].text()} | {held[name][0]:.0f} | {held[name][1]:.0f} | {np.median(waits):.0f} |"
+            for name, waits in idle.items()
         ),
         "",
         f"One network: ready in {ready[NETWORK].median / ready[TORCH].median:.2f} × torch's time, the whole worker in "
         f"{ready[WORKER].median / ready[TORCH].median:.2f} × that of torch with its one network alone (goal ≤ 0.25), "
-        f"in {held[NETWORK]:.0f} and {held[WORKER]:.0f} MiB (goal ≤ 200). From the start of the interpreter to the "
-        "first forward pass; the network is phantom-cxr's.",
+        f"in {held[NETWORK][0]:.0f} and {held[WORKER][0]:.0f} MiB (goal ≤ 200). From the start of the "
+        "interpreter, everything compiled, to the first forward pass; the network is phantom-cxr's.",
     ]
     return "\n".join(lines)
