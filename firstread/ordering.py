@@ -90,7 +90,7 @@ def run_orders(settings: Settings) -> None:
 def _receiver(settings: Settings, options: Hl7Orders, database: Database, feed_log: FeedLog) -> MllpReceiver:
     files = tls_files(settings)
     return MllpReceiver(
-        OrderDesk(database, options, settings.targets, utc_now, feed_log),
+        OrderDesk(database, options, settings.targets, utc_now, feed_log, settings.site_rules),
         bind=settings.bind,
         port=options.port,
         peers=options.peers,
@@ -106,7 +106,7 @@ def _again(settings: Settings, database: Database) -> int:
         numbers = orders.recent(session, now - RECENT)
     for number in numbers:  # each for itself: nobody waits for long, and nobody for two
         with database.write() as session:
-            orders.apply_to_studies(session, [number], settings.targets, at=now)
+            orders.apply_to_studies(session, [number], settings.targets, at=now, rules=settings.site_rules)
     return 0
 
 

@@ -21,7 +21,9 @@ from triage.priority import Targets
 from triage.repositories import events
 from triage.repositories.list_query import OPEN
 from triage.repositories.placing import place_study
+from triage.repositories.ruling import claim_by_rules
 from triage.repositories.upsert import insert_or_ignore
+from triage.rules import RuleSet
 from triage.states import ReadingStatus
 from triage.tables import Order, Study
 
@@ -35,11 +37,14 @@ none. Those of the patients that its orders name are looked at beside them, up t
 _TOGETHER: Final = 1000
 """Studies that are locked at once: a statement has a bounded number of parameters."""
 WHO: Final = "orders"
+NO_RULES: Final = RuleSet()
 _NUMBER: Final = cast(sa.Table, Order.__table__).c.accession_number
 _ACCESSION: Final = select_in(sa.select(_NUMBER).distinct(), _NUMBER)
 
 
-def record(session: Session, placed: Sequence[PlacedOrder], targets: Targets, *, at: datetime) -> list[Order]:
+def record(
+    session: Session, placed: Sequence[PlacedOrder], targets: Targets, *, at: datetime, rules: RuleSet = NO_RULES
+) -> list[Order]:
     """Keep what a sender says of some orders, and let the studies that are here already feel it.
 
     A message that is known changes nothing, also when a later one about the same order has come since. Rows are taken
@@ -52,7 +57,7 @@ def record(session: Session, placed: Sequence[PlacedOrder], targets: Targets, *,
         order, touched = _record(session, one, at=at)
         kept.append(order)
         numbers |= touched
-    apply_to_studies(session, numbers, targets, at=at)
+    apply_to_studies(session, numbers, targets, at=at, rules=rules)
     return kept
 
 
@@ -80,8 +85,13 @@ def _record(session: Session, placed: PlacedOrder, *, at: datetime) -> tuple[Ord
     return order, {before, placed.accession_number}
 
 
-def apply_to_studies(session: Session, accession_numbers: Collection[str], targets: Targets, *, at: datetime) -> int:
-    """Make the claim of every unread study with one of these numbers anew; returns how many changed."""
+def apply_to_studies(
+    session: Session, accession_numbers: Collection[str], targets: Targets, *, at: datetime, rules: RuleSet = NO_RULES
+) -> int:
+    """Make the claim of every unread study with one of these numbers anew; returns how many changed.
+
+    The site's ``rules`` hear of the ward that an order names, whenever it comes.
+    """
     numbers = sorted(set(accession_numbers) - {""})
     ids = sorted(set().union(*(_studies_of(session, number) for number in numbers)))
     changed = 0
@@ -92,11 +102,17 @@ def apply_to_studies(session: Session, accession_numbers: Collection[str], targe
             .order_by(Study.study_instance_uid)
             .with_for_update(key_share=True)
         )
-        claimed = [study for study in session.scalars(locked).all() if claim_by_orders(session, study, at=at)]
+        claimed = [study for study in session.scalars(locked).all() if _claim(session, study, rules, at=at)]
         for study in claimed:
             place_study(session, study, targets, at=at, who=WHO)
         changed += len(claimed)
     return changed
+
+
+def _claim(session: Session, study: Study, rules: RuleSet, *, at: datetime) -> bool:
+    """True when the case has to be placed anew."""
+    ordered = claim_by_orders(session, study, at=at)  # first, because rules may ask for the order's ward
+    return claim_by_rules(session, study, rules, at=at) or ordered
 
 
 def _studies_of(session: Session, accession_number: str) -> set[int]:

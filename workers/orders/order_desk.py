@@ -12,6 +12,7 @@ from triage.logging import get_logger
 from triage.order_feeds import Hl7Orders
 from triage.priority import Targets
 from triage.repositories import orders
+from triage.rules import RuleSet
 from workers.carriers.mllp_link import AckCode
 from workers.messages.hl7 import Message, MessageError
 from workers.orders.acknowledging import REQUIRED_FIELD_MISSING, UNSUPPORTED_TYPE, acknowledgement
@@ -36,8 +37,10 @@ class OrderDesk:
         targets: Targets,
         clock: Callable[[], datetime],
         log: FeedLog | None = None,
+        rules: RuleSet = orders.NO_RULES,
     ) -> None:
         self._database, self._options, self._targets, self._clock = database, options, targets, clock
+        self._rules = rules
         self._log = log or FeedLog(clock)
 
     def __call__(self, content: bytes, problem: str) -> bytes:
@@ -64,7 +67,7 @@ class OrderDesk:
             return self._refused(message, code, error.advice(), error.field, condition)
         try:
             with self._database.write() as session:
-                orders.record(session, placed, self._targets, at=self._clock())
+                orders.record(session, placed, self._targets, at=self._clock(), rules=self._rules)
         except DatabaseUnavailableError as error:
             log.error("hl7_order_not_kept", advice=error.advice())
             self._log.message_unanswered(error.advice())

@@ -130,7 +130,7 @@ class WorklistFeed:
             raise DeliveryError(f"A match of the worklist cannot be read ({type(error).__name__}).") from error
         if found:
             with self.database.write() as session:
-                orders.record(session, found, self.settings.targets, at=self.clock())
+                orders.record(session, found, self.settings.targets, at=self.clock(), rules=self.settings.site_rules)
         return len(found)
 
 

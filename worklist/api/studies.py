@@ -115,12 +115,14 @@ def renew_claim(changing: Changing) -> WorklistItem:
 @router.post("/release", summary="Give a case back to the list")
 def release(changing: Changing) -> WorklistItem:
     """A claimed case goes back; a read one is opened again, and hears what was ordered meanwhile."""
-    targets = changing.here.settings.targets
+    settings = changing.here.settings
 
     def give_back(session: Session, study: Study) -> None:
         worklist.release(session, study, who=changing.who, at=changing.now)
         session.flush()
-        orders.apply_to_studies(session, [study.accession_number], targets, at=changing.now)
+        orders.apply_to_studies(
+            session, [study.accession_number], settings.targets, at=changing.now, rules=settings.site_rules
+        )
 
     return changing.make(give_back)
 

@@ -21,6 +21,7 @@ from triage.orders import OrderSource, PlacedOrder, is_of, urgency_of
 from triage.priority import Targets
 from triage.repositories import orders, placing, worklist
 from triage.repositories.recorder import Recorder
+from triage.rules import Rule, RuleSet
 from triage.tables import Event, Study
 
 
@@ -273,3 +274,17 @@ def test_a_number_that_very_many_studies_have_still_reaches_the_patient_who_was_
     record(session, ordered("1", Urgency.URGENT, number="2"))  # names nobody: the newest
     claimed = [study.order_urgency for study in studies[2:]]
     assert claimed == [Urgency.URGENT] * 3
+
+
+def test_site_rules_hear_the_ward_of_an_order_that_comes_after_the_images(session: Session) -> None:
+    rules = RuleSet(rules=(Rule(name="ICU", urgency=Urgency.STAT, ward=("ICU 1",)),))
+    study = arrive(session, "keller")
+    orders.record(session, [ordered("A-keller", None, priority="", ward="ICU 1")], Targets(), at=NOON, rules=rules)
+    assert (study.rule_urgency, study.urgency) == (Urgency.STAT, Urgency.STAT)
+    assert "ICU" in study.explanation
+    orders.record(session, [ordered("A-keller", None, priority="", ward="Surgery")], Targets(), at=NOON, rules=rules)
+    assert study.urgency is Urgency.STAT, "what a rule has claimed stands"
+    read = arrive(session, "huber")
+    worklist.mark_read(session, read, who="dr", at=NOON)
+    orders.record(session, [ordered("A-huber", None, priority="", ward="ICU 1")], Targets(), at=NOON, rules=rules)
+    assert read.rule_urgency is None
