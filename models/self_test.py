@@ -65,7 +65,7 @@ def _check_numbers(bundle: Bundle) -> None:
                 if tensors.get_slice(name).get_dtype() in _FLOATS and not np.isfinite(tensors.get_tensor(name)).all():
                     raise BundleError(f"{bundle.weights}: {name} has values that are not numbers.")
     except (OSError, SafetensorError) as error:
-        raise BundleError(f"{bundle.weights} cannot be read as weights of a network: {error}.") from error
+        raise BundleError(f"{bundle.weights} is no safetensors file of weights: {error}.") from error
 
 
 def self_test_input(spec: InputSpec, seed: int, channels: int | None = None) -> NDArray[np.float32]:

@@ -37,6 +37,7 @@ from workers import bundle_folder
 
 LONGEST_REASON = 200
 _LOCK = ".lock"
+_NOT_ADDED = "Nothing was added. Ask its maker for a sound one; docs/models.md says what is looked at."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,10 +100,11 @@ class BundleStore:
             It would leave too little room.
         """
         with self._writing() as state, bundle_folder.workplace(self.folder) as work:
-            unpack(source, work, largest=self._room())
-            bundle = Bundle.load(work)
-            verify(bundle)
-            verify_architecture(bundle)
+            with _said_of(source, work):
+                unpack(source, work, largest=self._room())
+                bundle = Bundle.load(work)
+                verify(bundle)
+                verify_architecture(bundle)
             return self._install(state, bundle, replace=replace, enable=enable)
 
     def remove(self, name: str, *, reason: str = "") -> Path:
@@ -348,6 +350,19 @@ class BundleStore:
                 f"{self.folder} cannot be written: {error.strerror}.",
                 next_step="The folder of the site's bundles must be writable for this user, with room.",
             ) from error
+
+
+@contextmanager
+def _said_of(source: Path, work: Path) -> Iterator[None]:
+    """What is wrong with the copy is said of what somebody brought: the copy is gone when the message is read."""
+    try:
+        yield
+    except BundleError as error:
+        known_better = error.next_step != BundleError.next_step
+        advice = (
+            error.next_step if known_better else _NOT_ADDED
+        )
+        raise BundleError(str(error).replace(str(work), str(source)), next_step=advice) from error
 
 
 def _enabled(standing: Standing, bundle: Bundle, source: Literal["site", "shipped"]) -> Standing:

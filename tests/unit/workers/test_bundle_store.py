@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -89,6 +90,20 @@ def test_what_does_not_verify_leaves_nothing_behind(store: BundleStore, make: Ma
     with pytest.raises(BundleError):
         store.add(directory, enable=True)
     assert sorted(path.name for path in store.folder.iterdir()) == [".lock"]
+
+
+def test_a_refusal_names_what_was_brought(store: BundleStore, make: Make) -> None:
+    directory = make()
+    (directory / "weights.safetensors").write_bytes(pickle.dumps({"state_dict": [1.0]}))
+    metadata = json.loads((directory / "metadata.json").read_text())
+    metadata["files"]["weights.safetensors"] = hashlib.sha256(
+        (directory / "weights.safetensors").read_bytes()
+    ).hexdigest()
+    (directory / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(BundleError) as caught:
+        store.add(directory)
+    assert f"{directory}/weights.safetensors is no safetensors file" in str(caught.value)
+    assert caught.value.next_step.startswith("Nothing was added.")
 
 
 def test_what_a_killed_command_left_is_cleared_away(store: BundleStore, make: Make) -> None:
