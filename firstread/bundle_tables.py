@@ -12,23 +12,29 @@ from models.listing import acceptance_of, source_of
 from models.registry import Entry
 from models.site import Acceptance, SiteState
 
+_UNAVAILABLE = "[red]model unavailable[/]"
+
 
 def draw(entries: Iterable[Entry], state: SiteState) -> Table:
     """The table of `firstread models list`."""
-    table = Table("Bundle", "Version", "From", "Standing", "Findings", "Proof", "State")
+    table = Table("Bundle", "Version", "From", "Standing", "Findings", "Proof", "State", caption_justify="left")
+    problems = []
     for entry in entries:
+        if entry.problem:  # whole, below the table: a column of a narrow terminal would cut it off
+            problems.append(f"[red]model unavailable:[/] {escape(f'{entry.directory.name}: {entry.problem}')}")
         if entry.bundle is None:
-            table.add_row(entry.directory.name, "", source_of(entry), "", "", "", f"[red]{escape(entry.problem)}[/]")
+            table.add_row(entry.directory.name, "", source_of(entry), "", "", "", _UNAVAILABLE)
             continue
         m, record = entry.bundle.metadata, acceptance_of(entry, state)
         if entry.problem:
-            standing = f"[red]{escape(entry.problem)}[/]"
+            standing = _UNAVAILABLE
         else:
             standing = "[green]reads[/]" if entry.enabled else f"[yellow]{escape(entry.note)}[/]"
         findings = "\n".join(f"{f.key} ≥ {f.threshold:.2f} → {f.urgency}" for f in m.findings)
         proof = f"{'met' if record.met else 'not met'}, {record.proof}" if record else ""
         label = "research only" if m.research else "product"
         table.add_row(m.name, m.version, source_of(entry), label, findings, proof, standing)
+    table.caption = "\n".join(problems)
     return table
 
 

@@ -107,7 +107,10 @@ def verify(
             Console().print(line, highlight=False)
     bad = [title for title, problem in problems.items() if problem]
     if bad:
-        raise BundleError(f"{', '.join(bad)} cannot be used.")
+        raise BundleError(
+            f"{', '.join(bad)} cannot be used: its images are received and listed as not analysed.",
+            next_step="Restore its files from a backup, or bring a sound copy: `firstread models add … --replace`.",
+        )
 
 
 app.command()(train)

@@ -72,6 +72,20 @@ def test_the_list_says_who_reads_and_why_not(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("added")
+def test_a_damaged_bundle_is_unavailable_in_words_that_fit_any_terminal(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "bundles" / "hospital-cxr" / "network.onnx").unlink()
+    monkeypatch.setenv("COLUMNS", "72")
+    listed = "".join(run("list").stdout.split())
+    assert f"modelunavailable:hospital-cxr:{tmp_path}/data/bundles/hospital-cxr/network.onnxismissing." in listed
+    error = run("verify", "hospital-cxr", fails=True).exception
+    assert isinstance(error, BundleError)
+    assert "listed as not analysed" in str(error)
+    assert "--replace" in error.next_step
+
+
+@pytest.mark.usefixtures("added")
 def test_enabling_takes_a_report_of_this_site(run: Run, tmp_path: Path) -> None:
     refused = run("enable", "hospital-cxr", fails=True)
     assert isinstance(refused.exception, BundleError)
