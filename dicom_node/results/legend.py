@@ -50,7 +50,7 @@ class Legend:
     marked : Finding or None
         The finding that the colours explain.
     palette : ndarray of uint8, shape (256, 3), or None
-        Colours from no to full activation; None where the image shows none.
+        Colours from no to full activation as they look over grey; None where the image shows none.
     unit : float
         Pixels per pixel of a picture of 1024.
     """

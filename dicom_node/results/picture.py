@@ -32,6 +32,7 @@ _STRONGEST = 0.38
 """Opacity at full activation: a pleural line, or the letter of a side marker, must stay visible underneath."""
 _COLOURS = ((200, 70, 0), (255, 120, 0), (255, 200, 0))
 """From no to full activation, RGB."""
+_MIDDLE_GREY = 112
 _OUTLINE, _HALO = (110, 231, 255), (0, 0, 0)
 _CORNER = 0.2
 """Share of each side that may hold a side marker: no number is written there."""
@@ -71,7 +72,7 @@ def compose_heat_map(
     """
     _check(display, activation)
     with failures_named("The picture", cv2.error):
-        colours = palette() if _coloured(activation, marked) else None
+        colours = _bar() if _coloured(activation, marked) else None
         legend = Legend(image, algorithm, marked, colours, long_side / 1024)
         width = long_side - round(long_side * LEGEND_SHARE)
         if display.shape[1] > display.shape[0]:
@@ -145,6 +146,15 @@ def opacity(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 @cache
+def _bar() -> Rgb:
+    """The colours from no to full activation as they look over a middle grey, shape (256, 3): the legend shows these."""
+    grey = np.full((1, 256), _MIDDLE_GREY, np.uint8)
+    colours = _overlay(grey, np.linspace(0, 1, 256, dtype=np.float32)[None])[0]
+    colours.setflags(write=False)
+    return colours
+
+
+@cache
 def _blend_tables() -> tuple[Rgb, Rgb]:
     """For each of 256 activations: the share of grey that stays, shape (256,), and the colour added, (1, 256, 3)."""
     alpha = opacity(np.linspace(0, 1, 256, dtype=np.float32))
@@ -186,8 +196,9 @@ def _bytes(unit: npt.ArrayLike) -> npt.NDArray[np.uint8]:
 def _draw_outlines(shown: Rgb, image: ImageResult, marked: Finding | None, scale: tuple[float, float]) -> None:
     """Every region's outline in light blue with a dark rim, visible on bone, on lung and on the colours.
 
-    The marked one is thicker; numbers, as in the legend, where there are several.
+    The marked one is thicker; numbers, as in the legend, where there are several: above all outlines.
     """
+    numbers: list[tuple[str, tuple[int, int]]] = []
     for finding, number in outlined(image):
         outline = finding.region.outline if finding.region is not None else ()
         # Coordinates in 1/16 pixel; the centre of a pixel is at +0.5 in DICOM and at 0 in OpenCV.
@@ -196,9 +207,10 @@ def _draw_outlines(shown: Rgb, image: ImageResult, marked: Finding | None, scale
         for colour, width in ((_HALO, thickness + 3), (_OUTLINE, thickness)):
             cv2.polylines(shown, [points.reshape(-1, 1, 2)], True, colour, width, cv2.LINE_AA, 4)
         if number:
-            at = _number_place(points // 16, shown.shape[:2])
-            for colour, width in ((_HALO, 6), (_OUTLINE, 2)):
-                cv2.putText(shown, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, width, cv2.LINE_AA)
+            numbers.append((str(number), _number_place(points // 16, shown.shape[:2])))
+    for text, at in numbers:
+        for colour, width in ((_HALO, 7), (_OUTLINE, 2)):
+            cv2.putText(shown, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, width, cv2.LINE_AA)
 
 
 def _number_place(points: npt.NDArray[np.int32], shape: tuple[int, int]) -> tuple[int, int]:

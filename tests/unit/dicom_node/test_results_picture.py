@@ -196,6 +196,15 @@ def test_colours_grow_lighter_and_opacity_grows_with_activation() -> None:
     assert steps.max() < 0.5
 
 
+def test_the_legend_shows_colours_as_they_look_on_the_image() -> None:
+    marked = replace(HIGH.findings[0], region=None)
+    grey = np.full((WIDTH, WIDTH), 112 / 255, np.float32)
+    picture = compose_heat_map(grey, np.ones((7, 7), np.float32), image(marked), ALGORITHM, marked=marked).astype(int)
+    on_the_image, legend = picture[WIDTH // 2, WIDTH // 2], picture[:, WIDTH:]
+    assert on_the_image.max() - on_the_image.min() > 30
+    assert (np.abs(legend - on_the_image).max(axis=2) <= 2).sum() > 20
+
+
 # The side marker, and eyes of every kind -----------------------------------------------------------------------------
 
 
