@@ -87,9 +87,11 @@ _ALSO: Final[Mapping[ResultKind, tuple[str, ...]]] = {
     ResultKind.PDF: ("heat_map",),
 }
 _REFERS_TO: Final[Mapping[ResultKind, tuple[ResultKind, ...]]] = {
-    ResultKind.REPORT: (ResultKind.HEAT_MAP,),
+    ResultKind.REPORT: (ResultKind.HEAT_MAP, ResultKind.SEGMENTATION, ResultKind.PARAMETRIC_MAP),
 }
-"""Objects that name other results: another variant of those, or none, is another content."""
+"""Objects that name other results: other ones, or another variant of those, are another content."""
+SHOWING: Final = _REFERS_TO[ResultKind.REPORT]
+"""Objects about an image that the report names as explanation."""
 
 
 class Profile(BaseModel):
@@ -158,10 +160,13 @@ class Profile(BaseModel):
             if getattr(self, name) != getattr(DEFAULT, name)
         ]
         for other in _REFERS_TO.get(kind, ()):
-            referred = self.variant(other) if other in self.kinds else "none"
-            if referred:
+            referred, usual = self._referred(other), DEFAULT._referred(other)
+            if referred != usual:
                 facts.append(f"{other}:{referred}")
         return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:12] if facts else ""
+
+    def _referred(self, kind: ResultKind) -> str:
+        return (self.variant(kind) or "default") if kind in self.kinds else "none"
 
 
 DEFAULT: Final = Profile()

@@ -170,7 +170,8 @@ def _objects(
     session: Session, study: Study, issued: IssuedReport, root: Path, profiles: Sequence[Profile]
 ) -> list[BuiltObject]:
     """The report, its pictures, their variants and what else destinations want, if on the disk and without a row."""
-    roles = _roles(issued, root, profiles)
+    versions = {i.sop_instance_uid: i.version for i in _instances(session, study, issued.analysed)}
+    roles = _roles(issued, root, profiles, versions)
     known = set(
         session.scalars(sa.select(ResultObject.sop_instance_uid).where(ResultObject.sop_instance_uid.in_(roles)))
     )
@@ -178,25 +179,34 @@ def _objects(
     return [_object(session, study, root, uid, roles[uid]) for uid in here]
 
 
-def _roles(issued: IssuedReport, root: Path, profiles: Sequence[Profile]) -> dict[str, _Role]:
-    """SOP Instance UIDs that this analysis may have given: pictures before the reports that show them."""
+def _roles(
+    issued: IssuedReport, root: Path, profiles: Sequence[Profile], versions: Mapping[str, int]
+) -> dict[str, _Role]:
+    """SOP Instance UIDs that this analysis may have given: what explains before the reports that refer to it."""
     variants = {profile.variant(ResultKind.REPORT): profile for profile in profiles}
     reports = {issued.sop_instance_uid: _Role(kind=ResultKind.REPORT)}
-    pictures = {uid: _Role(kind=ResultKind.HEAT_MAP) for uid in issued.heat_maps}
+    shown = {uid: _Role(kind=kind) for uid, kind in issued.showing.items()}
     for variant, profile in variants.items():
         uid = _names(issued, profile).instance(ResultKind.REPORT)
         if not variant:
             continue
         reports[uid] = _Role(kind=ResultKind.REPORT, variant=variant)
         if (root / place(uid, "dcm")).is_file():
-            for shown in read_report(root / place(uid, "dcm")).heat_maps:
-                picture = _Role(kind=ResultKind.HEAT_MAP, variant=profile.variant(ResultKind.HEAT_MAP))
-                pictures.setdefault(shown, picture)
-    return {**pictures, **_by_choice(issued, profiles), **reports}
+            for named, kind in read_report(root / place(uid, "dcm")).showing.items():
+                shown.setdefault(named, _Role(kind=kind, variant=profile.variant(kind)))
+    return {**shown, **_by_choice(issued, root, profiles, versions), **reports}
 
 
-def _by_choice(issued: IssuedReport, profiles: Sequence[Profile]) -> dict[str, _Role]:
-    """Objects that no report refers to; a second version of an image's is left behind, for nothing tells of it."""
+def _by_choice(
+    issued: IssuedReport, root: Path, profiles: Sequence[Profile], versions: Mapping[str, int]
+) -> dict[str, _Role]:
+    """Objects that a destination asks for by the names they must have, of the newest version of each image.
+
+    Parameters
+    ----------
+    versions : mapping
+        SOP Instance UID of an analysed image to its version today: the report may be older than that.
+    """
     roles: dict[str, _Role] = {}
     for profile in profiles:
         names = _names(issued, profile)
@@ -206,7 +216,9 @@ def _by_choice(issued: IssuedReport, profiles: Sequence[Profile]) -> dict[str, _
                 continue
             if kind in OF_AN_IMAGE:
                 for image in sorted(issued.analysed):
-                    roles[names.of_image(kind, image)] = _Role(kind=kind, variant=variant, image=image)
+                    named = [names.of_image(kind, image, version) for version in range(versions.get(image, 1), 0, -1)]
+                    uid = next((uid for uid in named if (root / place(uid, "dcm")).is_file()), named[-1])
+                    roles[uid] = _Role(kind=kind, variant=variant, image=image)
             else:
                 roles[names.instance(kind)] = _Role(kind=kind, variant=variant)
     return roles

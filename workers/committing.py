@@ -185,15 +185,15 @@ def report_sources(
     left_out += tuple(removed(gone[i.sop_instance_uid]) for i in images if i.sop_instance_uid in gone)
     images = tuple(i for i in images if i.sop_instance_uid not in gone)
     uids = {instance.id: instance.sop_instance_uid for instance in here}
-    heat_maps: dict[str, dict[str, ResultObject]] = {}
-    pictures = results.pictures(session, analysis.study_id, uids.keys(), algorithm.weights_sha256)
-    for (variant, instance_id), row in pictures.items():
-        heat_maps.setdefault(variant, {})[uids[instance_id]] = row
+    showing: dict[tuple[str, str], dict[str, ResultObject]] = {}
+    rows = results.showing(session, analysis.study_id, uids.keys(), algorithm.weights_sha256)
+    for (kind, variant, instance_id), row in rows.items():
+        showing.setdefault((kind, variant), {})[uids[instance_id]] = row
     urgency, _ = outcomes.ai_claim(session, analysis.study)
     return ReportSources(
         result=AnalysisResult(algorithm=algorithm, images=images, not_analysed=left_out),
         instances=here,
-        heat_maps=heat_maps,
+        showing=showing,
         predecessors=results.reports_of(session, predecessor) if predecessor else {},
         urgency=urgency,
     )

@@ -16,7 +16,7 @@ from models.bundle import Bundle
 from triage.errors import NotFoundError, ResultError
 from triage.findings import ImageResult, NotAnalysed
 from triage.peers import Destination
-from triage.profiles import MessageKind, ResultKind
+from triage.profiles import SHOWING, MessageKind, ResultKind
 from triage.repositories import analyses, outcomes
 from triage.repositories.previews import Previewed, Standing, place_of
 from triage.repositories.results import BuiltObject, NotBuilt
@@ -81,8 +81,8 @@ def rebuild(
             continue  # nothing to say in such an object
         kept = keep(made)
         built.append(kept)
-        if kept.kind == ResultKind.HEAT_MAP:
-            again.shows(kept)
+        if kept.kind in SHOWING and isinstance(made.content, Dataset):
+            again.shows(kept, made.content)
     return built, failed
 
 
@@ -110,15 +110,17 @@ class _Again:
             }
         self._instances = {instance.id: instance for instance in instances}
         self._recorded = {image.sop_instance_uid: image for image in self._sources.result.images}
-        self._heat_maps = {variant: dict(rows) for variant, rows in self._sources.heat_maps.items()}
+        self._showing = {form: dict(rows) for form, rows in self._sources.showing.items()}
+        self._made: dict[str, Dataset] = {}
         self._reports = {variant: pydicom.dcmread(bench.settings.results / path) for variant, path in reports.items()}
         self._views: dict[int, ImageView] = {}
         self._study: StudyView | None = None
 
-    def shows(self, picture: BuiltObject) -> None:
-        """Have reports that are built from now on refer to a picture."""
-        uid = self._instances[picture.source_instance_id or 0].sop_instance_uid
-        self._heat_maps.setdefault(picture.variant, {})[uid] = picture
+    def shows(self, kept: BuiltObject, content: Dataset) -> None:
+        """Have reports that are built from now on refer to an object about an image."""
+        uid = self._instances[kept.source_instance_id or 0].sop_instance_uid
+        self._showing.setdefault((kept.kind, kept.variant), {})[uid] = kept
+        self._made[kept.sop_instance_uid] = content
 
     def build(self, item: Previewed, destination: Destination) -> Rebuilt | None:
         """The object, None where there is nothing to say."""
@@ -137,9 +139,10 @@ class _Again:
         return _made(item, reporting.build_object(study, wanted))
 
     def _study_view(self) -> StudyView:
-        sources: ReportSources = replace(self._sources, heat_maps=self._heat_maps)
+        sources: ReportSources = replace(self._sources, showing=self._showing)
         view = reporting.study_view(self._bench, self._claim, sources)
         view.reports.update(self._reports)
+        view.made.update(self._made)
         return view
 
     def _view(self, instance_id: int) -> ImageView:

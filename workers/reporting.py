@@ -34,18 +34,19 @@ class ReportSources:
     ----------
     instances : sequence of Instance
         All current instances of the study whose files are here.
-    heat_maps : mapping
-        Variant to (SOP Instance UID of a scored image to its Secondary Capture); an image may have none.
+    showing : mapping
+        (Kind, variant) to (SOP Instance UID of a scored image to the object that shows it explained); an image may
+        have none.
     predecessors : mapping
-        Variant to the report that this one replaces. Files of these and of the heat maps may have been removed by
-        retention.
+        Variant to the report that this one replaces. Files of these and of what shows images may have been removed
+        by retention.
     urgency : Urgency
         The class that all analyses of the study ask for together.
     """
 
     result: AnalysisResult
     instances: Sequence[Instance]
-    heat_maps: Mapping[str, Mapping[str, ResultObject | BuiltObject]]
+    showing: Mapping[tuple[str, str], Mapping[str, ResultObject | BuiltObject]]
     predecessors: Mapping[str, ResultObject]
     urgency: Urgency
 
@@ -93,7 +94,7 @@ def study_view(bench: Workbench, claim: Claim, sources: ReportSources) -> StudyV
         study_instance_uid=claim.study_instance_uid,
         evidence=_evidence(bench, sources.instances),
         result=sources.result,
-        heat_maps=sources.heat_maps,
+        showing=sources.showing,
         predecessors=sources.predecessors,
         urgency=sources.urgency,
         node=bench.node,

@@ -20,7 +20,7 @@ from triage.crash_points import CrashPoint
 from triage.errors import MixedPatientsError
 from triage.findings import ImageResult
 from triage.logging import get_logger
-from triage.profiles import ResultKind
+from triage.profiles import SHOWING
 from triage.repositories import analyses, completing, outcomes, results
 from triage.repositories.results import BuiltObject
 from triage.states import StudyStatus
@@ -199,13 +199,13 @@ def _explained(sources: ReportSources, explained: Sequence[Explained]) -> Report
         shown[image.sop_instance_uid].result if image.sop_instance_uid in shown else image
         for image in sources.result.images
     )
-    heat_maps: dict[str, dict[str, BuiltObject]] = {}
+    showing: dict[tuple[str, str], dict[str, BuiltObject]] = {}
     for uid, each in shown.items():
         for built in each.objects:
-            if built.kind == ResultKind.HEAT_MAP:
-                heat_maps.setdefault(built.variant, {})[uid] = built
+            if built.kind in SHOWING:
+                showing.setdefault((built.kind, built.variant), {})[uid] = built
     return replace(
         sources,
         result=replace(sources.result, images=images),
-        heat_maps=heat_maps,
+        showing=showing,
     )

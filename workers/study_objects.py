@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from dicom_node import results
 from dicom_node.results import NodeIdentity
 from triage.findings import AnalysisResult, Urgency
-from triage.profiles import Profile, ResultKind
+from triage.profiles import SHOWING, Profile, ResultKind
 from triage.repositories.results import BuiltObject
 from triage.tables import ResultObject
 
@@ -28,8 +28,9 @@ class StudyView:
     ----------
     evidence : sequence of Dataset
         Headers of every source instance that can be read, analysed and excluded, as dcmread returned them.
-    heat_maps : mapping
-        Variant to (SOP Instance UID of a scored image to its Secondary Capture); an image may have none.
+    showing : mapping
+        (Kind, variant) to (SOP Instance UID of a scored image to the object that shows it explained); an image may
+        have none.
     predecessors : mapping
         Variant to the report that this analysis replaces; the files may have been removed by retention.
     urgency : Urgency
@@ -38,12 +39,14 @@ class StudyView:
         Root below which the files of result objects lie.
     reports : dict
         Variant to the report of this analysis, filled while the reports are built, which come first.
+    made : dict
+        SOP Instance UID to an object about an image whose file does not lie below ``results``, as in a preview.
     """
 
     study_instance_uid: str
     evidence: Sequence[Dataset]
     result: AnalysisResult
-    heat_maps: Mapping[str, Mapping[str, ResultObject | BuiltObject]]
+    showing: Mapping[tuple[str, str], Mapping[str, ResultObject | BuiltObject]]
     predecessors: Mapping[str, ResultObject]
     urgency: Urgency
     node: NodeIdentity
@@ -51,6 +54,7 @@ class StudyView:
     created_at: datetime
     results: Path
     reports: dict[str, Dataset] = field(default_factory=dict)
+    made: dict[str, Dataset] = field(default_factory=dict)
 
     def heat_maps_for(self, profile: Profile) -> Mapping[str, Dataset]:
         """The heat maps that a destination gets, as far as references to them need; by SOP Instance UID of the image.
@@ -59,8 +63,32 @@ class StudyView:
         """
         if ResultKind.HEAT_MAP not in profile.kinds:
             return {}
-        rows = {**self.heat_maps.get("", {}), **self.heat_maps.get(profile.variant(ResultKind.HEAT_MAP), {})}
+        own = self.showing.get((ResultKind.HEAT_MAP, profile.variant(ResultKind.HEAT_MAP)), {})
+        rows = {**self._default_heat_maps, **own}
         return {uid: self.named(row) for uid, row in rows.items()}
+
+    def activations_for(self, profile: Profile) -> Mapping[str, Sequence[Dataset]]:
+        """Segmentations and parametric maps that a destination gets, without pixels; by SOP Instance UID of the image.
+
+        One that retention has removed is named and not described.
+        """
+        found: dict[str, list[Dataset]] = {}
+        for kind in SHOWING:
+            if kind is ResultKind.HEAT_MAP or kind not in profile.kinds:
+                continue
+            for uid, row in self.showing.get((kind, profile.variant(kind)), {}).items():
+                found.setdefault(uid, []).append(self._described(row))
+        return found
+
+    def _described(self, row: ResultObject | BuiltObject) -> Dataset:
+        if row.sop_instance_uid in self.made:
+            return self.made[row.sop_instance_uid]
+        path = self.results / row.relative_path
+        return results.read_activation(path) if path.is_file() else self.named(row)
+
+    @property
+    def _default_heat_maps(self) -> Mapping[str, ResultObject | BuiltObject]:
+        return self.showing.get((ResultKind.HEAT_MAP, ""), {})
 
     def predecessor_for(self, profile: Profile) -> Dataset | None:
         """The report before this one, in the form that the destination has, as far as a reference needs."""
@@ -70,7 +98,7 @@ class StudyView:
 
     def pictures(self) -> Mapping[str, NDArray[np.uint8]]:
         """Heat maps to be shown, RGB, by SOP Instance UID of the image; one that retention has removed is not."""
-        rows = self.heat_maps.get("", {})
+        rows = self._default_heat_maps
         paths = {
             image.sop_instance_uid: self.results / row.relative_path
             for image in results.pictured(self.result)
@@ -114,6 +142,7 @@ def _report(view: StudyView, profile: Profile) -> Dataset:
         revision=view.revision,
         predecessor=view.predecessor_for(profile),
         created_at=view.created_at,
+        activations=view.activations_for(profile),
         profile=profile,
     )
 

@@ -7,6 +7,7 @@ Importing this package is cheap; highdicom, whose code tables weigh 100 MB, is l
 :func:`warm_up`.
 """
 
+from dicom_node.results.activations import read_activation
 from dicom_node.results.assessment import build_assessment
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.files import write
@@ -36,6 +37,7 @@ __all__ = [
     "flagged",
     "is_own_result",
     "pictured",
+    "read_activation",
     "read_picture",
     "warm_up",
     "write",

@@ -2,8 +2,8 @@
 
 Layout, and why (it is read without error by dciodvfy, PixelMed's SR validator and OHIF):
 
-* each positive finding with a region is a TID 1410 group: score as NUM, outline as closed POLYLINE, heat map as Visual
-  explanation;
+* each positive finding with a region is a TID 1410 group: score as NUM, outline as closed POLYLINE; heat map, segment
+  and map as Visual explanation;
 * every verdict, positive or negative, is a code in the Qualitative Evaluations container (TID 1500 row 12, where NUM is
   not allowed), with the class that the algorithm asks for and the sentences that a person reads;
 * only where no finding has a region, TID 1501 groups without NUM: beside a single outline they make validators
@@ -98,16 +98,20 @@ def _located_group(
         **_common(observation, names, algorithm),
     )
     group[0].ContentSequence.extend(_own_parameters(finding))
-    if observation.explanation is not None:
-        group[0].ContentSequence.append(
-            sr.ImageContentItem(
-                name=concept(codes.VISUAL_EXPLANATION),
-                referenced_sop_class_uid=observation.explanation.SOPClassUID,
-                referenced_sop_instance_uid=observation.explanation.SOPInstanceUID,
-                relationship_type=CONTAINS,
-            )
-        )
+    group[0].ContentSequence.extend(map(_explanation, observation.explanations))
     return group
+
+
+def _explanation(shown: Dataset) -> sr.ImageContentItem:
+    """A picture, a segment or a frame that shows where the network looked for the finding."""
+    return sr.ImageContentItem(
+        name=concept(codes.VISUAL_EXPLANATION),
+        referenced_sop_class_uid=shown.ReferencedSOPClassUID,
+        referenced_sop_instance_uid=shown.ReferencedSOPInstanceUID,
+        referenced_frame_numbers=shown.get("ReferencedFrameNumber"),
+        referenced_segment_numbers=shown.get("ReferencedSegmentNumber"),
+        relationship_type=CONTAINS,
+    )
 
 
 def _image_group(
@@ -139,7 +143,7 @@ def _common(observation: Observation, names: ResultNames, algorithm: sr.Algorith
     code = concept(finding.code)
     return {
         "tracking_identifier": sr.TrackingIdentifier(
-            uid=names.tracking(observation.image.SOPInstanceUID, finding.key),
+            uid=observation.tracking_uid,
             identifier=f"{plain(names.algorithm.name)}/{plain(finding.key)}",
         ),
         "finding_type": code,

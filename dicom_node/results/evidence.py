@@ -10,7 +10,9 @@ from itertools import combinations, pairwise
 
 from pydicom.dataset import Dataset
 
+from dicom_node.results.activations import shown_by
 from dicom_node.results.identity import SourceHeader
+from dicom_node.results.uids import ResultNames
 from triage.errors import MixedPatientsError
 from triage.findings import Finding, ImageResult, Region
 
@@ -39,25 +41,39 @@ class Observation:
         From :func:`library_header`.
     outline : tuple of (float, float)
         Closed, inside the image; empty where the finding is negative or has no region.
-    explanation : Dataset or None
-        The heat map.
+    tracking_uid : str
+        The same in every report about this finding on this image.
+    explanations : tuple of Dataset
+        Items of a Referenced SOP Sequence: what shows where the network looked, the heat map first.
     """
 
     finding: Finding
     image: Dataset
     outline: tuple[tuple[float, float], ...]
-    explanation: Dataset | None
+    tracking_uid: str
+    explanations: tuple[Dataset, ...]
 
 
-def observations(image: ImageResult, header: Dataset, explanation: Dataset | None) -> tuple[Observation, ...]:
-    """What was said about one image, finding by finding; they share the library header."""
+def observations(
+    image: ImageResult, header: Dataset, names: ResultNames, activations: Sequence[Dataset]
+) -> tuple[Observation, ...]:
+    """What was said about one image, finding by finding; they share the library header.
+
+    Parameters
+    ----------
+    activations : sequence of Dataset
+        Objects that show where the network looked on the image, as :func:`~dicom_node.results.activations.shown_by`
+        takes them.
+    """
     described = library_header(header)
+    tracking = {finding.key: names.tracking(described.SOPInstanceUID, finding.key) for finding in image.findings}
     return tuple(
         Observation(
             finding=finding,
             image=described,
             outline=outline_inside(finding.region, described) if finding.positive else (),
-            explanation=explanation,
+            tracking_uid=tracking[finding.key],
+            explanations=tuple(shown_by(finding, tracking[finding.key], activations)),
         )
         for finding in image.findings
     )

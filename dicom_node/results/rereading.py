@@ -11,7 +11,12 @@ from typing import Final
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from dicom_node.part10 import read_head
 from dicom_node.results import codes
@@ -19,12 +24,18 @@ from dicom_node.results.identity import SourceHeader
 from dicom_node.results.wording import LABEL, PRODUCT
 from triage.errors import DicomError
 from triage.findings import NotAnalysedReason, Urgency
+from triage.profiles import ResultKind
 
 _DEVICE_OBSERVER_UID: Final = "121012"
 _CLASS: Final = re.compile(r"AI triage class ([A-Z]+)\.$")
 _LEFT_OUT: Final = re.compile(r"Not analysed: ([0-9.]+) (.*)")
 _WEIGHTS: Final = "weights_sha256="
 _HEAD: Final = 4096
+_SHOWING: Final = {
+    ResultKind.HEAT_MAP: SecondaryCaptureImageStorage,
+    ResultKind.SEGMENTATION: SegmentationStorage,
+    ResultKind.PARAMETRIC_MAP: ParametricMapStorage,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +52,8 @@ class IssuedReport:
         SOP Instance UIDs of the images that were scored.
     left_out : mapping
         SOP Instance UIDs of the others to why.
-    heat_maps : tuple of str
-        SOP Instance UIDs of the pictures it refers to.
+    showing : mapping
+        SOP Instance UIDs of what it refers to as explanation, pictures first, to what these are.
     positives : tuple of str
         Meanings of the findings that are present.
     urgency : Urgency
@@ -63,7 +74,7 @@ class IssuedReport:
     created_at: datetime
     analysed: frozenset[str]
     left_out: Mapping[str, NotAnalysedReason]
-    heat_maps: tuple[str, ...]
+    showing: Mapping[str, ResultKind]
     positives: tuple[str, ...]
     urgency: Urgency
 
@@ -142,10 +153,12 @@ def _issued(report: Dataset) -> IssuedReport:
         created_at=datetime.strptime(str(maker.ContributionDateTime), "%Y%m%d%H%M%S.%f%z"),
         analysed=analysed,
         left_out=left_out,
-        heat_maps=tuple(
-            uid for sop_class, uid in referenced if sop_class == SecondaryCaptureImageStorage and uid not in analysed
-            and uid not in left_out
-        ),
+        showing={
+            uid: kind
+            for kind, sop_class in _SHOWING.items()
+            for of_class, uid in referenced
+            if of_class == sop_class and uid not in analysed and uid not in left_out
+        },
         positives=tuple(_positives(report)),
         urgency=Urgency(classes[0]) if classes else Urgency.ROUTINE,
     )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
+from types import MappingProxyType
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -56,6 +58,7 @@ def build_report(
     revision: int,
     predecessor: Dataset | None,
     created_at: datetime,
+    activations: Mapping[str, Sequence[Dataset]] = MappingProxyType({}),
     profile: Profile = DEFAULT,
 ) -> Dataset:
     """Build the report of an analysis. The same arguments give the same bytes.
@@ -73,6 +76,9 @@ def build_report(
         The report that this one supersedes (PS3.3 C.17.2.2).
     created_at : datetime
         Time zone aware; Content Date and Time.
+    activations : mapping of str to sequence of Dataset
+        SOP Instance UID of the source image to its segmentation and parametric map, without pixels, as far as the
+        destination gets them: a report refers to nothing that is not there.
     profile : Profile
         What its destination wants.
 
@@ -103,16 +109,19 @@ def build_report(
         )
         _put_document_general(report, source, predecessor, result.not_analysed)
         report.CurrentRequestedProcedureEvidenceSequence = hierarchical_references(
-            study, (*headers.values(), *heat_maps.values())
+            study, (*headers.values(), *heat_maps.values(), *chain.from_iterable(activations.values()))
         )
         # Loaded here: highdicom brings code tables of 100 MB, which a process that reports nothing does not need.
         from dicom_node.results.content_tree import content_tree  # noqa: PLC0415
+
+        def shown(uid: str) -> list[Dataset]:
+            return [*([heat_maps[uid]] if uid in heat_maps else []), *activations.get(uid, ())]
 
         observed = [
             observation
             for image in result.images
             for observation in observations(
-                image, headers[image.sop_instance_uid], heat_maps.get(image.sop_instance_uid)
+                image, headers[image.sop_instance_uid], names, shown(image.sop_instance_uid)
             )
         ]
         silent = [reference(headers[image.sop_instance_uid]) for image in result.images if not image.findings]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from triage import tables
 from triage.errors import NotFoundError
-from triage.profiles import ResultKind
+from triage.profiles import SHOWING, ResultKind
 from triage.repositories import events
 
 
@@ -99,10 +99,13 @@ def owe(
     session.flush()
 
 
-def pictures(
+def showing(
     session: Session, study_id: int, instance_ids: Collection[int], weights_sha256: str
-) -> Mapping[tuple[str, int], tables.ResultObject]:
-    """Heat maps of images under these weights, by variant and instance id; the newest where there are several."""
+) -> Mapping[tuple[str, str, int], tables.ResultObject]:
+    """What a report may name as explanation of images under these weights; the newest where there are several.
+
+    By kind, variant and instance id.
+    """
     query = (
         sa.select(tables.ResultObject)
         .join(tables.ResultObject.analysis)
@@ -110,12 +113,12 @@ def pictures(
             tables.Analysis.study_id == study_id,
             tables.Analysis.weights_sha256 == weights_sha256,
             tables.ResultObject.source_instance_id.in_(instance_ids),
-            tables.ResultObject.kind == ResultKind.HEAT_MAP,
+            tables.ResultObject.kind.in_(SHOWING),
         )
         .order_by(tables.ResultObject.id)
     )
     return {
-        (row.variant, row.source_instance_id): row
+        (row.kind, row.variant, row.source_instance_id): row
         for row in session.scalars(query)
         if row.source_instance_id is not None
     }

@@ -105,7 +105,8 @@ def built(headers: Sequence[Dataset]) -> tuple[dict[str, Dataset], dict[str, str
     build("KO", lambda: build_key_objects(headers, result, **named))
     build("PR", lambda: build_presentation_state(key, image, ALGORITHM, number=1, **named))
     build("PDF", lambda: build_pdf_report(headers, result, pictures={image.sop_instance_uid: picture}, **named))
-    build("SR", lambda: build_report(headers, result, heat_maps=pictures, predecessor=None, **named))
+    shown = {image.sop_instance_uid: [objects[kind] for kind in ("SEG", "PM") if kind in objects]}
+    build("SR", lambda: build_report(headers, result, heat_maps=pictures, activations=shown, predecessor=None, **named))
     if "SR" in objects:
         build("assessment", lambda: _assessment(objects["SR"], key, image))
     if len(headers) > 1:
@@ -373,6 +374,7 @@ def test_every_reference_leads_to_an_object_of_its_class_series_and_study(studie
                 assert target.SOPClassUID == reference.sop_class_uid, (name, kind)
                 assert reference.series_instance_uid in ("", target.SeriesInstanceUID), (name, kind)
                 assert reference.study_instance_uid in ("", target.StudyInstanceUID), (name, kind)
+                assert set(reference.parts) <= parts(target), (name, kind)
             if "ContentSequence" in ds:
                 evidence = {r.sop_instance_uid for r in found if r.series_instance_uid}
                 assert {r.sop_instance_uid for r in found} == evidence, (name, kind)
@@ -380,12 +382,20 @@ def test_every_reference_leads_to_an_object_of_its_class_series_and_study(studie
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """An instance that an object refers to; series and study where the object says them."""
+    """An instance that an object refers to; series, study and segment or frame where the object says them."""
 
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
     study_instance_uid: str
+    parts: tuple[int, ...] = ()
+
+
+def parts(target: Dataset) -> set[int]:
+    """Numbers of the segments or frames that a reference may name."""
+    if "SegmentSequence" in target:
+        return {int(segment.SegmentNumber) for segment in target.SegmentSequence}
+    return set(range(1, int(target.get("NumberOfFrames") or 1) + 1))
 
 
 def references(ds: Dataset, series: str = "", study: str = "") -> Iterator[Reference]:
@@ -394,6 +404,10 @@ def references(ds: Dataset, series: str = "", study: str = "") -> Iterator[Refer
         yield Reference(
             sop_class_uid=ds.ReferencedSOPClassUID, sop_instance_uid=ds.ReferencedSOPInstanceUID,
             series_instance_uid=series, study_instance_uid=study,
+            parts=tuple(
+                int(element.value) for element in ds
+                if element.keyword in ("ReferencedSegmentNumber", "ReferencedFrameNumber")
+            ),
         )  # fmt: skip
     for element in ds:
         if element.VR != "SQ":

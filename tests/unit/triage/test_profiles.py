@@ -43,14 +43,36 @@ def test_what_shows_in_every_object_varies_every_object(option: str, value: Any)
 def test_compression_varies_pictures_and_what_refers_to_them() -> None:
     profile = Profile(objects=tuple(ResultKind), compression="jpeg")
     varied = {kind for kind in ResultKind if profile.variant(kind)}
-    assert varied == {
-        ResultKind.REPORT, ResultKind.HEAT_MAP, ResultKind.SEGMENTATION,
-    }  # fmt: skip
+    assert varied == {ResultKind.REPORT, ResultKind.HEAT_MAP, ResultKind.SEGMENTATION}
 
 
 def test_a_report_without_its_picture_is_another_report() -> None:
     assert Profile(heat_map=False).variant(ResultKind.REPORT)
     assert Profile(objects=("SR",)).variant(ResultKind.REPORT) == Profile(heat_map=False).variant(ResultKind.REPORT)
+
+
+def test_a_report_that_names_more_is_another_report() -> None:
+    """Segmentation and map are named in it, key images and presentation states are not."""
+    names = {objects: Profile(objects=objects).variant(ResultKind.REPORT) for objects in (
+        ("SR", "SC", "KO", "PR"), ("SR", "SC", "SEG"), ("SR", "SC", "PM"), ("SR", "SC", "SEG", "PM"), ("SR", "SEG"),
+    )}  # fmt: skip
+    assert names["SR", "SC", "KO", "PR"] == ""
+    assert len(set(names.values())) == len(names)
+    fractional = Profile(objects=("SR", "SC", "SEG"), segmentation="fractional")
+    assert fractional.variant(ResultKind.REPORT) not in names.values()
+
+
+@pytest.mark.parametrize(
+    ("options", "variant"),
+    [
+        ({"compression": "jpeg"}, "add76946e4d9"),
+        ({"heat_map": False}, "a96e9caa7bf2"),
+        ({"series_number": 500, "character_set": "ascii"}, "f031f6b7d7d7"),
+    ],
+)
+def test_variants_keep_their_names(options: dict[str, Any], variant: str) -> None:
+    """What a PACS holds under a name is not made again under another after an upgrade."""
+    assert Profile(**options).variant(ResultKind.REPORT) == variant
 
 
 @given(profiles, profiles)

@@ -11,10 +11,11 @@ from node_under_test import Node, opened
 from pydicom.dataset import Dataset
 from test_reindexing import stopped
 from test_series_analysis import read, series
-from test_wanted import analysed, send_to, sent_to
+from test_wanted import analysed, evidence, send_to, sent_to
 
 from dicom_node.results import is_own_result
 from triage import tables
+from workers.analysis import analyse_due
 from workers.reindexing import rebuild
 
 Draw = Callable[..., Dataset]
@@ -40,12 +41,28 @@ def test_a_radiograph_gets_region_and_key_image_and_no_invented_geometry(node: N
     assert 0 < share < 0.5
     tracked = {str(element.value) for element in objects["SR"].iterall() if element.keyword == "UID"}
     assert {str(segment.TrackingUID) for segment in segmentation.SegmentSequence} <= tracked
+    shown = explanations(objects["SR"])
+    assert [str(item.ReferencedSOPInstanceUID) for item in shown] == [
+        str(objects[kind].SOPInstanceUID) for kind in ("SC", "SEG")
+    ]
+    assert shown[1].ReferencedSegmentNumber == 1
     (series_item,) = objects["KO"].CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     (key,) = series_item.ReferencedSOPSequence
     assert key.ReferencedSOPInstanceUID == dataset.SOPInstanceUID
     reasons = missing(node.study(dataset))
     assert reasons.keys() == {"PM"}
     assert "not available for this image" in reasons["PM"]
+
+
+def explanations(report: Dataset) -> list[Dataset]:
+    """What the report names as Visual explanation (130401, DCM), in its order."""
+    return [
+        item.ReferencedSOPSequence[0]
+        for item in report.iterall()
+        if item.keyword == "ContentSequence"
+        for item in item.value
+        if "ConceptNameCodeSequence" in item and item.ConceptNameCodeSequence[0].CodeValue == "130401"
+    ]
 
 
 def test_the_map_of_a_radiograph_in_256_steps(node: Node, phantom: Draw) -> None:
@@ -72,6 +89,10 @@ def test_a_key_slice_gets_its_map_where_it_lies(node: Node) -> None:
     (analysis,) = node.study(slices[0]).analyses
     objects = sent_to(node, analysis, PACS)
     assert objects.keys() == {"SR", "SC", "SEG", "PM", "KO"}
+    assert [str(item.ReferencedSOPInstanceUID) for item in explanations(objects["SR"])] == [
+        str(objects[kind].SOPInstanceUID) for kind in ("SC", "SEG", "PM")
+    ]
+    assert explanations(objects["SR"])[2].ReferencedFrameNumber == 1
     shown = objects["SC"].SourceImageSequence[0].ReferencedSOPInstanceUID
     (key,) = [each for each in slices if each.SOPInstanceUID == shown]
     for kind in ("SEG", "PM"):
@@ -85,19 +106,35 @@ def test_a_key_slice_gets_its_map_where_it_lies(node: Node) -> None:
     assert activation[region > 0].mean() > activation[region == 0].mean()
 
 
+def test_a_report_names_nothing_that_its_destination_does_not_get(node: Node, phantom: Draw) -> None:
+    send_to(node, {"address": "PLAIN@h:1"}, EVERYTHING, {"address": "OTHER@h:1", "objects": ["SR", "SEG", "PR"]})
+    analysis = analysed(node, phantom(1, {"pneumothorax"}))
+    for address, kinds in (("PLAIN@h:1", {"SC"}), (PACS, {"SC", "SEG"}), ("OTHER@h:1", {"SEG"})):
+        objects = sent_to(node, analysis, address)
+        named = {str(item.ReferencedSOPInstanceUID) for item in explanations(objects["SR"])}
+        assert named == {str(objects[kind].SOPInstanceUID) for kind in kinds}
+        assert evidence(objects["SR"]) >= named
+
+
 def test_they_come_back_when_the_database_is_lost(node: Node, phantom: Draw, tmp_path: Path) -> None:
-    send_to(node, EVERYTHING)
+    """Also those of an image whose header was corrected before its study was complete."""
+    send_to(node, {**EVERYTHING, "objects": ["SR", "SC", "SEG", "PR", "KO"]})
     dataset = phantom(1, {"pneumothorax"})
-    analysed(node, dataset)
+    association = node.receive(dataset, close=False)
+    analyse_due(node.bench)
+    dataset.SeriesDescription = "corrected"
+    node.receive(dataset)
+    node.close(association)
+    analyse_due(node.bench)
     data = tmp_path / "again"
     for name in ("archive", "results"):
         shutil.copytree(node.bench.settings.data / name, data / name)
     with opened(data) as fresh:
-        send_to(fresh, EVERYTHING)
+        send_to(fresh, {**EVERYTHING, "objects": ["SR", "SC", "SEG", "PR", "KO"]})
         rebuild(stopped(fresh), owe=True)
         before, after = told(node, dataset), told(fresh, dataset)
         assert after == before
-        assert {kind for kind, *_ in after} == {"SR", "SC", "SEG", "KO"}
+        assert {kind for kind, *_ in after} == {"SR", "SC", "SEG", "PR", "KO"}
 
 
 def told(node: Node, dataset: Dataset) -> set[tuple[str, str, str, str, int | None, int]]:
@@ -105,4 +142,5 @@ def told(node: Node, dataset: Dataset) -> set[tuple[str, str, str, str, int | No
         (row.kind, row.variant, row.sop_instance_uid, row.sha256, row.source_instance_id, len(row.deliveries))
         for analysis in node.study(dataset).analyses
         for row in analysis.result_objects
+        if row.deliveries
     }

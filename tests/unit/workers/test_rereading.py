@@ -40,7 +40,7 @@ def test_a_report_is_read_back_as_it_was_issued(node: Node, phantom: Draw) -> No
     assert issued.created_at == analysis.started_at
     assert issued.analysed == {str(dataset.SOPInstanceUID)}
     assert issued.left_out == {str(lateral.SOPInstanceUID): NotAnalysedReason.UNSUPPORTED_VIEW}
-    assert issued.heat_maps == (picture.sop_instance_uid,)
+    assert issued.showing == {picture.sop_instance_uid: "SC"}
     assert issued.positives == ("Pneumothorax",)
     assert issued.urgency is Urgency.STAT
 
