@@ -129,6 +129,7 @@ def commit_report(bench: Workbench, claim: Claim, told: Told) -> None:
         # A picture of a version that was corrected meanwhile stays here: the one of its successor goes out.
         current = [row for row in analysis.result_objects if row.source_instance_id in (None, *here)]
         results.owe(session, current, owed(bench.settings), at=now)
+        results.owe_explanations(session, analysis, here, owed(bench.settings), at=now)
         analyses.succeed(session, analysis, at=now)
 
 

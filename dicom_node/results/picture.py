@@ -149,7 +149,7 @@ def opacity(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _bar() -> Rgb:
     """The colours from no to full activation as they look over a middle grey, (256, 3): what the legend shows."""
     grey = np.full((1, 256), _MIDDLE_GREY, np.uint8)
-    colours = _overlay(grey, np.linspace(0, 1, 256, dtype=np.float32)[None])[0]
+    colours: Rgb = _overlay(grey, np.linspace(0, 1, 256, dtype=np.float32)[None])[0]
     colours.setflags(write=False)
     return colours
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -122,6 +123,42 @@ def showing(
         for row in session.scalars(query)
         if row.source_instance_id is not None
     }
+
+
+def owe_explanations(
+    session: Session,
+    analysis: tables.Analysis,
+    instance_ids: Collection[int],
+    destinations: Mapping[str, Collection[tuple[str, str]]],
+    *,
+    at: datetime,
+) -> None:
+    """Owe what the new report names and an earlier analysis made, where a destination has never been owed it.
+
+    A destination that was added meanwhile gets the report about all images, and must not look for pictures of the
+    earlier ones in vain.
+
+    Parameters
+    ----------
+    instance_ids : collection of int
+        The current instances of the study.
+    destinations : mapping
+        Address to what it wants: (kind, variant).
+    """
+    rows = showing(session, analysis.study_id, instance_ids, analysis.weights_sha256)
+    for address, wanted in destinations.items():
+        if all(kind != ResultKind.REPORT for kind, _ in wanted):
+            continue
+        forms = [(kind, variant) for kind, variant in wanted if kind in SHOWING]
+        for (kind, variant), instance_id in product(forms, instance_ids):
+            # Of an image that was explained before this form of pictures was wanted the report names the default one.
+            fallback = rows.get((kind, "", instance_id)) if kind == ResultKind.HEAT_MAP else None
+            row = rows.get((kind, variant, instance_id), fallback)
+            if row is None or row.analysis_id == analysis.id or row.removed_at is not None:
+                continue
+            if all(delivery.destination != address for delivery in row.deliveries):
+                session.add(tables.Delivery(result_object=row, destination=address, created_at=at))
+    session.flush()
 
 
 def reports_of(session: Session, analysis: tables.Analysis) -> Mapping[str, tables.ResultObject]:

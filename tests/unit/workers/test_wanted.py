@@ -98,6 +98,29 @@ def test_a_second_revision_names_the_report_that_the_destination_has(node: Node,
     assert later.SeriesInstanceUID == earlier.SeriesInstanceUID
 
 
+def test_a_destination_that_came_meanwhile_gets_the_pictures_that_the_new_report_names(
+    node: Node, phantom: Draw
+) -> None:
+    first = phantom(1, {"pneumothorax"})
+    analysed(node, first)
+    send_to(node, {"address": "NEW@h:1"}, {"address": "OLD@h:1", "compression": "jpeg"}, {"address": "KO@h:1",
+            "objects": ["SC", "KO"]})  # fmt: skip
+    second = phantom(2)
+    second.StudyInstanceUID, second.PatientID = first.StudyInstanceUID, first.PatientID
+    second.PatientName, second.PatientBirthDate = first.PatientName, first.PatientBirthDate
+    node.receive(second)
+    analyse_due(node.bench)
+    sources = {str(first.SOPInstanceUID), str(second.SOPInstanceUID)}
+    rows = [row for analysis in node.study(first).analyses for row in analysis.result_objects]
+    for address in ("NEW@h:1", "OLD@h:1"):
+        sent = {row.sop_instance_uid: row for row in rows if address in {d.destination for d in row.deliveries}}
+        (report,) = [row for row in sent.values() if row.kind == "SR"]
+        named = evidence(pydicom.dcmread(node.bench.settings.results / report.relative_path))
+        assert named - sources == sent.keys() - {report.sop_instance_uid}
+        assert len(named) == 4
+    assert not [row for row in rows[:2] if "KO@h:1" in {d.destination for d in row.deliveries}]
+
+
 def test_what_cannot_be_made_for_one_holds_up_nobody(node: Node, phantom: Draw, tmp_path: Path) -> None:
     with StandInPacs(tmp_path / "pacs") as pacs:
         send_to(node, {"address": str(pacs.address)}, {"address": "OLD@h:1", "character_set": "ascii"})
