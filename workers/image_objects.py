@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,16 @@ from triage.profiles import Profile, ResultKind
 
 PICTURE_SIDE: Final = 1024
 """Longest side in pixels of what is drawn from an image."""
+
+
+class Naming(TypedDict):
+    """By what every object about an image is named, dated and numbered."""
+
+    node: NodeIdentity
+    revision: int
+    created_at: datetime
+    number: int
+    version: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +67,17 @@ class ImageView:
     number: int
     version: int
 
+    @property
+    def naming(self) -> Naming:
+        """What the builders of all kinds are told besides the image and the profile."""
+        return {
+            "node": self.node,
+            "revision": self.revision,
+            "created_at": self.created_at,
+            "number": self.number,
+            "version": self.version,
+        }
+
     @cached_property
     def marked(self) -> Finding | None:
         """The finding that a picture marks: the most urgent positive one, the highest score among equals."""
@@ -89,16 +110,7 @@ def most_urgent(result: ImageResult) -> Finding | None:
 
 def _heat_map(view: ImageView, profile: Profile) -> Dataset:
     return results.build_heat_map(
-        view.dataset,
-        view.picture,
-        view.result,
-        view.algorithm,
-        node=view.node,
-        revision=view.revision,
-        created_at=view.created_at,
-        number=view.number,
-        version=view.version,
-        profile=profile,
+        view.dataset, view.picture, view.result, view.algorithm, **view.naming, profile=profile
     )
 
 
@@ -106,49 +118,19 @@ def _segmentation(view: ImageView, profile: Profile) -> Dataset | None:
     if not any(finding.region is not None for finding in view.result.positives):
         return None
     maps = view.full_maps if profile.segmentation == "fractional" else {}
-    return results.build_segmentation(
-        view.dataset,
-        maps,
-        view.result,
-        view.algorithm,
-        node=view.node,
-        revision=view.revision,
-        created_at=view.created_at,
-        number=view.number,
-        version=view.version,
-        profile=profile,
-    )
+    return results.build_segmentation(view.dataset, maps, view.result, view.algorithm, **view.naming, profile=profile)
 
 
 def _parametric_map(view: ImageView, profile: Profile) -> Dataset | None:
     if not view.result.positives:
         return None
     return results.build_parametric_map(
-        view.dataset,
-        view.full_maps,
-        view.result,
-        view.algorithm,
-        node=view.node,
-        revision=view.revision,
-        created_at=view.created_at,
-        number=view.number,
-        version=view.version,
-        profile=profile,
+        view.dataset, view.full_maps, view.result, view.algorithm, **view.naming, profile=profile
     )
 
 
 def _presentation_state(view: ImageView, profile: Profile) -> Dataset:
-    return results.build_presentation_state(
-        view.dataset,
-        view.result,
-        view.algorithm,
-        node=view.node,
-        revision=view.revision,
-        created_at=view.created_at,
-        number=view.number,
-        version=view.version,
-        profile=profile,
-    )
+    return results.build_presentation_state(view.dataset, view.result, view.algorithm, **view.naming, profile=profile)
 
 
 ImageBuilder = Callable[[ImageView, Profile], Dataset | None]

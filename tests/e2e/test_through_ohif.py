@@ -8,15 +8,11 @@ from typing import Any, Final
 
 import pytest
 from houses import House, Phantoms
-from peers.ohif import ohif
+from peers.ohif import PATIENCE, SHOWS_COLOUR, opened_study
 from peers.orthanc_server import dicomweb_plugin
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
-CHROMIUM: Final = Path("/usr/bin/chromium")
-FLAGS: Final = ("--no-sandbox", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
-"""WebGL in software: these machines have no GPU."""
-PATIENCE: Final = 150_000  # milliseconds; the viewer is 150 MB of scripts
 TRIES: Final = 5
 
 
@@ -32,29 +28,8 @@ def study(embedded_house: House, phantoms: Phantoms) -> str:
 
 @pytest.fixture(scope="module")
 def viewer(embedded_house: House, study: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A tab of Chromium in which OHIF has opened the study; fails when a script does, or asks another host."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"no {CHROMIUM}: install Debian's chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    trouble: list[str] = []
-    with (
-        ohif(embedded_house.orthanc.url, tmp_path_factory.mktemp("ohif")) as url,
-        playwright.sync_playwright() as running,
-    ):
-        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        tab = chromium.new_page(viewport={"width": 1440, "height": 900})
-        tab.set_default_timeout(PATIENCE)
-        tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
-        tab.on("request", lambda asked: None if _at_home(asked.url, url) else trouble.append(f"asked {asked.url}"))
-        tab.goto(f"{url}/viewer?StudyInstanceUIDs={study}")
-        tab.get_by_text("Skip all").click()  # the tour for newcomers, which begins when the image is there
+    with opened_study(embedded_house.orthanc.url, study, tmp_path_factory.mktemp("ohif")) as tab:
         yield tab
-        chromium.close()
-    assert trouble == []
-
-
-def _at_home(asked: str, url: str) -> bool:
-    return asked.startswith((url, "blob:", "data:"))
 
 
 def test_every_series_is_listed_with_its_name(viewer: Any) -> None:
@@ -65,14 +40,7 @@ def test_every_series_is_listed_with_its_name(viewer: Any) -> None:
 def test_the_heat_map_is_shown_as_it_was_made(viewer: Any, tmp_path: Path) -> None:
     """Colours come through as colours, in the middle of a screen of the size that readers have."""
     _open(viewer, "AI firstread heat map")
-    viewer.wait_for_function(
-        """() => [...document.querySelectorAll('.cornerstone-canvas')].some(canvas => {
-            const pixels = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
-            let coloured = 0;
-            for (let at = 0; at < pixels.length; at += 4) coloured += Math.abs(pixels[at] - pixels[at + 2]) > 60;
-            return coloured > 500;
-        })"""
-    )
+    viewer.wait_for_function(SHOWS_COLOUR)
     _keep(viewer, tmp_path / "heat_map.png")
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,6 +27,47 @@ SHA256: Final = "fbabd410be33e5b9898931b725229b9da9553aac339914b5c29796d3aa5d4b2
 """Of the package `@ohif/app` in this version."""
 FOLDER: Final = Path(__file__).parents[2] / ".ohif"
 PASSED_ON: Final = ("Accept", "Content-Type", "Range")
+CHROMIUM: Final = Path("/usr/bin/chromium")
+FLAGS: Final = ("--no-sandbox", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+"""WebGL in software: these machines have no GPU."""
+PATIENCE: Final = 150_000  # milliseconds; the viewer is 150 MB of scripts
+SHOWS_COLOUR: Final = """() => [...document.querySelectorAll('.cornerstone-canvas')].some(canvas => {
+    const pixels = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
+    let coloured = 0;
+    for (let at = 0; at < pixels.length; at += 4) coloured += Math.abs(pixels[at] - pixels[at + 2]) > 60;
+    return coloured > 500;
+})"""
+"""Whether any view shows something in colour, for the tab's wait_for_function."""
+
+
+@contextmanager
+def opened_study(archive_url: str, study: str, folder: Path) -> Iterator[Any]:
+    """A tab of Chromium in which the viewer has opened a study; fails when a script does, or asks another host.
+
+    Parameters
+    ----------
+    study : str
+        Study Instance UID; the archive holds it.
+    """
+    if not CHROMIUM.exists():
+        pytest.skip(f"no {CHROMIUM}: install Debian's chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    trouble: list[str] = []
+    with ohif(archive_url, folder) as url, playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        tab = chromium.new_page(viewport={"width": 1440, "height": 900})
+        tab.set_default_timeout(PATIENCE)
+        tab.on("pageerror", lambda error: trouble.append(f"script: {error}"))
+        tab.on("request", lambda asked: None if _at_home(asked.url, url) else trouble.append(f"asked {asked.url}"))
+        tab.goto(f"{url}/viewer?StudyInstanceUIDs={study}")
+        tab.get_by_text("Skip all").click()  # the tour for newcomers, which begins when the image is there
+        yield tab
+        chromium.close()
+    assert trouble == []
+
+
+def _at_home(asked: str, url: str) -> bool:
+    return asked.startswith((url, "blob:", "data:"))
 
 
 @contextmanager

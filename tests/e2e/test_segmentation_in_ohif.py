@@ -1,0 +1,54 @@
+"""The segmentation of a head CT in OHIF: drawn on the slice that it is about."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from node_under_test import Node, opened
+from peers.ohif import SHOWS_COLOUR, opened_study
+from peers.orthanc_server import OrthancServer, dicomweb_plugin, dicomweb_where_installed, orthanc
+
+from models.phantom import generate_head_ct
+from models.phantom.head_dicom import write_series
+from triage.peers import Destination
+from triage.repositories import completing
+from workers.analysis import analyse_due
+
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
+
+SLICES = 24
+
+
+def test_the_region_is_drawn_on_its_slice(tmp_path: Path) -> None:
+    dicomweb_plugin()
+    archived = orthanc(tmp_path / "orthanc", configuration={"Plugins": dicomweb_where_installed()})
+    with archived as archive, opened(tmp_path / "data") as node:
+        study = _analysed_head(node, archive, tmp_path / "slices")
+        with opened_study(archive.url, study, tmp_path / "ohif") as tab:
+            tab.get_by_text("AI firstread segmentation").first.dblclick()
+            tab.wait_for_function(SHOWS_COLOUR)
+            assert tab.get_by_text("AI activation: Intracranial hemorrhage").first.is_visible()
+            tab.screenshot(path=str(tmp_path / "segmentation.png"))
+
+
+def _analysed_head(node: Node, archive: OrthancServer, folder: Path) -> str:
+    """A CT with a haemorrhage and all its results in the archive; returns its Study Instance UID."""
+    wanted = Destination.model_validate({"address": "PACS@h:1", "objects": ["SR", "SC", "SEG"]})
+    node.bench.settings = node.bench.settings.model_copy(update={"destinations": (wanted,)})
+    head = generate_head_ct(5, 1, size=256, kinds={"epidural"}, slices=SLICES)
+    folder.mkdir()
+    datasets = write_series(head, folder, 5, 1, taken_at=datetime(2026, 1, 5, 8, tzinfo=UTC))
+    node.receive(*datasets)
+    node.clock.pass_by(seconds=node.bench.settings.completion.quiet + 1)
+    with node.bench.database.write() as session:
+        for study in completing.due_studies(session, node.clock()):
+            completing.reconsider(session, study, node.clock(), node.bench.settings.completion)
+    analyse_due(node.bench)
+    (analysis,) = node.study(datasets[0]).analyses
+    owed = [row for row in analysis.result_objects if row.deliveries]
+    assert {row.kind for row in owed} == {"SR", "SC", "SEG"}
+    for path in [*folder.glob("*.dcm"), *(node.bench.settings.results / row.relative_path for row in owed)]:
+        archive.upload(path)
+    return str(datasets[0].StudyInstanceUID)
