@@ -124,6 +124,7 @@ def commit_report(bench: Workbench, claim: Claim, told: Told) -> None:
             return
         results.record_objects(session, analysis, told.objects, at=now)
         results.record_not_built(session, analysis.study, told.not_built, at=now)
+        results.tell_of_standing_key_images(session, analysis, at=now)
         session.refresh(analysis, ["result_objects"])
         here = {instance.id for instance in instances}
         # A picture of a version that was corrected meanwhile stays here: the one of its successor goes out.

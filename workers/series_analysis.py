@@ -177,6 +177,7 @@ def _commit_results(bench: Workbench, case: Case, explained: Sequence[Explained]
         record_pictures(session, analysis, explained, at=now)
         results.record_objects(session, analysis, told.objects, at=now)
         results.record_not_built(session, analysis.study, told.not_built, at=now)
+        results.tell_of_standing_key_images(session, analysis, at=now)
         session.refresh(analysis, ["result_objects"])
         results.owe(session, analysis.result_objects, owed(bench.settings), at=now)
         analyses.succeed(session, analysis, at=now)

@@ -48,6 +48,10 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
     "results_owed": lambda d: f"{d.get('objects')} results to be sent to {d.get('destination')}",
     "result_fetched": lambda d: f"The {_object(d)} was fetched",
     "object_not_built": lambda d: _because(f"No {_object(d)} for the destinations that want one", d),
+    "key_images_stand": lambda d: (
+        f"Nothing is positive any more, but key images of revision {d.get('revision')} stay at {d.get('destination')} "
+        "until a person withdraws them there"
+    ),
     "delivery_retried": lambda d: _because(f"{d.get('destination')} did not take the {_object(d)}; again later", d),
     "delivery_dead": lambda d: _because(f"{d.get('destination')} did not take the {_object(d)}; given up", d),
     "delivery_held": lambda d: _because(f"{_object(d)} is not sent to {d.get('destination')}", d),

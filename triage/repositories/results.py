@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from triage import tables
 from triage.errors import NotFoundError
 from triage.profiles import SHOWING, ResultKind
-from triage.repositories import events
+from triage.repositories import analyses, events
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,6 +159,34 @@ def owe_explanations(
             if all(delivery.destination != address for delivery in row.deliveries):
                 session.add(tables.Delivery(result_object=row, destination=address, created_at=at))
     session.flush()
+
+
+def tell_of_standing_key_images(session: Session, analysis: tables.Analysis, *, at: datetime) -> None:
+    """Append an event where key images of the revision before stay at a destination and nothing is positive any more.
+
+    The next report names the one before as its predecessor; a key object selection has no such attribute (PS3.3
+    C.17.6.2), so that only a person can take it back.
+    """
+    positive = (
+        sa.select(tables.Finding.id)
+        .join(tables.AnalysisImage, tables.AnalysisImage.id == tables.Finding.image_id)
+        .where(tables.AnalysisImage.analysis_id == analysis.id, tables.Finding.positive)
+    )
+    before = analyses.predecessor(session, analysis)
+    if before is None or session.scalar(sa.select(positive.exists())):
+        return
+    query = (
+        sa.select(tables.Delivery.destination)
+        .join(tables.Delivery.result_object)
+        .where(tables.ResultObject.analysis_id == before.id, tables.ResultObject.kind == ResultKind.KEY_OBJECTS)
+        .distinct()
+        .order_by(tables.Delivery.destination)
+    )
+    for destination in session.scalars(query):
+        events.record(
+            session, "key_images_stand", at=at, study=analysis.study, who="worker",
+            destination=destination, revision=before.revision,
+        )  # fmt: skip
 
 
 def reports_of(session: Session, analysis: tables.Analysis) -> Mapping[str, tables.ResultObject]:

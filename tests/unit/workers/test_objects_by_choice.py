@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 from node_under_test import Node, opened
 from pydicom.dataset import Dataset
 from test_reindexing import stopped
@@ -114,6 +115,24 @@ def test_a_report_names_nothing_that_its_destination_does_not_get(node: Node, ph
         named = {str(item.ReferencedSOPInstanceUID) for item in explanations(objects["SR"])}
         assert named == {str(objects[kind].SOPInstanceUID) for kind in kinds}
         assert evidence(objects["SR"]) >= named
+
+
+def test_key_images_that_hold_no_more_are_told_of(node: Node, phantom: Draw) -> None:
+    """A key object selection cannot be replaced by its like: the case says where one must be withdrawn."""
+    send_to(node, EVERYTHING)
+    first, second, third = phantom(1, {"pneumothorax"}), phantom(2), phantom(3)
+    analysed(node, first)
+    with node.bench.database.write() as session:
+        session.execute(sa.update(tables.Finding).values(positive=False, value=0.0))  # as if corrected
+    for dataset in (second, third):
+        dataset.StudyInstanceUID, dataset.PatientID = first.StudyInstanceUID, first.PatientID
+        dataset.PatientName, dataset.PatientBirthDate = first.PatientName, first.PatientBirthDate
+        node.receive(dataset)
+        analyse_due(node.bench)
+    study = node.study(first)
+    assert [sum(row.kind == "KO" for row in analysis.result_objects) for analysis in study.analyses] == [1, 0, 0]
+    told = [event.detail for event in study.events if event.kind == "key_images_stand"]
+    assert told == [{"destination": PACS, "revision": 1}]
 
 
 def test_they_come_back_when_the_database_is_lost(node: Node, phantom: Draw, tmp_path: Path) -> None:
