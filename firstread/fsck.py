@@ -229,6 +229,7 @@ def _recovered(recovered: Recovered) -> dict[str, Any]:
         "instances": {str(outcome): count for outcome, count in recovered.outcomes.items()},
         "set_aside": recovered.set_aside,
         "reports": recovered.reports,
+        "assessments": recovered.assessments,
     }
 
 
@@ -236,6 +237,8 @@ def _print_recovered(recovered: Recovered, resent: bool, console: Console) -> No
     for outcome, count in recovered.outcomes.items():
         console.print(f"{count} instances {outcome.lower()}", highlight=False)
     console.print(f"{recovered.reports} reports taken over from the results directory", highlight=False)
+    if recovered.assessments:
+        console.print(f"{recovered.assessments} assessments of these", highlight=False)
     for path in recovered.set_aside:
         console.print(f"[red]set aside[/] {path}: its sender has to send it again", highlight=False, soft_wrap=True)
     if recovered.reports and not resent:

@@ -53,10 +53,13 @@ def show(data: Path | None, study: str, to: str, out: Path | None, *, as_json: b
         built = {"files": folder.names, "not_built": [dataclasses.asdict(one) for one in missing]} if folder else {}
         console.print_json(data={**described.model_dump(mode="json"), **built})
         return
-    table = Table("Kind", "Series", "Standing", "Delivery", "Form", "Size", "SOP Instance UID", header_style="bold")
+    table = Table(
+        "Kind", "Series", "Description", "Standing", "Delivery", "Form", "Size", "SOP Instance UID", header_style="bold"
+    )
     for one in described.items:
         table.add_row(
-            one.kind, str(one.series_number or ""), one.standing, one.delivery.status if one.delivery else "",
+            one.kind, str(one.series_number or ""), one.series_description or "",
+            one.standing, one.delivery.status if one.delivery else "",
             one.variant or "default", str(one.size or ""), one.sop_instance_uid or "",
         )  # fmt: skip
     console.print(table if described.items else "The study has no result yet.")

@@ -203,6 +203,11 @@ def _add_unusual_images(add: Callable[..., None]) -> None:
     add("MONOCHROME1", PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="INVERSE")
     add("a strip on end", not_analysed=True, Rows=2048, Columns=16)
     add("a strip that lies", not_analysed=True, Rows=16, Columns=2048)
+    add("a VOI LUT of 12 bits", VOILUTSequence=[_table(12)])
+    add("a modality LUT of 10 bits", ModalityLUTSequence=[_table(10, ModalityLUTType="OD")])
+    add("a window of no width", WindowCenter="40", WindowWidth="0")
+    add("a shutter", ShutterShape="RECTANGULAR", ShutterLeftVerticalEdge="10", ShutterRightVerticalEdge="240",
+        ShutterUpperHorizontalEdge="12", ShutterLowerHorizontalEdge="280")  # fmt: skip
     add("lossy", LossyImageCompression="01", LossyImageCompressionRatio="12.5",
         LossyImageCompressionMethod="ISO_15444_1")  # fmt: skip
     add("lossy, no word how", LossyImageCompression="01")
@@ -214,6 +219,16 @@ def _add_unusual_images(add: Callable[..., None]) -> None:
     add("oblong pixels", ImagerPixelSpacing=["0.2", "0.4"])
     add("oblong pixels by their ratio", ImagerPixelSpacing=None, PixelAspectRatio=["1", "2"])
     add("says it was made by nobody known", SOPClassUID="1.2.826.0.1.3680043.2.1.99", not_analysed=True)
+
+
+def _table(bits: int, **more: object) -> Dataset:
+    """A look-up table for 12-bit pixels with entries of so many bits."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, bits])
+    item.add_new("LUTData", "OW", np.linspace(0, (1 << bits) - 1, 4096).astype("<u2").tobytes())
+    for keyword, value in more.items():
+        setattr(item, keyword, value)
+    return item
 
 
 def _with_private_elements() -> Dataset:

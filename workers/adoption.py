@@ -19,12 +19,13 @@ from sqlalchemy.orm import Session
 
 from dicom_node.part10 import read_head
 from dicom_node.results import NodeIdentity, files
-from dicom_node.results.rereading import IssuedReport, read_report
+from dicom_node.results.rereading import IssuedAssessment, IssuedReport, read_report
 from dicom_node.results.uids import ResultNames
+from triage.assessment import KIND as ASSESSMENT
 from triage.findings import Algorithm, NotAnalysedReason, Urgency
 from triage.priority import Targets
 from triage.profiles import DEFAULT, OF_AN_IMAGE, Profile, ResultKind
-from triage.repositories import analyses, events, results
+from triage.repositories import analyses, events, results, verdicts
 from triage.repositories.placing import place_study
 from triage.repositories.results import BuiltObject
 from triage.states import AnalysisStatus, StudyStatus, advance
@@ -106,6 +107,47 @@ def adopt(
     )  # fmt: skip
     _claim_class(session, study, issued, targets, at)
     _look_at_the_rest(session, study, at)
+    return True
+
+
+def adopt_assessment(
+    session: Session,
+    issued: IssuedAssessment,
+    root: Path,
+    *,
+    destinations: Mapping[str, Collection[tuple[str, str]]],
+    at: datetime,
+) -> bool:
+    """Take a person's assessment over, behind the report that it is about; False when it is known or that is not.
+
+    Parameters
+    ----------
+    destinations : mapping
+        As of :func:`adopt`: who wants the report in a form is owed its assessments in that form.
+    """
+    known = sa.select(ResultObject).where(ResultObject.sop_instance_uid.in_([issued.sop_instance_uid, issued.report]))
+    rows = {row.sop_instance_uid: row for row in session.scalars(known)}
+    report = rows.get(issued.report)
+    if report is None or issued.sop_instance_uid in rows:
+        return False
+    relative = place(issued.sop_instance_uid, "dcm")
+    document = BuiltObject(
+        kind=ASSESSMENT,
+        variant=report.variant,
+        sop_instance_uid=issued.sop_instance_uid,
+        sop_class_uid=issued.sop_class_uid,
+        series_instance_uid=issued.series_instance_uid,
+        transfer_syntax_uid=issued.transfer_syntax_uid,
+        relative_path=relative.as_posix(),
+        sha256=files.digest(root / relative),
+        size=(root / relative).stat().st_size,
+    )
+    row = verdicts.adopt(session, report, issued.person, issued.serial, document, at=issued.created_at)
+    wanted = {
+        address: [(ASSESSMENT, variant) for kind, variant in forms if kind == ResultKind.REPORT]
+        for address, forms in destinations.items()
+    }
+    results.owe(session, [row], wanted, at=at)
     return True
 
 

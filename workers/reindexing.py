@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -25,7 +26,7 @@ from triage.instances import Arrival, IntakeOutcome, Received
 from triage.repositories import custody, events, intake, mending, quarantine
 from triage.repositories.intake import IntakeRules
 from triage.tables import Study
-from workers.adoption import adopt
+from workers.adoption import adopt, adopt_assessment
 from workers.custody import Inspection
 from workers.pulse import process_name
 from workers.result_files import result_paths
@@ -50,11 +51,14 @@ class Recovered:
         Damaged files, now in quarantine.
     reports : int
         Reports taken over from the results directory.
+    assessments : int
+        Assessments of these reports.
     """
 
     outcomes: Counter[IntakeOutcome] = field(default_factory=Counter)
     set_aside: list[str] = field(default_factory=list)
     reports: int = 0
+    assessments: int = 0
 
 
 class Reindexing:
@@ -142,6 +146,21 @@ class Reindexing:
                 )  # fmt: skip
             self.recovered.reports += taken
 
+    def adopt_assessments(self, paths: Iterable[str], *, owe: bool) -> None:
+        """Take over what people said about reports that have rows, in the order in which they said it.
+
+        Parameters as of :meth:`adopt_reports`.
+        """
+        settings = self._inspection.settings
+        found = [issued for path in paths if (issued := _assessment(settings.results / path)) is not None]
+        for issued in sorted(found, key=lambda each: (each.created_at, each.sop_instance_uid)):
+            with self._inspection.database.write() as session:
+                taken = adopt_assessment(
+                    session, issued, settings.results,
+                    destinations=owed(settings) if owe else {}, at=self._inspection.clock(),
+                )  # fmt: skip
+            self.recovered.assessments += taken
+
     def _read_back(self, path: str) -> StoredInstance | None:
         try:
             return stored.read_back(self._inspection.archive, path)
@@ -205,7 +224,17 @@ def rebuild(
         progress(min(done + TOGETHER, len(paths)), len(paths))
     run.finish()
     run.adopt_reports(result_paths(inspection.settings.results), owe=owe)
+    run.adopt_assessments(result_paths(inspection.settings.results), owe=owe)
     return run.recovered
+
+
+def _assessment(path: Path) -> rereading.IssuedAssessment | None:
+    """The assessment in a file of the results directory; None for everything else."""
+    try:
+        _, is_report = rereading.identity(path)
+        return rereading.read_assessment(path) if is_report else None
+    except (DicomError, OSError):
+        return None
 
 
 def in_order_of_arrival(inspection: Inspection) -> list[str]:

@@ -93,7 +93,11 @@ def _voi(source: SourceHeader) -> Dataset | None:
 
 
 def _table(source: SourceHeader, keyword: str) -> Dataset | None:
-    """The first look-up table of a sequence, written anew; None where it is incomplete (PS3.3 C.11.1.1, C.11.2.1.1)."""
+    """The first look-up table of a sequence, written anew; None where it is incomplete (PS3.3 C.11.1.1, C.11.2.1.1).
+
+    Entries have 8 bits or 16, which validators and viewers expect. Those of a VOI LUT are stretched over the whole
+    range, so that the image looks the same; those of a modality LUT are values, and stay.
+    """
     item = next(source.items(keyword), None)
     try:
         entries, first, bits = (int(value) for value in item["LUTDescriptor"].value)  # type: ignore[index]
@@ -114,6 +118,11 @@ def _table(source: SourceHeader, keyword: str) -> Dataset | None:
     entries %= _MOST_ENTRIES
     if len(words) != (entries or _MOST_ENTRIES) or not 8 <= bits <= 16 or not -(1 << 15) <= first < 1 << 16:
         return None
+    if 8 < bits < 16:
+        if keyword == "VOILUTSequence":
+            top = (1 << bits) - 1
+            words = np.rint(np.minimum(words, top) * (0xFFFF / top)).astype(np.uint16)
+        bits = 16
     table = Dataset()
     if first < 0:  # then all three are SS, and the number of entries wraps round
         table.add_new("LUTDescriptor", "SS", [entries - _MOST_ENTRIES if entries >= 1 << 15 else entries, first, bits])

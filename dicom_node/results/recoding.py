@@ -8,6 +8,7 @@ from typing import Final
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
@@ -90,6 +91,10 @@ def _cut(made: str, original: str, vr: str) -> str:
 
 
 def _bytes(dataset: Dataset, tag: BaseTag) -> bytes:
+    """An element's encoded value; what pydicom has decoded by itself, as it does the character set, is ASCII."""
     element: DataElement | RawDataElement = dataset.get_item(tag)
     value = element.value
-    return bytes(value or b"") if isinstance(element, RawDataElement) else str(value or "").encode("ascii")
+    if isinstance(element, RawDataElement):
+        return bytes(value or b"")
+    values = value if isinstance(value, MultiValue) else [value]
+    return "\\".join(str(each or "") for each in values).encode("ascii")

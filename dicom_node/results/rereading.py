@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from triage.findings import NotAnalysedReason, Urgency
 from triage.profiles import ResultKind
 
 _DEVICE_OBSERVER_UID: Final = "121012"
+_LOGIN_NAME: Final = "128774"
 _CLASS: Final = re.compile(r"AI triage class ([A-Z]+)\.$")
 _LEFT_OUT: Final = re.compile(r"Not analysed: ([0-9.]+) (.*)")
 _WEIGHTS: Final = "weights_sha256="
@@ -79,6 +81,32 @@ class IssuedReport:
     urgency: Urgency
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IssuedAssessment:
+    """An assessment of ours as its file tells it.
+
+    Attributes
+    ----------
+    report : str
+        SOP Instance UID of the report that it is about.
+    person : str
+        Login name of who assessed.
+    serial : int
+        Of the person's assessments of that report, from 1.
+    created_at : datetime
+        Of the latest verdict in it.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    report: str
+    person: str
+    serial: int
+    created_at: datetime
+
+
 def identity(path: Path) -> tuple[str, bool]:
     """(SOP Instance UID, whether it is a report) of a result file, from its file meta information.
 
@@ -104,10 +132,53 @@ def read_report(path: Path) -> IssuedReport:
     OSError
         It cannot be read.
     """
-    try:
+    with _whole("report"):
         return _issued(pydicom.dcmread(path))
+
+
+def read_assessment(path: Path) -> IssuedAssessment:
+    """Read an assessment back.
+
+    Raises
+    ------
+    DicomError
+        It is not a whole assessment of ours.
+    OSError
+        It cannot be read.
+    """
+    with _whole("assessment"):
+        return _assessed(pydicom.dcmread(path))
+
+
+@contextmanager
+def _whole(what: str) -> Iterator[None]:
+    try:
+        yield
     except (AttributeError, LookupError, TypeError, ValueError, EOFError, pydicom.errors.InvalidDicomError) as error:
-        raise DicomError(f"The file is no report of ours ({type(error).__name__}).") from None
+        raise DicomError(f"The file is no {what} of ours ({type(error).__name__}).") from None
+
+
+def _assessed(document: Dataset) -> IssuedAssessment:
+    if SourceHeader(document).text("Manufacturer") != PRODUCT:
+        raise DicomError("The file is no assessment of ours (other equipment).")
+    items = list(_items(document))
+    (source,) = [item for item in items if _is(item, codes.SOURCE_REPORT.value)]
+    (person,) = [str(item.TextValue) for item in items if _is(item, _LOGIN_NAME)]
+    maker = document.ContributingEquipmentSequence[0]
+    return IssuedAssessment(
+        sop_instance_uid=str(document.SOPInstanceUID),
+        sop_class_uid=str(document.SOPClassUID),
+        series_instance_uid=str(document.SeriesInstanceUID),
+        transfer_syntax_uid=str(document.file_meta.TransferSyntaxUID),
+        report=str(source.ReferencedSOPSequence[0].ReferencedSOPInstanceUID),
+        person=person,
+        serial=int(document.InstanceNumber),
+        created_at=_moment(maker),
+    )
+
+
+def _moment(maker: Dataset) -> datetime:
+    return datetime.strptime(str(maker.ContributionDateTime), "%Y%m%d%H%M%S.%f%z")
 
 
 def _issued(report: Dataset) -> IssuedReport:
@@ -150,7 +221,7 @@ def _issued(report: Dataset) -> IssuedReport:
         ),
         research=report.ContentQualification == "RESEARCH",
         revision=int(report.InstanceNumber),
-        created_at=datetime.strptime(str(maker.ContributionDateTime), "%Y%m%d%H%M%S.%f%z"),
+        created_at=_moment(maker),
         analysed=analysed,
         left_out=left_out,
         showing={

@@ -202,6 +202,30 @@ def conclude(session: Session, draft: Draft, built: Sequence[BuiltObject], *, at
     return rows
 
 
+def adopt(
+    session: Session, report: ResultObject, who: str, serial: int, built: BuiltObject, *, at: datetime
+) -> ResultObject:
+    """Record a document that was issued before the database was lost; the verdicts themselves stand in it alone.
+
+    Parameters
+    ----------
+    report : ResultObject
+        The report that it is about, in the form that its receivers have.
+    serial : int
+        1 for the first document of this person about the report's analysis.
+    at : datetime
+        When it was issued.
+    """
+    analysis = session.get_one(Analysis, report.analysis_id)
+    insert_or_ignore(session, Assessment, analysis_id=analysis.id, who=who, attempts=0, documents=0)
+    assessment = session.scalars(
+        sa.select(Assessment).where(Assessment.analysis_id == analysis.id, Assessment.who == who)
+    ).one()
+    assessment.documents = max(assessment.documents, serial)
+    (row,) = results.record_objects(session, analysis, [built], at=at)
+    return row
+
+
 def postpone(session: Session, draft: Draft, reason: str, *, at: datetime) -> None:
     """A document could not be built: later once more, and after :data:`ATTEMPTS` not again until a verdict comes."""
     assessment = _locked(session, draft.assessment_id)

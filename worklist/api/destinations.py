@@ -11,7 +11,7 @@ from triage.addresses import DestinationAddress
 from triage.errors import IdentifierError, NotFoundError
 from triage.identifiers import dicom_uid
 from triage.peers import Destination
-from triage.profiles import Profile
+from triage.profiles import LONGEST_DESCRIPTION, Profile, ResultKind
 from triage.repositories import errands, events, previews, queues, results
 from triage.repositories.previews import Previewed, Standing
 from triage.settings import Settings
@@ -139,6 +139,7 @@ def _item(destination: Destination, item: Previewed) -> PreviewedOut:
         revision=item.analysis.revision,
         bundle=item.analysis.bundle_name,
         series_number=None if message else _series_number(profile, item),
+        series_description=None if message else _series_description(profile, item),
         sop_instance_uid=row.sop_instance_uid if row else None,
         series_instance_uid=(row.series_instance_uid or None) if row else None,
         transfer_syntax_uid=(row.transfer_syntax_uid or None) if row else None,
@@ -150,8 +151,22 @@ def _item(destination: Destination, item: Previewed) -> PreviewedOut:
 
 def _series_number(profile: Profile, item: Previewed) -> int | None:
     """As the profile has it; of a former object nobody remembers."""
-    kind = next((kind for kind in profile.kinds if kind == item.kind), None)
-    return None if kind is None or item.standing is Standing.FORMER else profile.series_number_of(kind)
+    kind = _wanted_kind(profile, item)
+    return None if kind is None else profile.series_number_of(kind)
+
+
+def _series_description(profile: Profile, item: Previewed) -> str | None:
+    kind, analysis = _wanted_kind(profile, item), item.analysis
+    if kind is None:
+        return None
+    described = profile.description_of(kind, bundle=analysis.bundle_name, version=analysis.bundle_version)
+    return described[:LONGEST_DESCRIPTION]
+
+
+def _wanted_kind(profile: Profile, item: Previewed) -> ResultKind | None:
+    if item.standing is Standing.FORMER:
+        return None
+    return next((kind for kind in profile.kinds if kind == item.kind), None)
 
 
 def _described(destination: Destination) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class PreviewedOut(_Answer):
     revision: int
     bundle: str
     series_number: int | None
+    series_description: str | None
     sop_instance_uid: str | None
     """Null while it is not built, like the next ones."""
     series_instance_uid: str | None

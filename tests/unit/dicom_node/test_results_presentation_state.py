@@ -183,9 +183,9 @@ def test_a_voi_table_is_kept_in_every_encoding(syntax: str, first: int) -> None:
     )
     (item,) = state(source).SoftcopyVOILUTSequence
     assert "WindowCenter" not in item
-    assert list(item.VOILUTSequence[0].LUTDescriptor) == [8, first, 12]
+    assert list(item.VOILUTSequence[0].LUTDescriptor) == [8, first, 16]
     entries = np.frombuffer(item.VOILUTSequence[0].LUTData, "<u2")
-    assert entries.tolist() == [0, 10, 100, 1000, 2000, 3000, 4000, 4095]
+    np.testing.assert_allclose(entries / 0xFFFF, np.array([0, 10, 100, 1000, 2000, 3000, 4000, 4095]) / 4095, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,8 @@ def test_the_modality_lut_is_the_sources() -> None:
     item.ModalityLUTType = "OD"
     tabled = state(mono(ModalityLUTSequence=[item], RescaleSlope="1", RescaleIntercept="0"))
     assert tabled.ModalityLUTSequence[0].ModalityLUTType == "OD"
+    assert list(tabled.ModalityLUTSequence[0].LUTDescriptor) == [8, 0, 16]
+    assert np.frombuffer(tabled.ModalityLUTSequence[0].LUTData, "<u2")[-1] == 4095  # a value, whatever its bits
     assert "RescaleSlope" not in tabled
 
 

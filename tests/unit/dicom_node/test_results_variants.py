@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_sources import ODD, SCRIPTS
 from pydicom.dataset import Dataset
 from result_cases import ALGORITHM, CREATED_AT, NODE, heat_map, negative, positive, radiograph
 
-from dicom_node.results import build_report, is_own_result
+from dicom_node.results import build_key_objects, build_report, is_own_result
 from dicom_node.results.transliteration import spelled, spelled_name
 from triage.errors import ResultError
 from triage.findings import AnalysisResult
@@ -85,6 +86,22 @@ def test_names_are_written_anew(source: str, name: str, wanted: str, term: str |
     assert made.get("SpecificCharacterSet") == term
     assert str(made.PatientName) == written
     assert {element.value for element in made.iterall() if element.keyword == "SpecificCharacterSet"} <= {term}
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_names_in_every_script_are_written_anew(script: str) -> None:
+    """Also where the source switches between sets by escape sequences (ISO 2022)."""
+    header = ODD[f"{script} name"].make()
+    result = AnalysisResult(algorithm=ALGORITHM, images=(positive(header),))
+    names = {}
+    for wanted in ("utf-8", "latin-1", "ascii"):
+        profile = Profile(character_set=wanted)
+        made = build_key_objects([header], result, node=NODE, revision=1, created_at=CREATED_AT, profile=profile)
+        names[wanted] = bytes(made.get_item("PatientName").value).rstrip().decode(wanted)
+    assert names["utf-8"] == SCRIPTS[script][1]
+    for name in names.values():
+        assert name.isprintable()
+        assert name.count("^") in (1, names["utf-8"].count("^"))
 
 
 def test_an_undeclared_character_set_is_read_as_the_list_reads_it() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pydicom
 import pytest
 import sqlalchemy as sa
 from content_trees import children, evidence_of, groups
-from node_under_test import Node
+from node_under_test import Node, opened
 from pydicom.dataset import Dataset
 
 from triage import tables
@@ -20,6 +21,8 @@ from triage.repositories import missed, verdicts, worklist
 from triage.states import DeliveryStatus
 from workers.analysis import analyse_due
 from workers.assessing import assess_due
+from workers.custody import Inspection
+from workers.reindexing import rebuild
 
 Draw = Callable[..., Dataset]
 
@@ -54,6 +57,35 @@ def content(node: Node, row: tables.ResultObject) -> Dataset:
 def due(node: Node) -> bool:
     with node.bench.database.read() as session:
         return verdicts.any_due(session, node.clock())
+
+
+def test_an_assessment_comes_back_when_the_database_is_lost(node: Node, phantom: Draw, tmp_path: Path) -> None:
+    """Behind its report, with its number, owed only when asked for; the next one would be another document."""
+    pacs = Destination.model_validate({"address": "OLD@h:1", "series_number": 500})
+    node.bench.settings = node.bench.settings.model_copy(update={"destinations": (pacs,)})
+    dataset = analysed(node, phantom)
+    for opinion in (Opinion.AGREE, Opinion.DISAGREE):
+        judge(node, dataset, finding(node, dataset).id, opinion)
+        node.clock.pass_by(minutes=2)
+        assert assess_due(node.bench) == 1
+    before = {row.sop_instance_uid: (row.variant, row.sha256) for row in documents(node, dataset)}
+    assert len(before) == 4  # of two verdicts, in the default form and in that of the destination
+    for name in ("archive", "results"):
+        shutil.copytree(node.bench.settings.data / name, tmp_path / "again" / name)
+    with opened(tmp_path / "again") as fresh:
+        fresh.bench.settings = fresh.bench.settings.model_copy(update={"destinations": (pacs,)})
+        inspection = Inspection(
+            settings=fresh.bench.settings, database=fresh.bench.database, archive=fresh.bench.archive,
+            clock=fresh.clock, live=False, deep=True,
+        )  # fmt: skip
+        recovered = rebuild(inspection, owe=True)
+        rows = documents(fresh, dataset)
+        with fresh.bench.database.read() as session:
+            (assessment,) = session.scalars(sa.select(tables.Assessment))
+    assert (recovered.reports, recovered.assessments) == (1, 4)
+    assert {row.sop_instance_uid: (row.variant, row.sha256) for row in rows} == before
+    assert [len(row.deliveries) for row in rows] == [bool(row.variant) for row in rows]
+    assert (assessment.who, assessment.documents, assessment.due_at) == ("weber", 2, None)
 
 
 def test_a_minute_after_the_last_verdict_the_destinations_are_owed_an_assessment(node: Node, phantom: Draw) -> None:

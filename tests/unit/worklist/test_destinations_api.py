@@ -59,6 +59,7 @@ def test_a_preview_says_what_would_have_to_be_built(house: Any, asking: TestClie
     assert "does not build" in body["note"]
     (item,) = body["items"]
     assert (item["kind"], item["standing"], item["series_number"]) == ("SR", "not built", 500)
+    assert item["series_description"] == f"AI firstread report {item['bundle']}"
     assert item["variant"]
     assert item["file_url"] is None
 
