@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from result_cases import ALGORITHM, CREATED_AT, NODE, heat_map, objects, positive, radiograph, tool, validator_errors
 from test_results_identity import CHARACTER_SETS, with_identity_of
 
-from dicom_node.results import build_report
+from dicom_node.results import build_report, build_segmentation
 from dicom_node.results.files import write
 from dicom_node.results.identity import COPIED
 from triage.findings import AnalysisResult, NotAnalysed, NotAnalysedReason
@@ -91,6 +93,34 @@ def test_no_error_for_jpeg_and_for_a_rerun(tmp_path: Path) -> None:
     for made in (picture, first, second):
         write(made, tmp_path / "result.dcm")
         assert validator_errors(tmp_path / "result.dcm") == []
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"compression": "jpeg-2000"}, {"compression": "rle"}, {"eight_bit": True, "compression": "jpeg"},
+        {"segmentation": "fractional", "compression": "jpeg-2000", "character_set": "ascii"},
+        {"eight_bit": True, "compression": "rle", "character_set": "latin-1", "series_number": 500,
+         "series_description": "KI {kind} ({bundle} {version}) und noch viel mehr Text als erlaubt"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_error_in_any_form_that_a_destination_asks_for(form: dict[str, Any], tmp_path: Path) -> None:
+    source, profile = radiograph(PhotometricInterpretation="MONOCHROME2"), Profile(**form)
+    image = positive(source)
+    picture = heat_map(source, image, profile=profile)
+    maps = {f.key: np.full((int(source.Rows), int(source.Columns)), 0.5, np.float32) for f in image.positives}
+    named = {"node": NODE, "revision": 1, "created_at": CREATED_AT, "profile": profile}
+    segmentation = build_segmentation(source, maps, image, ALGORITHM, number=1, **named)
+    result = AnalysisResult(algorithm=ALGORITHM, images=(image,))
+    shown = {image.sop_instance_uid: [segmentation]}
+    report = build_report(
+        [source], result, heat_maps={image.sop_instance_uid: picture}, activations=shown, predecessor=None, **named
+    )
+    for made in (picture, segmentation, report):
+        write(made, tmp_path / "result.dcm")
+        assert validator_errors(tmp_path / "result.dcm") == [], made.Modality
+        assert len(made.SeriesDescription) <= 64
 
 
 @pytest.mark.parametrize("kind", ["SR", "SR negative"])
