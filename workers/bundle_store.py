@@ -359,9 +359,7 @@ def _said_of(source: Path, work: Path) -> Iterator[None]:
         yield
     except BundleError as error:
         known_better = error.next_step != BundleError.next_step
-        advice = (
-            error.next_step if known_better else _NOT_ADDED
-        )
+        advice = error.next_step if known_better else _NOT_ADDED
         raise BundleError(str(error).replace(str(work), str(source)), next_step=advice) from error
 
 

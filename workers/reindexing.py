@@ -68,6 +68,7 @@ class Reindexing:
         self._inspection = inspection
         self._run = uuid.uuid4().hex
         self._associations: set[str] = set()
+        self._others: list[str] = []
         self._rules = IntakeRules(
             listener=process_name(WHO),
             pixel_digest=inspection.archive.pixel_digest,
@@ -136,7 +137,8 @@ class Reindexing:
                     continue
                 issued = rereading.read_report(settings.results / path)
             except (DicomError, OSError):
-                continue  # half a file is no report
+                self._others.append(path)  # half a file is no report, and what a person says is an assessment
+                continue
             with self._inspection.database.write() as session:
                 taken = adopt(
                     session, issued, settings.results,
@@ -146,13 +148,13 @@ class Reindexing:
                 )  # fmt: skip
             self.recovered.reports += taken
 
-    def adopt_assessments(self, paths: Iterable[str], *, owe: bool) -> None:
-        """Take over what people said about reports that have rows, in the order in which they said it.
+    def adopt_assessments(self, *, owe: bool) -> None:
+        """Take over what people said, in that order, from the files that :meth:`adopt_reports` found to be no reports.
 
-        Parameters as of :meth:`adopt_reports`.
+        ``owe`` as there.
         """
         settings = self._inspection.settings
-        found = [issued for path in paths if (issued := _assessment(settings.results / path)) is not None]
+        found = [issued for path in self._others if (issued := _assessment(settings.results / path)) is not None]
         for issued in sorted(found, key=lambda each: (each.created_at, each.sop_instance_uid)):
             with self._inspection.database.write() as session:
                 taken = adopt_assessment(
@@ -224,15 +226,14 @@ def rebuild(
         progress(min(done + TOGETHER, len(paths)), len(paths))
     run.finish()
     run.adopt_reports(result_paths(inspection.settings.results), owe=owe)
-    run.adopt_assessments(result_paths(inspection.settings.results), owe=owe)
+    run.adopt_assessments(owe=owe)
     return run.recovered
 
 
 def _assessment(path: Path) -> rereading.IssuedAssessment | None:
     """The assessment in a file of the results directory; None for everything else."""
     try:
-        _, is_report = rereading.identity(path)
-        return rereading.read_assessment(path) if is_report else None
+        return rereading.read_assessment(path)
     except (DicomError, OSError):
         return None
 

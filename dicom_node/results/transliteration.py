@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from functools import partial
 from typing import Final
 
 from triage.profiles import CharacterSet
@@ -29,6 +31,8 @@ _GREEK: Final = dict(
 )
 """Letter by letter (ELOT 743)."""
 _SMALL: Final = _GREEK | _CYRILLIC | {"ь": ""}  # the soft sign has no letter
+_SOUNDS: Final = re.compile("[\u3041-\u30ff\uff66-\uff9f]+|[\uac00-\ud7a3]+")
+"""Kana, and Hangul syllables."""
 _CODECS: Final = {"utf-8": "utf-8", "latin-1": "latin-1", "ascii": "ascii"}
 
 
@@ -39,6 +43,8 @@ def spelled(text: str, character_set: CharacterSet) -> str:
     -------
     >>> spelled("Łukasz Müller, Пётр", "ascii"), spelled("Łukasz Müller", "latin-1"), spelled("山田", "ascii")
     ('Lukasz Muller, Petr', 'Lukasz Müller', '??')
+    >>> spelled("ﾔﾏﾀﾞ^キョウコ", "ascii"), spelled("홍^길동", "ascii")
+    ('Yamada^Kyouko', 'Hong^Gildong')
     """
     if character_set in ("source", "utf-8"):
         return text
@@ -47,7 +53,8 @@ def spelled(text: str, character_set: CharacterSet) -> str:
 
 def in_codec(text: str, codec: str) -> str:
     """The text in characters that one of Python's codecs has."""
-    return "".join(_letter(c, codec) for c in unicodedata.normalize("NFC", text))
+    by_sound = partial(_by_sound, codec=codec)
+    return "".join(_letter(c, codec) for c in _SOUNDS.sub(by_sound, unicodedata.normalize("NFC", text)))
 
 
 def spelled_name(name: str, character_set: CharacterSet) -> str:
@@ -60,7 +67,7 @@ def spelled_name(name: str, character_set: CharacterSet) -> str:
     written = [spelled(group, character_set) for group in others]
     if alphabetic.strip("^ ") and "?" not in alphabetic:
         pairs = zip(written, others, strict=True)
-        written = ["" if made.count("?") > group.count("?") else made for made, group in pairs]
+        written = ["" if made != group else made for made, group in pairs]
     return "=".join([alphabetic, *written]).rstrip("=")
 
 
@@ -71,6 +78,30 @@ def _letter(character: str, codec: str) -> str:
         if spelling is not None:
             return spelling
     return "?"
+
+
+def _by_sound(run: re.Match[str], *, codec: str) -> str:
+    """Kana and Hangul by the sounds that Unicode names their letters after (ISO 3602 strict; Revised Romanization).
+
+    Half-width kana (ISO-IR 13) are the letters that they stand for, voice marks joined.
+    """
+    if all(_has(codec, letter) for letter in run[0]):
+        return run[0]
+    written, doubled = "", False
+    for letter in unicodedata.normalize("NFKC", run[0]):
+        *kind, sound = unicodedata.name(letter, "?").lower().split(" ")
+        if not {"letter", "syllable"} & set(kind):
+            if letter != "ー":  # a long vowel, which is not written
+                written += letter
+            continue
+        if "small" in kind and sound == "tu":
+            doubled = True
+            continue
+        if "small" in kind and sound[0] == "y" and written.endswith("i"):
+            written = written[:-1]
+        written += sound[0] * doubled + sound
+        doubled = False
+    return written[:1].upper() + written[1:]
 
 
 def _by_table(character: str) -> str | None:

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.slow]
 SLICES = 24
 
 
-def test_the_region_is_drawn_on_its_slice(tmp_path: Path) -> None:
+def test_region_and_report_are_drawn_on_the_slice(tmp_path: Path) -> None:
     dicomweb_plugin()
     archived = orthanc(tmp_path / "orthanc", configuration={"Plugins": dicomweb_where_installed()})
     with archived as archive, opened(tmp_path / "data") as node:
@@ -32,6 +32,10 @@ def test_the_region_is_drawn_on_its_slice(tmp_path: Path) -> None:
             tab.get_by_text(f"I:{number} (").first.wait_for()  # the viewer goes to the slice itself
             tab.wait_for_function(SHOWS_COLOUR)
             tab.screenshot(path=str(tmp_path / "segmentation.png"))
+            tab.get_by_text("AI firstread report").first.dblclick()  # which names the segment, and draws its region
+            tab.get_by_text("Probability: ").first.wait_for()
+            tab.locator("svg.svg-layer path, svg.svg-layer polyline").first.wait_for(state="attached")
+            tab.screenshot(path=str(tmp_path / "report.png"))
 
 
 def _analysed_head(node: Node, archive: OrthancServer, folder: Path) -> tuple[str, int]:

@@ -74,13 +74,18 @@ def test_a_report_does_not_miss_a_picture_that_nobody_wants() -> None:
         ("ISO_IR 192", "Łukasz^Müller", "latin-1", "ISO_IR 100", "Lukasz^Müller"),
         ("ISO_IR 144", "Пётр^Щукин", "ascii", None, "Petr^Shchukin"),
         ("ISO_IR 126", "Διονυσιος", "ascii", None, "Dionysios"),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ｷｮｳｺ=山田^京子", "ascii", None, "Yamada^Kyouko"),
+        ("ISO_IR 192", "ハットリ^ジロー", "latin-1", "ISO_IR 100", "Hattori^Ziro"),
+        ("ISO_IR 192", "홍^길동", "ascii", None, "Hong^Gildong"),
         ("ISO_IR 192", "Wang^XiaoDong=王^小东", "ascii", None, "Wang^XiaoDong"),
         ("ISO_IR 192", "Wang^XiaoDong=王^小东", "utf-8", "ISO_IR 192", "Wang^XiaoDong=王^小东"),
         ("ISO_IR 192", "王^小东", "latin-1", "ISO_IR 100", "?^??"),
         ("GB18030", "Wang^XiaoDong=王^小东", "utf-8", "ISO_IR 192", "Wang^XiaoDong=王^小东"),
     ],
 )
-def test_names_are_written_anew(source: str, name: str, wanted: str, term: str | None, written: str) -> None:
+def test_names_are_written_anew(
+    source: str | list[str], name: str, wanted: str, term: str | None, written: str
+) -> None:
     header = radiograph(SpecificCharacterSet=source, PatientName=name, ReferringPhysicianName="Weiss^A")
     made = report(header, Profile(character_set=wanted))
     assert made.get("SpecificCharacterSet") == term
