@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from triage.errors import MixedPatientsError
 from triage.findings import Algorithm, AnalysisResult, ImageResult, NotAnalysedReason
+from triage.profiles import Kind
 from triage.repositories import analyses, completing, outcomes, results
 from triage.repositories.placing import raise_by_ai
 from triage.states import StudyStatus
@@ -104,7 +105,7 @@ def commit_pictures(bench: Workbench, case: Case, explained: Sequence[Explained]
             analyses.succeed(session, analysis, at=now, reason=note)
             return None
         bundle = case.bundle or bench.registry.get(analysis.bundle_name)
-        return report_sources(session, analysis, bundle.algorithm(), instances, predecessor)
+        return report_sources(session, analysis, bundle.algorithm(), instances, predecessor, owed(bench.settings))
 
 
 def record_pictures(session: Session, analysis: Analysis, explained: Sequence[Explained], *, at: datetime) -> None:
@@ -179,7 +180,9 @@ def report_sources(
     algorithm: Algorithm,
     instances: Sequence[Instance],
     predecessor: Analysis | None,
+    destinations: Mapping[str, frozenset[tuple[Kind, str]]],
 ) -> ReportSources:
+    """What a report is made of; ``destinations`` is what :func:`~workers.wanted.owed` says."""
     images, left_out = outcomes.load_images(session, analysis.id)
     here = [instance for instance in instances if instance.removed_at is None]
     gone = {i.sop_instance_uid: i for i in instances if i.removed_at is not None}
@@ -196,6 +199,6 @@ def report_sources(
         result=AnalysisResult(algorithm=algorithm, images=images, not_analysed=left_out),
         instances=here,
         showing=showing,
-        predecessors=results.reports_of(session, predecessor) if predecessor else {},
+        predecessors=results.superseded(session, predecessor, destinations) if predecessor else {},
         urgency=urgency,
     )

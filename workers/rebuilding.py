@@ -29,7 +29,7 @@ from workers.reporting import ReportSources
 from workers.scoring import make_ready, score
 from workers.screening import Candidate
 from workers.study_objects import Message, StudyView
-from workers.wanted import Wanted
+from workers.wanted import Wanted, owed
 from workers.workbench import Workbench
 
 
@@ -101,7 +101,9 @@ class _Again:
                 raise ResultError(f"{error}", next_step="Bring the bundle back.") from None
             self._bundle = bench.bundle_that_began(newest, analysis.weights_sha256)
             predecessor = analyses.predecessor(session, analysis)
-            self._sources = report_sources(session, analysis, self._bundle.algorithm(), instances, predecessor)
+            self._sources = report_sources(
+                session, analysis, self._bundle.algorithm(), instances, predecessor, owed(bench.settings)
+            )
             self._claim = _claim(analysis)
             pictured = [i for i in analysis.images if i.reason is None and i.preview_path]
             self._numbers = {image.instance_id: number for number, image in enumerate(pictured, start=1)}

@@ -38,8 +38,8 @@ class ReportSources:
         (Kind, variant) to (SOP Instance UID of a scored image to the object that shows it explained); an image may
         have none.
     predecessors : mapping
-        Variant to the report that this one replaces. Files of these and of what shows images may have been removed
-        by retention.
+        Variant to the report that the one in this form replaces: what its readers have. Files of these and of what
+        shows images may have been removed by retention.
     urgency : Urgency
         The class that all analyses of the study ask for together.
     """

@@ -151,7 +151,7 @@ def _commit_scores(bench: Workbench, case: Case, scores: _Scores) -> ReportSourc
             analyses.succeed(session, analysis, at=now, reason=note)
             return None
         bundle = case.bundle or bench.registry.get(analysis.bundle_name)
-        return report_sources(session, analysis, bundle.algorithm(), instances, predecessor)
+        return report_sources(session, analysis, bundle.algorithm(), instances, predecessor, owed(bench.settings))
 
 
 def _record(bench: Workbench, session: Session, analysis: Analysis, case: Case, scores: _Scores) -> None:

@@ -197,6 +197,31 @@ def reports_of(session: Session, analysis: tables.Analysis) -> Mapping[str, tabl
     return {row.variant: row for row in session.scalars(query)}
 
 
+def superseded(
+    session: Session, analysis: tables.Analysis, destinations: Mapping[str, Collection[tuple[str, str]]]
+) -> Mapping[str, tables.ResultObject]:
+    """The reports of a finished analysis that those of the next one replace, by variant of the new one.
+
+    That is the report in the same form; where a destination's options have changed since, the one that it was owed: a
+    report must not name a predecessor that its reader has never seen.
+
+    Parameters
+    ----------
+    destinations : mapping
+        Address to what it wants now: (kind, variant).
+    """
+    found = dict(reports_of(session, analysis))
+    owed = {variant: {delivery.destination for delivery in row.deliveries} for variant, row in found.items()}
+    rows = dict(found)
+    for variant in sorted({v for wanted in destinations.values() for kind, v in wanted if kind == ResultKind.REPORT}):
+        readers = {address for address, wanted in destinations.items() if (ResultKind.REPORT, variant) in wanted}
+        if not readers & owed.get(variant, set()):
+            held = [row for former, row in sorted(rows.items()) if readers & owed[former]]
+            if held:
+                found[variant] = held[0]
+    return found
+
+
 def newest(session: Session, study_id: int, kind: str) -> int | None:
     """Id of the newest object of a kind about a study."""
     query = (

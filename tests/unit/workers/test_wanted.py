@@ -98,6 +98,27 @@ def test_a_second_revision_names_the_report_that_the_destination_has(node: Node,
     assert later.SeriesInstanceUID == earlier.SeriesInstanceUID
 
 
+def test_a_report_in_a_new_form_names_the_one_that_its_reader_has(node: Node, phantom: Draw) -> None:
+    """Options may change between two looks, from and to the default form."""
+    send_to(node, {"address": "A@h:1", "series_number": 500}, {"address": "B@h:1"}, {"address": "C@h:1"})
+    first = phantom(1, {"pneumothorax"})
+    analysis = analysed(node, first)
+    before = {name: sent_to(node, analysis, f"{name}@h:1")["SR"] for name in "AB"}
+    send_to(node, {"address": "A@h:1"}, {"address": "B@h:1", "series_number": 700}, {"address": "D@h:1",
+            "series_number": 500})  # fmt: skip
+    second = phantom(2)
+    second.StudyInstanceUID, second.PatientID = first.StudyInstanceUID, first.PatientID
+    second.PatientName, second.PatientBirthDate = first.PatientName, first.PatientBirthDate
+    node.receive(second)
+    analyse_due(node.bench)
+    later = node.study(first).analyses[1]
+    for name, named in (("A", before["A"]), ("B", before["B"]), ("D", before["A"])):
+        report = sent_to(node, later, f"{name}@h:1")["SR"]
+        (series,) = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence
+        assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == named.SOPInstanceUID, name
+        assert series.SeriesInstanceUID == named.SeriesInstanceUID, name
+
+
 def test_a_destination_that_came_meanwhile_gets_the_pictures_that_the_new_report_names(
     node: Node, phantom: Draw
 ) -> None:
