@@ -13,6 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from models.bundle import Bundle
+from models.metadata import SeriesSpec
 from triage.errors import NotFoundError, ResultError
 from triage.findings import ImageResult, NotAnalysed
 from triage.peers import Destination
@@ -26,8 +27,10 @@ from workers.claims import Claim
 from workers.committing import report_sources, unseen
 from workers.image_objects import ImageView
 from workers.reporting import ReportSources
-from workers.scoring import make_ready, score
+from workers.scoring import Scored, make_ready, score
 from workers.screening import Candidate
+from workers.series_scoring import Reading, read_volume
+from workers.series_screening import look_at
 from workers.study_objects import Message, StudyView
 from workers.wanted import Wanted, owed
 from workers.workbench import Workbench
@@ -116,6 +119,7 @@ class _Again:
         self._made: dict[str, Dataset] = {}
         self._reports = {variant: pydicom.dcmread(bench.settings.results / path) for variant, path in reports.items()}
         self._views: dict[int, ImageView] = {}
+        self._slices: dict[int, Scored] = {}
         self._study: StudyView | None = None
 
     def shows(self, kept: BuiltObject, content: Dataset) -> None:
@@ -153,21 +157,8 @@ class _Again:
         return self._views[instance_id]
 
     def _explained(self, instance: Instance, bundle: Bundle) -> ImageView:
-        if bundle.metadata.series is not None:
-            raise ResultError(
-                "Objects about slices of a series are not built again.",
-                next_step="Studies that come from now on get them; this one has its report.",
-            )
-        candidate = Candidate(
-            instance_id=instance.id, sop_instance_uid=instance.sop_instance_uid, bundle=bundle,
-            dataset=stored_image.read(self._bench.archive.path(instance.relative_path)), version=instance.version,
-        )  # fmt: skip
-        ready = make_ready(candidate, self._bench.decoder.decode, None)  # the gate had its say when it was analysed
-        if isinstance(ready, NotAnalysed):
-            raise ResultError(f"An image cannot be read any more: {ready.sentence}.")
-        (scored,) = score(self._bench.predictor(bundle), [ready])
-        if isinstance(scored, NotAnalysed):
-            raise ResultError(f"The bundle's guard holds an image back today: {scored.sentence}.")
+        series = bundle.metadata.series
+        scored = self._scored(instance, bundle) if series is None else self._scored_slice(instance, bundle, series)
         recorded: ImageResult = self._recorded[instance.sop_instance_uid]
         view = explaining.image_view(
             self._bench, self._claim, replace(scored, result=recorded), self._numbers.get(instance.id, 1)
@@ -175,6 +166,44 @@ class _Again:
         if view is None:
             raise ResultError("The bundle makes no heat map of this image.")
         return view
+
+    def _scored(self, instance: Instance, bundle: Bundle) -> Scored:
+        candidate = self._candidate(instance, bundle)
+        ready = make_ready(candidate, self._bench.decoder.decode, None)  # the gate had its say when it was analysed
+        if isinstance(ready, NotAnalysed):
+            raise ResultError(f"An image cannot be read any more: {ready.sentence}.")
+        (scored,) = score(self._bench.predictor(bundle), [ready])
+        if isinstance(scored, NotAnalysed):
+            raise ResultError(f"The bundle's guard holds an image back today: {scored.sentence}.")
+        return scored
+
+    def _scored_slice(self, instance: Instance, bundle: Bundle, series: SeriesSpec) -> Scored:
+        """A key slice; its whole volume is read once more for what the network saw in it."""
+        if instance.id not in self._slices:
+            self._read_series(instance.series_instance_uid, bundle, series)
+        if instance.id not in self._slices:
+            raise ResultError("The slice is no key slice of its series any more.")
+        return self._slices[instance.id]
+
+    def _read_series(self, series_instance_uid: str, bundle: Bundle, series: SeriesSpec) -> None:
+        scored = [i for i in self._instances.values() if i.sop_instance_uid in self._recorded]
+        slices = [self._candidate(i, bundle) for i in scored if i.series_instance_uid == series_instance_uid]
+        for volume in look_at(slices, series).volumes:
+            found = read_volume(
+                self._bench.predictor(bundle), volume, self._whole, self._bench.decoder.decode, lambda: None
+            )
+            if not isinstance(found, Reading):
+                raise ResultError(f"The series cannot be read any more: {found[0].sentence}.")
+            self._slices |= {key.ready.candidate.instance_id: key for key in found.keys}
+
+    def _candidate(self, instance: Instance, bundle: Bundle) -> Candidate:
+        return Candidate(
+            instance_id=instance.id, sop_instance_uid=instance.sop_instance_uid, bundle=bundle,
+            dataset=stored_image.read(self._bench.archive.path(instance.relative_path)), version=instance.version,
+        )  # fmt: skip
+
+    def _whole(self, candidate: Candidate) -> Dataset:
+        return stored_image.read(self._bench.archive.path(self._instances[candidate.instance_id].relative_path))
 
 
 def _made(item: Previewed, content: Dataset | None) -> Rebuilt | None:

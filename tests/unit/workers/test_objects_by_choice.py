@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,16 @@ from test_reindexing import stopped
 from test_series_analysis import read, series
 from test_wanted import analysed, evidence, send_to, sent_to
 
-from dicom_node.results import is_own_result
+from dicom_node.results import files, is_own_result
 from triage import tables
+from triage.peers import Destination
+from triage.repositories.previews import Standing
+from triage.repositories.results import BuiltObject
 from workers.analysis import analyse_due
+from workers.rebuilding import Rebuilt
+from workers.rebuilding import rebuild as rebuild_objects
 from workers.reindexing import rebuild
+from workers.sending_again import look
 
 Draw = Callable[..., Dataset]
 
@@ -105,6 +112,36 @@ def test_a_key_slice_gets_its_map_where_it_lies(node: Node) -> None:
     activation, region = objects["PM"].pixel_array, objects["SEG"].pixel_array
     assert activation.shape == region.shape == (key.Rows, key.Columns)
     assert activation[region > 0].mean() > activation[region == 0].mean()
+
+
+def test_a_key_slice_is_explained_again_for_a_destination_that_comes_later(node: Node, tmp_path: Path) -> None:
+    """What it gets is what it would have got."""
+    send_to(node, {"address": "FIRST@h:1"}, {**EVERYTHING, "compression": "rle"})
+    slices = series(1, "epidural")
+    read(node, *slices)
+    late = Destination.model_validate({**EVERYTHING, "address": "LATE@h:1", "compression": "rle"})
+    items = look(node.bench, str(slices[0].StudyInstanceUID), late)
+    rows = {item.kind: item.row for item in items}
+    again: dict[str, bytes] = {}
+
+    def keep(made: Rebuilt) -> BuiltObject:
+        assert isinstance(made.content, Dataset)
+        digest, size = files.write(made.content, tmp_path / made.kind)
+        again[made.kind] = (tmp_path / made.kind).read_bytes()
+        return BuiltObject(
+            kind=made.kind, variant=made.variant, sop_instance_uid=str(made.content.SOPInstanceUID),
+            sop_class_uid=str(made.content.SOPClassUID), series_instance_uid=str(made.content.SeriesInstanceUID),
+            transfer_syntax_uid="", relative_path=made.kind, sha256=digest, size=size,
+            source_instance_id=made.source_instance_id,
+        )  # fmt: skip
+
+    built, failed = rebuild_objects(
+        node.bench, late, [replace(item, standing=Standing.NOT_BUILT) for item in items], keep
+    )
+    assert (len(built), failed) == (5, [])
+    assert again == {
+        kind: (node.bench.settings.results / row.relative_path).read_bytes() for kind, row in rows.items() if row
+    }
 
 
 def test_a_report_names_nothing_that_its_destination_does_not_get(node: Node, phantom: Draw) -> None:
