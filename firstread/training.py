@@ -55,11 +55,12 @@ def train_shipped(
         start_from = SHIPPED / "phantom-cxr"
         plan = shipped.nih_cxr_research(date=today.isoformat(), images=images, table=table, start_from=start_from)
         return train_plan(plan, run, console)[0]
-    first = train_plan(shipped.phantom_cxr(date=today.isoformat()), run / "first", console)[0]
+    cache = run / "cache"  # the second and third stage learn from the same phantoms
+    first = train_plan(shipped.phantom_cxr(date=today.isoformat()), run / "first", console, cache=cache)[0]
     second_plan = shipped.phantom_cxr_second(date=today.isoformat(), start_from=first.directory)
-    second = train_plan(second_plan, run / "second", console)[0]
+    second = train_plan(second_plan, run / "second", console, cache=cache)[0]
     third_plan = shipped.phantom_cxr_third(date=today.isoformat(), start_from=second.directory)
-    return train_plan(third_plan, run / "third", console)[0]
+    return train_plan(third_plan, run / "third", console, cache=cache)[0]
 
 
 def _train_series(run: Path, today: date, console: Console) -> Bundle:
@@ -72,10 +73,15 @@ def _train_series(run: Path, today: date, console: Console) -> Bundle:
         return train_series(plan, run, display.report)
 
 
-def train_plan(plan: TrainingPlan, directory: Path, console: Console) -> list[Bundle]:
+def train_plan(plan: TrainingPlan, directory: Path, console: Console, *, cache: Path | None = None) -> list[Bundle]:
     """Run a plan with bars and time left; one bundle, or one for each fold.
 
     Under torchrun every process calls this, and the first one speaks.
+
+    Parameters
+    ----------
+    cache : Path, optional
+        As of :func:`models.training.train`.
     """
     from models.training.cross_validation import cross_validate  # noqa: PLC0415 - torch only where it trains
     from models.training.ranks import joined  # noqa: PLC0415
@@ -87,7 +93,7 @@ def train_plan(plan: TrainingPlan, directory: Path, console: Console) -> list[Bu
         with _display(quiet) as display:
             if plan.folds:
                 return cross_validate(plan, directory, display.report, ranks=ranks)
-            return [train(plan, directory, display.report, ranks=ranks)]
+            return [train(plan, directory, display.report, ranks=ranks, cache=cache)]
 
 
 @contextmanager

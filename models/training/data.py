@@ -54,7 +54,7 @@ def load_data(plan: TrainingPlan, directory: Path, cache: Path, report: Report) 
     Parameters
     ----------
     directory : Path
-        Of the run; phantoms are kept there.
+        Phantoms are kept there.
     cache : Path
         Where fitted images lie; folds of one cross-validation share it.
 

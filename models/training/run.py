@@ -52,7 +52,7 @@ def train(
         The processes that train together (:func:`models.training.ranks.joined`); they share the run directory, and
         only the first one writes to it.
     cache : Path, optional
-        Where fitted images lie, if not below the run directory.
+        Where fitted images lie, and phantoms beside it, if not below the run directory: stages may share them.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def train(
         run_directory.mkdir(parents=True, exist_ok=True)
         write_durably(run_directory / "plan.json", _json(plain_plan(plan)))
         write_durably(run_directory / "environment.json", _json(environment(plan, ranks)))
-    data = _load(plan, run_directory, cache or run_directory / "cache", report, ranks)
+    data = _load(plan, cache or run_directory / "cache", report, ranks)
     if ranks.first and data.rows is not None:
         write_split(run_directory / "split.csv", plan.keys, data.rows, plan.seed)
     report("data", dict(zip(("train", "validation", "test"), map(len, data.sides), strict=True)))
@@ -89,14 +89,14 @@ def train(
     return bundle
 
 
-def _load(plan: TrainingPlan, run_directory: Path, cache: Path, report: Report, ranks: Ranks) -> Data:
+def _load(plan: TrainingPlan, cache: Path, report: Report, ranks: Ranks) -> Data:
     """The first process fits the images, the others find them done."""
     if ranks.first:
-        data = load_data(plan, run_directory, cache, report)
+        data = load_data(plan, cache.parent, cache, report)
         ranks.wait()
         return data
     ranks.wait()
-    return load_data(plan, run_directory, cache, report)
+    return load_data(plan, cache.parent, cache, report)
 
 
 def _digest(plan: TrainingPlan, data: Data) -> str:

@@ -46,7 +46,7 @@ def _plan(name: str, images: Path | None, table: Path | None, date: str) -> Trai
     if name == "phantom-cxr":
         plan = shipped.phantom_cxr_third(date=date, start_from=start_from)
         assert isinstance(plan.source, PhantomSource)  # noqa: S101 - for the type checker
-        return replace(plan, source=replace(plan.source, train=700, validation=300, test=200))
+        return replace(plan, source=replace(plan.source, train=700, validation=300, test=200, unseen=0))
     if name == "nih-cxr-research" and images is not None and table is not None:
         return shipped.nih_cxr_research(date=date, images=images, table=table, start_from=start_from)
     raise TrainingDataError(

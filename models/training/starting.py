@@ -26,7 +26,7 @@ def start_from(network: networks.Network, path: Path, plan: TrainingPlan) -> Non
     ----------
     path : Path
         Directory of a bundle of the plan's architecture, or safetensors with torchvision's names for it (ImageNet
-        weights): three colour channels become one by their sum, which answers to grey as they did to equal colours.
+        weights): three channels become one by their sum, which answers to grey as they did to equal channels.
 
     Raises
     ------
@@ -49,7 +49,12 @@ def _from_bundle(network: networks.Network, directory: Path, plan: TrainingPlan)
     if source.metadata.architecture != plan.architecture:
         raise BundleError(f"{directory} is a {source.metadata.architecture}, not a {plan.architecture}.")
     trained = networks.restore(plan.architecture, len(source.metadata.findings), source.weights)
-    network.features.load_state_dict(trained.features.state_dict())
+    ours = network.features.state_dict()
+    given = {name: _grey(tensor, ours[name]) for name, tensor in trained.features.state_dict().items()}
+    fitted = {name: tensor for name, tensor in given.items() if tensor is not None}
+    if len(fitted) < len(given):
+        raise BundleError(f"{directory} reads images of other channels than this plan.")
+    network.features.load_state_dict(fitted)
     if plan.keep_head:
         if tuple(finding.key for finding in source.metadata.findings) != plan.keys:
             raise BundleError(f"{directory} has other findings: its head cannot be kept.")
