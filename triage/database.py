@@ -46,6 +46,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url.replace("postgresql://", "postgresql+psycopg://", 1))
         self.engine = _engine(self.url)
+        self._looking = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._watches: weakref.WeakSet[ChangeWatch] = weakref.WeakSet()
 
     @property
@@ -70,6 +71,28 @@ class Database:
         with _translated(), Session(self.engine, expire_on_commit=False) as session:
             if self.is_sqlite:
                 session.connection().exec_driver_sql("BEGIN")
+            yield session
+
+    @contextmanager
+    def look(self) -> Iterator[Session]:
+        """A session that only looks: like :meth:`read`, but on PostgreSQL each statement stands for itself.
+
+        That is what it sees there anyway (READ COMMITTED), and two round trips fewer, half the time of a short
+        question. Nothing may be changed in it, for nothing is thrown away.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            As there.
+        """
+        if self.is_sqlite:
+            with self.read() as session:
+                yield session
+            return
+        with (
+            _translated(),
+            Session(self._looking, expire_on_commit=False, autoflush=False) as session,
+        ):
             yield session
 
     @contextmanager

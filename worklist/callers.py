@@ -70,7 +70,7 @@ class Callers:
             return self._of_settings(owner)
         key = f"{kind}:{digest(secret)}"
         try:
-            with self.database.read() as session:
+            with self.database.look() as session:
                 caller = self._look(session, request, kind, secret, now)
         except DatabaseUnavailableError:
             known = self._known.get(key)
@@ -117,7 +117,7 @@ class Callers:
     def _of_settings(self, owner: str) -> Caller:
         """Also while the database is away: then nothing is audited."""
         try:
-            with self.database.read() as session:
+            with self.database.look() as session:
                 return _administrator(session, owner)
         except DatabaseUnavailableError:
             return Caller.with_role(owner, Role.ADMIN)

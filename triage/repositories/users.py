@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +18,11 @@ from triage.tables import BrowserSession, User
 
 def exist(session: Session) -> bool:
     """True when there is an account, also one of the identity provider."""
-    return session.scalar(sa.select(User.id).limit(1)) is not None
+    session.flush()
+    return session.connection().execute(_ANY).first() is not None
+
+
+_ANY: Final = sa.select(User.__table__.c.id).limit(1)
 
 
 def listed(session: Session) -> Sequence[User]:

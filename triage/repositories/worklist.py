@@ -64,8 +64,11 @@ def study_by_uid(session: Session, study_uid: str, *, to_change: bool = False) -
     NotFoundError
         No such study.
     """
-    query = sa.select(Study).where(Study.study_instance_uid == study_uid)
-    return _found(session.scalar(query.with_for_update(key_share=True) if to_change else query))
+    return _found(session.scalar(_TO_CHANGE if to_change else _BY_UID, {"uid": study_uid}))
+
+
+_BY_UID: Final = sa.select(Study).where(Study.study_instance_uid == sa.bindparam("uid"))
+_TO_CHANGE: Final = _BY_UID.with_for_update(key_share=True)
 
 
 def case_by_uid(session: Session, study_uid: str) -> Study:

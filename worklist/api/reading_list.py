@@ -125,7 +125,7 @@ def read_page(here: Context, query: ListQuery, *, counted: bool = False) -> Kept
 
 def _read(here: Context, query: ListQuery, counted: bool) -> Kept:
     at = here.clock()
-    with here.database.read() as session:
+    with here.database.look() as session:
         page = worklist.list_page(session, query.filters(at), query.after, query.limit)
         positives = [finding.id for case in page.cases for finding in case.findings if finding.positive]
         given = verdicts.standing_on(session, positives) if positives else {}

@@ -32,7 +32,10 @@ def test_a_connection_that_died_at_rest_is_replaced_before_it_is_used(monkeypatc
             session.execute(sa.text("CREATE TABLE kept (id int)"))
         with database.read() as session:
             assert session.scalar(sa.text("SELECT count(*) FROM kept")) == 0, "no connection commits by itself"
-        with database.read() as session:
+        with database.look() as session:
+            assert session.scalar(sa.text("SELECT count(*) FROM kept")) == 0
+            assert _open_transactions(url) == 0, "who looks holds none either"
+        with database.read() as session:  # on the same connection
             session.execute(sa.text("INSERT INTO kept VALUES (1)"))
         with database.read() as session:
             assert session.scalar(sa.text("SELECT count(*) FROM kept")) == 0
