@@ -70,7 +70,7 @@ class StudyView:
     def activations_for(self, profile: Profile) -> Mapping[str, Sequence[Dataset]]:
         """Segmentations and parametric maps that a destination gets, without pixels; by SOP Instance UID of the image.
 
-        One that retention has removed is named and not described.
+        One that retention has removed, or that is damaged, is named and not described.
         """
         found: dict[str, list[Dataset]] = {}
         for kind in SHOWING:
@@ -83,8 +83,10 @@ class StudyView:
     def _described(self, row: ResultObject | BuiltObject) -> Dataset:
         if row.sop_instance_uid in self.made:
             return self.made[row.sop_instance_uid]
-        path = self.results / row.relative_path
-        return results.read_activation(path) if path.is_file() else self.named(row)
+        described = results.read_activation(self.results / row.relative_path)
+        if described is None or described.get("SOPInstanceUID") != row.sop_instance_uid:
+            return self.named(row)
+        return described
 
     @property
     def _default_heat_maps(self) -> Mapping[str, ResultObject | BuiltObject]:

@@ -11,15 +11,22 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import ParametricMapStorage, SegmentationStorage
 
 from dicom_node.results.codes import code_item
 from triage.findings import Finding
 
 
-def read_activation(path: Path) -> Dataset:
-    """As much of a stored segmentation or map as :func:`shown_by` needs: all but its pixels."""
-    return dcmread(path, stop_before_pixels=True)
+def read_activation(path: Path) -> Dataset | None:
+    """As much of a stored segmentation or map as :func:`shown_by` needs, all but its pixels; None if it cannot be read.
+
+    A report must not wait for a file that is damaged or gone: it then refers to the object as a whole.
+    """
+    try:
+        return dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, AttributeError, LookupError, TypeError, ValueError, EOFError, OSError):
+        return None
 
 
 def shown_by(finding: Finding, tracking_uid: str, activations: Iterable[Dataset]) -> Iterator[Dataset]:
