@@ -26,7 +26,9 @@ PARTS = (
     ("decoding", inference_decoding.measure),
     ("preparation", inference_preparation.measure),
     ("worker", inference_worker.measure),
-    ("networks", inference_networks.measure),
+    ("shipped", inference_networks.measure_shipped),
+    ("network-224", inference_networks.measure_224),
+    ("network-512", inference_networks.measure_512),
 )
 
 

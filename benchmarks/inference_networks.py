@@ -40,29 +40,36 @@ PRODUCT = "sgemm 2048³ on all cores: the bound of this network"
 GRAD_CAM = "torch: Grad-CAM of one finding by backward(), the common recipe"
 
 
-def measure(folder: Path, *, repeats: int, tiny: bool) -> str:
-    """Markdown tables, one per network and size."""
-    torch.manual_seed(0)
-    sizes = (64,) if tiny else (224, 512)
-    architecture = "shufflenet_v2_x0_5" if tiny else "densenet121"
-    bundles = [_fresh(folder, architecture, size) for size in sizes]
-    shipped = Bundle.load(SHIPPED / "phantom-cxr")
-    parts = ["## The network"]
-    for bundle in (*bundles, shipped):
-        for batch in (1, 8):
-            parts.append(_table(bundle, batch, repeats))
-    parts.append(
+def measure_shipped(_folder: Path, *, repeats: int, tiny: bool) -> str:  # noqa: ARG001 - small as it is
+    """Markdown tables of phantom-cxr."""
+    return _tables("The network that ships", Bundle.load(SHIPPED / "phantom-cxr"), repeats)
+
+
+def measure_224(folder: Path, *, repeats: int, tiny: bool) -> str:
+    """Markdown tables of a DenseNet-121 at 224²."""
+    return _tables("A large network", _fresh(folder, tiny, 224), repeats)
+
+
+def measure_512(folder: Path, *, repeats: int, tiny: bool) -> str:
+    """Markdown tables of a DenseNet-121 at 512²."""
+    return _tables("A large network on large images", _fresh(folder, tiny, 512), repeats)
+
+
+def _tables(title: str, bundle: Bundle, repeats: int) -> str:
+    said = (
         "Ours is `Predictor.predict`: checks of input and output, feature map, calibrated scores. Heat maps are those "
         "of all findings by the closed form, not yet laid over the image; what they cost is measured alone, because "
         "two forward passes differ by more. The bound is the time that the network's multiplications take at the speed "
         "of the faster of numpy's and torch's matrix product. Both runtimes use all cores; a thread of ours looks out "
         f"for work for {SPIN_MICROSECONDS} µs, one of the bare session for ONNX Runtime's default of milliseconds."
     )
-    return "\n\n".join(parts)
+    return "\n\n".join([f"## {title}", *(_table(bundle, batch, repeats) for batch in (1, 8)), said])
 
 
-def _fresh(folder: Path, architecture: str, size: int) -> Bundle:
+def _fresh(folder: Path, tiny: bool, size: int) -> Bundle:
     """A bundle with fresh weights; everything but network, input and number of findings is borrowed."""
+    torch.manual_seed(0)
+    architecture, size = ("shufflenet_v2_x0_5", 64) if tiny else ("densenet121", size)
     metadata = Bundle.load(SHIPPED / "phantom-cxr").metadata
     findings = tuple(metadata.findings[0].model_copy(update={"key": f"finding_{k}"}) for k in range(OUTPUTS))
     metadata = metadata.model_copy(
