@@ -208,17 +208,22 @@ def _native_length(dataset: Dataset) -> int:
     return left if left else len(dataset.PixelData)
 
 
-def _native_bytes(dataset: Dataset, begin: int, length: int) -> bytes:
+def _native_bytes(dataset: Dataset, begin: int, length: int) -> bytes | NDArray[np.uint8]:
     """Of uncompressed pixel data; what has not been read yet stays in the file."""
     element: Any = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
     if not _bytes_left_in_file(dataset) or element.length == _UNDEFINED:
         whole: bytes = dataset.PixelData
         return whole[begin : begin + length]
-    with Path(str(dataset.filename)).open("rb") as file:
+    # Not mapped: a file that is shortened meanwhile would end this process. Numpy's memory comes in large pages, and is
+    # written once.
+    data = np.empty(length, np.uint8)
+    with Path(str(dataset.filename)).open("rb", buffering=0) as file:
         file.seek(element.value_tell + begin)
-        data = file.read(length)
-    if len(data) < length:
-        raise PixelError(f"the pixel data has {len(data)} bytes of {length}: it is cut off.")
+        got = 0
+        while got < length and (portion := file.readinto(memoryview(data)[got:])):
+            got += portion
+    if got < length:
+        raise PixelError(f"the pixel data has {got} bytes of {length}: it is cut off.")
     return data
 
 
