@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,11 @@ def _tables(title: str, bundle: Bundle, repeats: int) -> str:
         "of the faster of numpy's and torch's matrix product. Both runtimes use all cores; a thread of ours looks out "
         f"for work for {SPIN_MICROSECONDS} µs, one of the bare session for ONNX Runtime's default of milliseconds."
     )
-    return "\n\n".join([f"## {title}", *(_table(bundle, batch, repeats) for batch in (1, 8)), said])
+    tables = []
+    for batch in (1, 8):
+        tables.append(_table(bundle, batch, repeats))
+        print(tables[-1], file=sys.stderr, flush=True)  # the next one may take minutes
+    return "\n\n".join([f"## {title}", *tables, said])
 
 
 def _fresh(folder: Path, tiny: bool, size: int) -> Bundle:
