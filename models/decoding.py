@@ -220,7 +220,7 @@ def _native_bytes(dataset: Dataset, begin: int, length: int) -> bytes | NDArray[
     with Path(str(dataset.filename)).open("rb", buffering=0) as file:
         file.seek(element.value_tell + begin)
         got = 0
-        while got < length and (portion := file.readinto(memoryview(data)[got:])):
+        while got < length and (portion := file.readinto(data.data[got:])):
             got += portion
     if got < length:
         raise PixelError(f"the pixel data has {got} bytes of {length}: it is cut off.")
