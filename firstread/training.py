@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from models.bundle import Bundle
 from models.registry import SHIPPED
 from models.training import shipped
 from models.training.plan import TrainingPlan
+from models.training.plan_file import checked
 from models.training.run import train
 from triage.errors import SettingsError
 
@@ -30,31 +32,34 @@ _BARS = {"images": ("Images", "done"), "generated": ("Phantoms", "chunks"), "ste
 """Event → title of its bar and the figure that moves it; ``of`` is the total."""
 
 
-def train_shipped(
-    name: str, run: Path, *, images: Path | None, table: Path | None, today: date, console: Console
-) -> Bundle:
-    """Train one of the shipped bundles from its plan.
+def nih_plan(*, images: Path | None, table: Path | None, today: date, changes: Mapping[str, Any]) -> TrainingPlan:
+    """The plan of nih-cxr-research, to be run, cross-validated or printed and edited.
 
     Parameters
     ----------
-    images, table : Path, optional
-        Needed by plans that learn from real images.
+    changes : mapping
+        Fields of the plan that are to differ from what shipped.
 
     Raises
     ------
     SettingsError
-        The plan needs images and they were not named.
+        The images or their table were not named.
+    PlanError
+        A value is out of its range.
     """
+    if images is None or table is None:
+        raise SettingsError(
+            "nih-cxr-research learns from NIH ChestX-ray14 images.", next_step="Give --images and --table."
+        )
+    start_from = SHIPPED / "phantom-cxr"
+    plan = shipped.nih_cxr_research(date=today.isoformat(), images=images, table=table, start_from=start_from)
+    return checked(replace(plan, **changes))
+
+
+def train_phantoms(name: str, run: Path, *, today: date, console: Console) -> Bundle:
+    """Train one of the shipped bundles that learn from phantoms, in all its stages."""
     if name == "phantom-head-ct":
         return _train_series(run, today, console)
-    if name == "nih-cxr-research":
-        if images is None or table is None:
-            raise SettingsError(
-                "nih-cxr-research learns from NIH ChestX-ray14 images.", next_step="Give --images and --table."
-            )
-        start_from = SHIPPED / "phantom-cxr"
-        plan = shipped.nih_cxr_research(date=today.isoformat(), images=images, table=table, start_from=start_from)
-        return train_plan(plan, run, console)[0]
     cache = run / "cache"  # the second and third stage learn from the same phantoms
     first = train_plan(shipped.phantom_cxr(date=today.isoformat()), run / "first", console, cache=cache)[0]
     second_plan = shipped.phantom_cxr_second(date=today.isoformat(), start_from=first.directory)

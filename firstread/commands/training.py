@@ -14,7 +14,9 @@ from triage.errors import SettingsError
 if TYPE_CHECKING:
     from models.training.plan import TrainingPlan
 
-_SHIPPED = ("phantom-cxr", "phantom-head-ct", "nih-cxr-research")
+_PHANTOMS = ("phantom-cxr", "phantom-head-ct")
+_NIH = "nih-cxr-research"
+_SHIPPED = (*_PHANTOMS, _NIH)
 _SIDES = ("train", "validation", "test")
 
 Layout = Literal["auto", "nih", "chexpert", "mimic", "plain", "medmnist"]
@@ -95,23 +97,65 @@ def train(
     Example: `firstread models train --images nih --table Data_Entry_2017.csv --side train=train_val_list.txt
     --side test=test_list.txt --findings findings.toml --run runs/mine`
 
+    Example: `firstread models train nih-cxr-research --images nih --table nih_labels.csv --write-plan > plan.toml`
+
     Example: `firstread models train plan.toml --run runs/mine`
 
     Example: `torchrun --nproc-per-node 4 -m firstread models train plan.toml --run-directory runs/mine`
     """
     today, console = datetime.now(UTC).date(), Console()
-    if what in _SHIPPED:
-        from firstread.training import train_shipped  # noqa: PLC0415
+    given = {
+        "architecture": architecture,
+        "start_from": start_from,
+        "frozen_epochs": frozen_epochs,
+        "epochs": epochs,
+        "patience": patience,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "imbalance": _words(imbalance),
+        "precision": precision,
+        "device": device,
+        "threads": threads,
+        "folds": folds,
+        "seed": seed,
+    }
+    changes = {key: value for key, value in given.items() if value is not None}
+    told = {
+        "lists": _pairs(side, "--side", _SIDES),
+        "exclude": _pairs(exclude, "--exclude"),
+        "split_table": split_table,
+        "metadata_table": metadata_table,
+        "uncertain": uncertain,
+        "blanks": blanks,
+        "unusable": unusable,
+        "shared_images": shared_images,
+    }
+    source = {key: value for key, value in told.items() if value}
+    if what is not None and (source or findings):
+        raise SettingsError(
+            f"{what} says itself how its table is read.", next_step="Print it with --write-plan, or edit the plan file."
+        )
+    if what in _PHANTOMS:
+        from firstread.training import train_phantoms  # noqa: PLC0415
 
-        bundle = train_shipped(what, _needed(run), images=images, table=table, today=today, console=console)
-        _say_where([bundle.directory], console)
+        if write_plan or changes or images or table:
+            raise SettingsError(
+                f"{what} is made in stages, as it shipped: its plan is neither printed nor changed.",
+                next_step="Give --run alone; the stages stand in models/training/shipped.py.",
+            )
+        _say_where([train_phantoms(what, _needed(run), today=today, console=console).directory], console)
         return
-    if what is not None:
+    if what == _NIH:
+        from firstread.training import nih_plan  # noqa: PLC0415
+
+        plan = nih_plan(images=images, table=table, today=today, changes=changes)
+    elif what is not None:
         from models.training.plan_file import read_plan  # noqa: PLC0415
 
-        if images or table or findings:
+        if images or table or changes:
             raise SettingsError(
-                "A plan file names its own images, table and findings.", next_step="Edit the file, or leave it out."
+                "A plan file names its own images, table and settings.", next_step="Edit the file, or leave it out."
             )
         if not Path(what).is_file():
             raise SettingsError(
@@ -119,32 +163,6 @@ def train(
             )
         plan = read_plan(Path(what))
     else:
-        source = {
-            "lists": _pairs(side, "--side", _SIDES),
-            "exclude": _pairs(exclude, "--exclude"),
-            "split_table": split_table,
-            "metadata_table": metadata_table,
-            "uncertain": uncertain,
-            "blanks": blanks,
-            "unusable": unusable,
-            "shared_images": shared_images,
-        }
-        changes = {
-            "architecture": architecture,
-            "start_from": start_from,
-            "frozen_epochs": frozen_epochs,
-            "epochs": epochs,
-            "patience": patience,
-            "batch": batch,
-            "learning_rate": learning_rate,
-            "schedule": schedule,
-            "imbalance": _words(imbalance),
-            "precision": precision,
-            "device": device,
-            "threads": threads,
-            "folds": folds,
-            "seed": seed,
-        }
         plan = _own_plan(images, table, findings, layout, name, size, today.isoformat(), source, changes)
     if write_plan:
         from models.training.plan_file import plan_text  # noqa: PLC0415
@@ -174,10 +192,8 @@ def _own_plan(
             "Training on your own data needs a table of labels and a list of findings.",
             next_step="Give --table and --findings (and --images), a plan file, or one of " + ", ".join(_SHIPPED) + ".",
         )
-    given = {key: value for key, value in source.items() if value}
-    data = SiteData(images=images, table=table, layout=layout, findings=findings, options=given)
-    changed = {key: value for key, value in changes.items() if value is not None}
-    return site_plan(data, name=name, date=date, size=size, changes=changed)
+    data = SiteData(images=images, table=table, layout=layout, findings=findings, options=source)
+    return site_plan(data, name=name, date=date, size=size, changes=changes)
 
 
 def _pairs(texts: list[str] | None, option: str, names: tuple[str, ...] = ()) -> dict[str, str]:

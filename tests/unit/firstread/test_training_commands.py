@@ -53,7 +53,7 @@ def test_options_are_printed_as_a_plan_that_reads_back(own_data: list[str], tmp_
         (["--side", "tset=list.txt", "--run", "x"], SettingsError, "--side tset"),
         (["--imbalance", "luck", "--write-plan"], PlanError, "imbalance"),
         ([], SettingsError, "run directory"),
-        (["plan.toml", "--run", "x"], SettingsError, "names its own"),
+        (["plan.toml", "--run", "x"], SettingsError, "says itself"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_named(
@@ -68,3 +68,29 @@ def test_nothing_given_says_what_is_needed() -> None:
     result = CliRunner().invoke(app, ["train", "--run", "x"])
     assert isinstance(result.exception, SettingsError)
     assert "phantom-cxr" in result.exception.next_step
+
+
+def test_the_shipped_recipe_is_printed_to_be_edited(tmp_path: Path) -> None:
+    options = ["--images", str(tmp_path), "--table", str(tmp_path / "labels.csv"), "--epochs", "3", "--write-plan"]
+    printed = CliRunner().invoke(app, ["train", "nih-cxr-research", *options])
+    assert printed.exit_code == 0, printed.exception
+    (tmp_path / "plan.toml").write_text(printed.output)
+    plan = read_plan(tmp_path / "plan.toml")
+    assert isinstance(plan.source, FolderSource)
+    assert plan.source.exclude == {"size_biased": "1"}
+    assert (plan.describe.name, plan.epochs, plan.source.images) == ("nih-cxr-research", 3, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nih-cxr-research", "--exclude", "a=b"], "how its table is read"),
+        (["nih-cxr-research", "--write-plan"], "learns from NIH"),
+        (["phantom-cxr", "--epochs", "3"], "in stages"),
+        (["plan.toml", "--epochs", "3"], "settings"),
+    ],
+)
+def test_an_option_that_a_plan_would_not_follow_is_refused(arguments: list[str], says: str) -> None:
+    result = CliRunner().invoke(app, ["train", *arguments, "--run", "x"])
+    assert isinstance(result.exception, SettingsError)
+    assert says in str(result.exception)
