@@ -176,7 +176,9 @@ def nih_cxr_research(*, date: str, images: Path, table: Path, start_from: Path) 
                 "Its discrimination is modest and its intervals are wide: see the figures below.",
                 "Labels were mined from report text; about 10 % are wrong by NIH's own estimate (Wang et al. 2017).",
                 "lung_opacity stands for the labels Consolidation, Pneumonia and Infiltration, which reports do not "
-                "keep apart.",
+                "keep apart. Do not rely on it: nearly all images of one of the two collections have it, and within "
+                "the other one its AUC on the test side is 0.41 (0.29 to 0.53), no better than chance; what it tells "
+                "apart is the collections (docs/measurements/nih-2026-11-28.md).",
                 "The images were collected for pneumonia: few normals, far more positives than in any clinic, so its "
                 "probabilities are too high elsewhere.",
                 "Pneumothorax is not among its findings: too few labelled images to learn or to measure it.",
