@@ -95,7 +95,7 @@ class Supervisor:
         for name in self.commands:
             self.parts[name] = self._launch(name)
 
-    def wait_until_ready(self, timeout: float = 60.0) -> None:
+    def wait_until_ready(self, timeout: float = 180.0) -> None:
         """Return when every part has reported alive.
 
         Raises
@@ -189,9 +189,10 @@ class Supervisor:
         environment = self.settings.as_environment()
         if again:  # a crash point is met once, or the part would never get past it
             environment["FIRSTREAD_CRASH_AT"] = ""
-        # A session of its own: Ctrl-C reaches only the supervisor, which then stops the parts in order.
+        # A session of its own: Ctrl-C reaches only the supervisor, which then stops the parts in order. -P: a file in
+        # the folder where somebody stood when he typed `firstread up` is no module of ours.
         process = subprocess.Popen(
-            [sys.executable, "-m", "firstread.supervised", str(os.getpid()), *self.commands[name]],
+            [sys.executable, "-P", "-m", "firstread.supervised", str(os.getpid()), *self.commands[name]],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=self.output,

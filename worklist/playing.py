@@ -65,7 +65,7 @@ def _play_apart(question: str) -> str:
     environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "worklist.simulation"], input=question, capture_output=True, text=True,
+            [sys.executable, "-P", "-m", "worklist.simulation"], input=question, capture_output=True, text=True,
             timeout=SECONDS, check=True, env=environment,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -43,9 +43,11 @@ class Up:
 
 
 def start(data: Path) -> subprocess.Popen[str]:
+    """In a folder with a file that bears the name of a module: a part that ran it would end at once."""
+    (data.parent / "click.py").write_text("raise SystemExit('a file of the working folder was executed')\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIRSTREAD_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "firstread", "up", "--data", str(data), "--dicom-port", "0", "--http-port", "0"],
+        [sys.executable, "-P", "-m", "firstread", "up", "--data", str(data), "--dicom-port", "0", "--http-port", "0"],
         env=environment,
         cwd=data.parent,
         stdout=subprocess.PIPE,
