@@ -50,6 +50,9 @@ def evaluate(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="COLUMN=VALUE: rows of --table left out; repeatable.")
     ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="COLUMN of the tables: figures for each value; repeatable.")
+    ] = None,
     validation: Annotated[
         str | None, typer.Option("--validation", help="COLUMN=VALUE: rows on which thresholds are chosen.")
     ] = None,
@@ -84,7 +87,7 @@ def evaluate(
 
     The table is NIH ChestX-ray14's (`Image Index`, `Finding Labels`, `Patient ID`), the same as `file`, `label`,
     `patient`, or `file` with a column of 0 and 1 per finding; columns of age, sex, view and manufacturer are taken
-    where they are, and from DICOM headers else.
+    where they are, and from DICOM headers else. Where images come from several places, give that column as --group.
 
     Example: `firstread models evaluate phantom-cxr --phantoms 200 --out runs/phantom-cxr`
 
@@ -106,8 +109,8 @@ def evaluate(
     labels = {key: tuple(part.strip() for part in text.split(",")) for key, text in _pairs("--label", label, keys)}
     request = Request(
         bundle=bundle,
-        internal=_internal(images, table, _series(phantoms, seed, unseen_scanner), labels, exclude),
-        external=_folder("--external", external, external_table, labels, {}),
+        internal=_internal(images, table, _series(phantoms, seed, unseen_scanner), labels, exclude, group),
+        external=_folder("--external", external, external_table, labels, {}, group),
         division=_division(validation, test, validation_share, as_trained=as_trained, phantoms=phantoms is not None),
         routing=routing,
         choices=Choices(
@@ -132,9 +135,9 @@ def evaluate(
 
 def _internal(
     images: Path | None, table: Path | None, phantoms: PhantomSeries | None,
-    labels: Mapping[str, tuple[str, ...]], exclude: list[str] | None,
+    labels: Mapping[str, tuple[str, ...]], exclude: list[str] | None, groups: list[str] | None,
 ) -> LabelledSource | PhantomSeries:  # fmt: skip
-    source = _folder("--images", images, table, labels, dict(_pairs("--exclude", exclude))) or phantoms
+    source = _folder("--images", images, table, labels, dict(_pairs("--exclude", exclude)), groups) or phantoms
     if source is None or (images is not None and phantoms is not None):
         raise SettingsError("--images with --table, or --phantoms: one of them is needed.", next_step=_SEE_HELP)
     return source
@@ -150,7 +153,7 @@ def _series(count: int | None, seed: int, unseen: bool) -> PhantomSeries | None:
 
 def _folder(
     option: str, images: Path | None, table: Path | None,
-    labels: Mapping[str, tuple[str, ...]], exclude: Mapping[str, str],
+    labels: Mapping[str, tuple[str, ...]], exclude: Mapping[str, str], groups: list[str] | None,
 ) -> LabelledSource | None:  # fmt: skip
     from models.evaluating.labelled import LabelledSource  # noqa: PLC0415
 
@@ -160,7 +163,7 @@ def _folder(
         raise SettingsError(f"{option} needs a folder and a table of labels, both.", next_step=_SEE_HELP)
     if not images.is_dir():
         raise SettingsError(f"{option}: {images} is not a folder.", next_step="Name the folder of the images.")
-    return LabelledSource(images=images, table=table, labels=labels, exclude=exclude)
+    return LabelledSource(images=images, table=table, labels=labels, exclude=exclude, groups=tuple(groups or ()))
 
 
 def _division(validation: str | None, test: str | None, share: float, *, as_trained: bool, phantoms: bool) -> Division:

@@ -47,12 +47,15 @@ class LabelledSource:
         Finding key → labels of the table that mean it, instead of :data:`KNOWN_LABELS`.
     exclude : mapping of str to str
         Column → value of rows that are left out.
+    groups : tuple of str
+        Columns whose values are groups with figures of their own, beside age, sex, view and manufacturer.
     """
 
     images: Path
     table: Path
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exclude: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,14 +118,15 @@ def read_labelled(source: LabelledSource, keys: tuple[str, ...]) -> Labelled:
         The table cannot be read, has no rows, lacks a needed column, or none of its images is there.
     """
     lines = _lines(source.table)
-    unknown = sorted(set(source.exclude) - set(lines[0][1]))
-    if unknown:
-        raise EvaluationError(f"{source.table} has no column {unknown[0]}, by which rows should be left out.")
+    for columns, purpose in ((source.exclude, "rows should be left out"), (source.groups, "there should be groups")):
+        unknown = sorted(set(columns) - set(lines[0][1]))
+        if unknown:
+            raise EvaluationError(f"{source.table} has no column {unknown[0]}, by which {purpose}.")
     kept = [(number, line) for number, line in lines if not _matches(line, source.exclude)]
     _require_single(kept, source.table)
     rows, absent = _rows(source, keys, _named_labels(kept))
     index = _by_stem(kept)
-    cases = tuple(_case(row, index, source.table) for row in rows)
+    cases = tuple(_case(row, index, source) for row in rows)
     named = {value for _, line in kept for value in _names(line)}
     return Labelled(
         cases=cases,
@@ -286,7 +290,7 @@ def _by_stem(lines: list[tuple[int, dict[str, str]]]) -> Mapping[str, list[tuple
     return index
 
 
-def _case(row: Row, index: Mapping[str, list[tuple[int, dict[str, str]]]], table: Path) -> Case:
+def _case(row: Row, index: Mapping[str, list[tuple[int, dict[str, str]]]], source: LabelledSource) -> Case:
     """The row with its line: of several images of the same name, the one whose folders agree furthest."""
     candidates = index.get(row.path.stem, [])
     number, line = max(candidates, key=lambda entry: _agreement(row.path, entry[1]), default=(0, {}))
@@ -294,8 +298,8 @@ def _case(row: Row, index: Mapping[str, list[tuple[int, dict[str, str]]]], table
         image=StoredImage(row.path),
         patient=row.patient,
         labels=row.labels,
-        where=f"{table.name} line {number}",
-        subject=_subject(line),
+        where=f"{source.table.name} line {number}",
+        subject=_subject(line, source.groups),
         columns=line,
     )
 
@@ -313,12 +317,13 @@ def _agreement(path: Path, line: Mapping[str, str]) -> int:
     return max((common(name) for name in _names(line)), default=0)
 
 
-def _subject(line: Mapping[str, str]) -> Subject:
+def _subject(line: Mapping[str, str], groups: tuple[str, ...]) -> Subject:
     return Subject(
         age_years=_age(_first(line, _AGES)),
         sex=_first(line, _SEXES)[:1].upper(),
         view=_first(line, _VIEWS),
         manufacturer=_first(line, _MAKERS),
+        columns={column: line.get(column, "") for column in groups},
     )
 
 

@@ -1,9 +1,9 @@
-"""Who is in the images: groups by age, sex, view and maker, and when a group is too small to say anything."""
+"""Who is in the images: groups by age, sex, view, maker or a column, and when one is too small to say anything."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -21,12 +21,20 @@ _SEXES: Final = {"M": "male", "F": "female", "O": "other"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """What is known about one image's patient and making; empty where nobody says."""
+    """What is known about one image's patient and making; empty where nobody says.
+
+    Attributes
+    ----------
+    columns : mapping of str to str
+        Columns of a table that somebody asks for: where an image was collected, for instance, since a finding
+        that is common in one collection and rare in another can be "found" by telling the collections apart.
+    """
 
     age_years: float | None = None
     sex: str = ""
     view: str = ""
     manufacturer: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def filled_from(self, other: Subject) -> Subject:
         """What is missing here taken from there."""
@@ -35,6 +43,7 @@ class Subject:
             sex=self.sex or other.sex,
             view=self.view or other.view,
             manufacturer=self.manufacturer or other.manufacturer,
+            columns={**other.columns, **self.columns},
         )
 
 
@@ -43,15 +52,17 @@ NOBODY: Final = Subject()
 
 
 def groups(subjects: Sequence[Subject]) -> Mapping[str, Mapping[str, Array]]:
-    """Axis ("age", "sex", "view", "manufacturer") → name of the group → indices of its images.
+    """Axis ("age", "sex", "view", "manufacturer", a column) → name of the group → indices of its images.
 
     An axis of which nothing is known is left out; on the others those of whom it is not known are a group of their own.
     """
+    columns = dict.fromkeys(column for subject in subjects for column in subject.columns)
     named = {
         "age": [_age_band(subject.age_years) for subject in subjects],
         "sex": [_SEXES.get(subject.sex.strip().upper()[:1], UNKNOWN) for subject in subjects],
         "view": [subject.view.strip().upper() or UNKNOWN for subject in subjects],
         "manufacturer": [subject.manufacturer.strip() or UNKNOWN for subject in subjects],
+        **{name: [subject.columns.get(name, "").strip() or UNKNOWN for subject in subjects] for name in columns},
     }
     return {
         axis: {name: np.flatnonzero(np.array(names) == name) for name in _ordered(names)}

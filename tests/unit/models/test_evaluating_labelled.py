@@ -69,7 +69,8 @@ def test_missing_images_and_excluded_rows_are_counted(tmp_path: Path) -> None:
 def test_images_of_one_name_in_several_folders_keep_their_lines(tmp_path: Path) -> None:
     index = labelled._by_stem([(2, {"Path": "p1/view1.jpg", "Age": "40"}), (3, {"Path": "p2/view1.jpg", "Age": "50"})])
     row = labelled.Row(tmp_path / "p2" / "view1.jpg", "p2", (0.0,))
-    assert labelled._case(row, index, Path("t.csv")).subject.age_years == 50
+    source = LabelledSource(images=tmp_path, table=Path("t.csv"))
+    assert labelled._case(row, index, source).subject.age_years == 50
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,14 @@ def test_a_column_to_exclude_by_that_is_not_there_is_refused(tmp_path: Path) -> 
     source = folder(tmp_path, "file,label\na.png,Effusion\n", "a.png", exclude={"size_biased": "1"})
     with pytest.raises(EvaluationError, match="no column size_biased"):
         read_labelled(source, KEYS)
+
+
+def test_a_column_to_group_by_is_taken_or_refused(tmp_path: Path) -> None:
+    table = "file,label,source\na.png,Effusion,north\nb.png,No Finding,\n"
+    source = folder(tmp_path, table, "a.png", "b.png", groups=("source",))
+    assert [case.subject.columns for case in read_labelled(source, KEYS).cases] == [{"source": "north"}, {"source": ""}]
+    with pytest.raises(EvaluationError, match="no column collection, by which there should be groups"):
+        read_labelled(folder(tmp_path, table, groups=("collection",)), KEYS)
 
 
 def cases(*patients: str) -> list[Case]:

@@ -342,6 +342,15 @@ def test_groups_have_names_in_their_order_and_the_unknown_last() -> None:
     assert "view" not in split
 
 
+def test_a_column_that_is_asked_for_makes_groups_of_its_own() -> None:
+    known = Subject(columns={"source": " north "}).filled_from(Subject(sex="F"))
+    split = groups([known, Subject(columns={"source": "south"}), NOBODY, known])
+    assert {name: members.tolist() for name, members in split["source"].items()} == {
+        "north": [0, 3], "south": [1], "unknown": [2],
+    }  # fmt: skip
+    assert split["sex"]["female"].tolist() == [0, 3]
+
+
 def test_a_table_goes_before_a_header() -> None:
     filled = Subject(sex="F").filled_from(Subject(sex="M", age_years=40, view="PA"))
     assert filled == Subject(sex="F", age_years=40, view="PA")
