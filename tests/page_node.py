@@ -28,7 +28,13 @@ FLAGS = [
 
 @dataclass
 class Node:
-    """The HTTP door of a node on a real port; it can go away and come back there."""
+    """The HTTP door of a node on a real port; it can go away and come back there.
+
+    Attributes
+    ----------
+    ahead : timedelta
+        Of its clock before the machine's.
+    """
 
     settings: Settings
     database: Database
@@ -36,6 +42,10 @@ class Node:
     _server: uvicorn.Server | None = None
     _thread: threading.Thread | None = None
     uids: dict[str, str] = field(default_factory=dict)
+    ahead: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
 
     @property
     def url(self) -> str:
@@ -48,7 +58,7 @@ class Node:
         listening.listen()  # from here on a client waits for the server instead of being refused
         self.port = listening.getsockname()[1]
         config = uvicorn.Config(
-            create_app(self.settings, self.database), log_level="error", timeout_graceful_shutdown=1
+            create_app(self.settings, self.database, clock=self.now), log_level="error", timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
@@ -62,7 +72,7 @@ class Node:
 
     def case(self, name: str, value: float, *, minutes_ago: float, pictures: bool = True) -> str:
         """One more scored case; above 0.6 it is STAT."""
-        at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+        at = self.now() - timedelta(minutes=minutes_ago)
         previews = outcomes.Previews(image="image.jpg", overlay="overlay.jpg") if pictures else None
         with self.database.write() as session:
             study = arrive(session, name, at=at)

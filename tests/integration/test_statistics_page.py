@@ -18,13 +18,15 @@ pytestmark = pytest.mark.peer
 
 @pytest.fixture
 def busy(node: Node) -> Node:
-    """Cases of today: two read, one waiting past its due time."""
+    """Cases of today, whatever the hour is: two read, one waiting past its due time."""
+    noon = datetime.now(UTC).replace(hour=12, minute=0)
+    node.ahead = noon - datetime.now(UTC)
     for name, value, ago in (("alpha", 0.9, 40), ("beta", 0.1, 30), ("gamma", 0.95, 20)):
         node.case(name, value, minutes_ago=ago)
     with node.database.write() as session:
         for name in ("alpha", "beta"):
             study = worklist.study_by_uid(session, node.uids[name])
-            worklist.mark_read(session, study, who="dr", at=datetime.now(UTC))
+            worklist.mark_read(session, study, who="dr", at=node.now())
     return node
 
 
