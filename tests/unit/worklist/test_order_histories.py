@@ -127,7 +127,7 @@ class History:
         page = worklist.list_page(session, Filters(), None, 1)
         if not page.cases:
             return
-        study = page.cases[0].study
+        study = session.get_one(Study, page.cases[0].study.id)
         worklist.claim(session, study, who="dr", at=self.now)
         worklist.mark_read(session, study, who="dr", at=self.now)
         taken = next(case for case in self.cases if case.id == study.id)
