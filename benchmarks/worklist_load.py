@@ -38,6 +38,8 @@ from triage.tables import Analysis, Delivery, ResultObject
 SCORED = 5
 BEHIND = 100
 """So many scored cases later a case is read."""
+MODALITY = "1.2.826.0.1.3680043.10"
+"""Root of the UIDs of images: 2.25 may be ours, which recording looks into."""
 ALGORITHM = Algorithm(
     name="chest", version="1.0", manufacturer="firstread", weights_sha256="ab" * 32, research=True, disclaimer=""
 )  # fmt: skip
@@ -62,7 +64,8 @@ class Department:
         uid, at = f"2.25.{uuid.uuid4().int}", datetime.now(UTC)
         header = InstanceHeader(
             study_instance_uid=uid, series_instance_uid=f"2.25.{uuid.uuid4().int}",
-            sop_instance_uid=f"2.25.{uuid.uuid4().int}", sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1", modality="DX",
+            sop_instance_uid=f"{MODALITY}.{uuid.uuid4().int}"[:64],
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1", modality="DX",
             patient_id=f"L{self._count:07d}", patient_name="LOAD^ANNA", accession_number=f"L{self._count:07d}",
             study_description="Chest PA", view_position="PA",
         )  # fmt: skip
