@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firstread.ground import require_sane_clock
 from firstread.way_in import require_way_in
@@ -25,6 +25,10 @@ from workers.service import run_worker
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+_COLLECT_AFTER: Final = 20_000
+"""Objects made and not freed by their last reference before the collector looks for circles. A page of the list makes
+thousands that are kept; by the usual 700 every few answers waited for all kept pages to be walked."""
 
 
 def work(settings: Settings, queues: frozenset[Queue]) -> None:
@@ -71,6 +75,7 @@ def serve(settings: Settings) -> None:
     )
     gc.collect()
     gc.freeze()  # what start-up made stays for good: no answer waits for its being looked through
+    gc.set_threshold(_COLLECT_AFTER)
     # uvicorn ends in order and then raises the signal again, which would end us before the heartbeat is taken back.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)
