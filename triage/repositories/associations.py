@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -16,7 +17,7 @@ from triage.tables import Association, Instance, Study
 
 def close_association(session: Session, association_uid: str, *, at: datetime, policy: CompletionPolicy) -> None:
     """The association ended: studies that waited only for it may be complete now."""
-    association = session.scalar(sa.select(Association).where(Association.association_uid == association_uid))
+    association = session.scalar(_BY_UID, {"uid": association_uid})
     if association is None or association.closed_at is not None:
         return  # it stored nothing
     association.closed_at = at
@@ -40,15 +41,23 @@ def _reconsider_studies_of(session: Session, associations: list[int], at: dateti
     if not associations:
         return
     session.flush()
-    touched = (
-        sa.select(Study)
-        .where(
-            Study.id.in_(sa.select(Instance.study_id).where(Instance.association_id.in_(associations))),
-            Study.status == StudyStatus.RECEIVING,
-        )
-        .order_by(Study.study_instance_uid)
-        .with_for_update(key_share=True)
+    for study in session.scalars(_RECEIVING_FROM, {"associations": associations}):
+        if not reconsider(session, study, at, policy):  # which wakes what is complete
+            analyses.wake(session, study)  # what no network reads can be said at once, without waiting for quiet
+
+
+# Built once: every association ends, and to put them together takes longer than to answer them.
+_BY_UID: Final = sa.select(Association).where(Association.association_uid == sa.bindparam("uid"))
+_RECEIVING_FROM: Final = (
+    sa.select(Study)
+    .where(
+        Study.id.in_(
+            sa.select(Instance.study_id).where(
+                Instance.association_id.in_(sa.bindparam("associations", expanding=True))
+            )
+        ),
+        Study.status == StudyStatus.RECEIVING,
     )
-    for study in session.scalars(touched):
-        analyses.wake(session, study)  # what no network reads can be said at once, without waiting for quiet
-        reconsider(session, study, at, policy)
+    .order_by(Study.study_instance_uid)
+    .with_for_update(key_share=True)
+)

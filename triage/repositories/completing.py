@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -36,17 +37,10 @@ def sending(session: Session, study: Study) -> bool:
 def facts_of(session: Session, study: Study) -> StudyFacts:
     """What the tables know of the study, as the rule wants it."""
     session.flush()
-    sent_to_it = sa.exists().where(Instance.association_id == Association.id, Instance.study_id == study.id)
-    still_open = (
-        sa.select(Association.calling_ae_title)
-        .where(Association.closed_at.is_(None), sent_to_it)
-        .order_by(Association.id)
-    )
-    senders = list(session.scalars(still_open))
+    senders = list(session.scalars(_STILL_SENDING, {"study": study.id}))
     ended = None
     if not senders:  # while one is open nobody asks when others ended, and a large study has many rows to look through
-        of_study = sa.select(Instance.association_id).where(Instance.study_id == study.id).distinct()
-        ended = session.scalar(sa.select(sa.func.max(Association.closed_at)).where(Association.id.in_(of_study)))
+        ended = session.scalar(_SENT_LAST, {"study": study.id})
     return StudyFacts(
         modalities=frozenset(filter(None, study.modality.split("\\"))),
         received=study.instance_count,
@@ -56,6 +50,18 @@ def facts_of(session: Session, study: Study) -> StudyFacts:
         open_associations=senders,
         last_association_ended_at=ended,
     )
+
+
+# Built once, for every association that ends and every study that is looked at.
+_sent_to_it: Final = sa.exists().where(
+    Instance.association_id == Association.id, Instance.study_id == sa.bindparam("study")
+)
+_STILL_SENDING: Final = (
+    sa.select(Association.calling_ae_title).where(Association.closed_at.is_(None), _sent_to_it).order_by(Association.id)
+)
+_SENT_LAST: Final = sa.select(sa.func.max(Association.closed_at)).where(
+    Association.id.in_(sa.select(Instance.association_id).where(Instance.study_id == sa.bindparam("study")).distinct())
+)
 
 
 def due_studies(session: Session, now: datetime, limit: int = 100) -> list[Study]:
