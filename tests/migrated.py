@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import threading
 from pathlib import Path
+from typing import Final
 
 from triage.database import Database
+
+_ALONE: Final = threading.Lock()
+"""Alembic keeps what it is at in module globals, and `make faults ARGS=--jobs` begins several faults at once."""
 
 
 def migrate(database: Database) -> None:
     """As :meth:`Database.migrate`; a SQLite file that is not there yet becomes a copy of one made before."""
     file = Path(database.url.database or "")
-    if database.is_sqlite and not file.exists():
-        file.write_bytes(empty_sqlite())
-    else:
-        database.migrate()
+    with _ALONE:
+        if database.is_sqlite and not file.exists():
+            file.write_bytes(empty_sqlite())
+        else:
+            database.migrate()
 
 
 @functools.cache
