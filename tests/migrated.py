@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 import threading
 from pathlib import Path
 from typing import Final
 
+from dicom_node.incoming import sync_folder
 from triage.database import Database
 
 _ALONE: Final = threading.Lock()
@@ -19,7 +21,11 @@ def migrate(database: Database) -> None:
     file = Path(database.url.database or "")
     with _ALONE:
         if database.is_sqlite and not file.exists():
-            file.write_bytes(empty_sqlite())
+            with file.open("wb") as made:  # durable, as what the product makes: some tests take the disk away
+                made.write(empty_sqlite())
+                made.flush()
+                os.fsync(made.fileno())
+            sync_folder(file.parent)
         else:
             database.migrate()
 
