@@ -10,6 +10,9 @@ T ?= tests
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PACKAGES := triage models dicom_node worklist workers firstread
 
+# Images of containers often set it; here processes are started by the hundred, and each would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up test ohif neighbours lint format bench ingest faults soak docs clean
 
