@@ -20,7 +20,6 @@ import time
 import uuid
 from collections import deque
 from datetime import UTC, datetime
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -70,9 +69,7 @@ class Department:
             study_description="Chest PA", view_position="PA",
         )  # fmt: skip
         digest = hashlib.sha256(uid.encode()).hexdigest()
-        stored = StoredFile(
-            relative_path=Path(digest), digest=digest, size=1000, transfer_syntax_uid="1.2.840.10008.1.2.1"
-        )
+        stored = StoredFile(relative_path=digest, digest=digest, size=1000, transfer_syntax_uid="1.2.840.10008.1.2.1")
         arrival = Arrival(
             received_at=at, association_uid=uuid.uuid4().hex, calling_ae_title="CR_ROOM1",
             called_ae_title="FIRSTREAD", peer_address="127.0.0.1",

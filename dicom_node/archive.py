@@ -144,10 +144,11 @@ class Archive:
             The file could not be moved.
         """
         note = note_of(reason, peer, stored.transfer_syntax_uid, stored.size, stored.digest)
+        path = self.root / stored.relative_path
         try:
-            return set_aside(self.root, self.root / stored.relative_path, stored.relative_path.stem, note)
+            return set_aside(self.root, path, path.stem, note)
         except FileNotFoundError:  # another association brought the same bytes and withdrew them first
-            return Path(QUARANTINE, stored.relative_path.name)
+            return Path(QUARANTINE, path.name)
         except OSError as error:
             raise storage_error(error, "quarantine") from error
 

@@ -26,6 +26,8 @@ HAS_DATA_SET: Final = 0x0001
 
 _HEADER: Final = struct.Struct("<HHL")
 _US: Final = struct.Struct("<H")
+_FOUR_NUMBERS: Final = struct.Struct("<" + 4 * "HHLH")
+_GROUP_LENGTH: Final = struct.Struct("<HHLL")
 
 
 class CommandField(IntEnum):
@@ -77,7 +79,7 @@ class CommandSet:
     def number(self, tag: Tag) -> int | None:
         """Value of a US element, None when absent or of another length."""
         value = self.elements.get(tag, b"")
-        return None if len(value) != _US.size else int(_US.unpack(value)[0])
+        return value[0] | value[1] << 8 if len(value) == _US.size else None
 
     def text(self, tag: Tag) -> str:
         """Value of a UI or LO element, "" when absent; bytes outside ASCII become U+FFFD."""
@@ -116,16 +118,17 @@ def decode(data: bytes | bytearray) -> CommandSet:
     CommandSetError
         An element of another group, a length beyond the end, or no Command Field.
     """
+    data = bytes(data)
     elements: dict[int, bytes] = {}
     position, end = 0, len(data)
     while position < end:
-        if end - position < _HEADER.size:
+        if end - position < 8:
             raise CommandSetError("element header cut short")
         group, element, length = _HEADER.unpack_from(data, position)
-        position += _HEADER.size
+        position += 8
         if group != 0 or length > end - position:
             raise CommandSetError(f"({group:04x},{element:04x}) of {length} bytes")
-        elements[element] = bytes(data[position : position + length])
+        elements[element] = data[position : position + length]
         position += length
     command = CommandSet(elements)
     if command.command_field is None:
@@ -174,23 +177,27 @@ def response(
     has_data_set : bool
         One follows: a match of a query.
     """
-    values: dict[Tag, int | str | bytes] = {
-        Tag.COMMAND_FIELD: (request.command_field or 0) | 0x8000,
-        Tag.MESSAGE_ID_BEING_RESPONDED_TO: request.message_id,
-        Tag.COMMAND_DATA_SET_TYPE: HAS_DATA_SET if has_data_set else NO_DATA_SET,
-        Tag.STATUS: status,
-    }
-    for tag in (Tag.AFFECTED_SOP_CLASS_UID, Tag.AFFECTED_SOP_INSTANCE_UID):
-        if tag in request.elements:
-            values[tag] = request.elements[tag]
-    if request.command_field == CommandField.N_ACTION_RQ:  # it names what it acts upon by other elements
-        values[Tag.AFFECTED_SOP_CLASS_UID] = request.elements.get(Tag.REQUESTED_SOP_CLASS_UID, b"")
-        values[Tag.AFFECTED_SOP_INSTANCE_UID] = request.elements.get(Tag.REQUESTED_SOP_INSTANCE_UID, b"")
-    if offending is not None:
-        values[Tag.OFFENDING_ELEMENT] = struct.pack("<HH", *offending)
-    if comment:
-        values[Tag.ERROR_COMMENT] = comment[:64]
-    return encode(values)
+    asked = request.command_field or 0
+    sop_class = request.elements.get(Tag.AFFECTED_SOP_CLASS_UID)
+    instance = request.elements.get(Tag.AFFECTED_SOP_INSTANCE_UID)
+    if asked == CommandField.N_ACTION_RQ:  # it names what it acts upon by other elements
+        sop_class = request.elements.get(Tag.REQUESTED_SOP_CLASS_UID, b"")
+        instance = request.elements.get(Tag.REQUESTED_SOP_INSTANCE_UID, b"")
+    body = b"".join(
+        (
+            b"" if sop_class is None else _element(Tag.AFFECTED_SOP_CLASS_UID, sop_class),
+            _FOUR_NUMBERS.pack(
+                0, Tag.COMMAND_FIELD, 2, asked | 0x8000,
+                0, Tag.MESSAGE_ID_BEING_RESPONDED_TO, 2, request.message_id,
+                0, Tag.COMMAND_DATA_SET_TYPE, 2, HAS_DATA_SET if has_data_set else NO_DATA_SET,
+                0, Tag.STATUS, 2, status,
+            ),
+            b"" if offending is None else _element(Tag.OFFENDING_ELEMENT, struct.pack("<HH", *offending)),
+            _element(Tag.ERROR_COMMENT, comment[:64]) if comment else b"",
+            b"" if instance is None else _element(Tag.AFFECTED_SOP_INSTANCE_UID, instance),
+        )
+    )  # fmt: skip
+    return _GROUP_LENGTH.pack(0, Tag.GROUP_LENGTH, 4, len(body)) + body
 
 
 def echo_request(message_id: int) -> bytes:

@@ -39,6 +39,11 @@ _UNDEFINED: Final = 0xFFFFFFFF
 _BLANK_VR: Final = b"  "  # written by some scanners for LUT elements, with a short length
 _SHORT_VRS: Final = frozenset((_BLANK_VR, *b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()))
 
+_FORMATS: Final = ("HH", "HH2sH", "H", "L")
+_LITTLE_ENDIAN: Final = tuple(struct.Struct(f"<{form}").unpack_from for form in _FORMATS)
+_BIG_ENDIAN: Final = tuple(struct.Struct(f">{form}").unpack_from for form in _FORMATS)
+"""How to read a tag, an element's header with a short length, and numbers of two and four bytes."""
+
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
 
@@ -129,17 +134,13 @@ def inflate(data: Buffer, limit: int) -> tuple[bytes, bool]:
 
 class _Walker:
     def __init__(self, data: Buffer, *, size: int | None, implicit: bool, big_endian: bool, truncated: bool) -> None:
-        order = ">" if big_endian else "<"
         self._data = data
         self._end = len(data) if size is None else size
         # Where the bytes at hand end, if that is before the end: a header of 12 bytes must begin before.
         self._front = len(data) - 12 if len(data) < self._end else self._end
         self._implicit = implicit
         self._truncated = truncated
-        self._tag = struct.Struct(order + "HH").unpack_from
-        self._short = struct.Struct(order + "HH2sH").unpack_from
-        self._u16 = struct.Struct(order + "H").unpack_from
-        self._u32 = struct.Struct(order + "L").unpack_from
+        self._tag, self._short, self._u16, self._u32 = _BIG_ENDIAN if big_endian else _LITTLE_ENDIAN
         self._count = 0
 
     def top_level(self, position: int, wanted: frozenset[int]) -> Walk:
@@ -185,18 +186,23 @@ class _Walker:
     def _stride(self, position: int, wanted: frozenset[int], values: dict[int, bytes], repeated: set[int]) -> int:
         """Step over elements whose VR has a short length, as most of a header do; the position of what is no such."""
         data, unpack, last = self._data, self._short, min(self._end, len(self._data)) - 12
-        while position <= last and self._count < MAXIMUM_ELEMENTS:
+        count = self._count
+        while position <= last and count < MAXIMUM_ELEMENTS:
             group, element, vr, length = unpack(data, position)
-            end = position + 8 + length
+            begin = position + 8
+            end = begin + length
             if vr not in _SHORT_VRS or not _FIRST_GROUP <= group < _PIXEL_GROUP or end > last:
                 break
             tag = group << 16 | element
             if tag in wanted:
-                found = bytes(data[position + 8 : min(end, position + 8 + MAXIMUM_VALUE)])
-                if values.setdefault(tag, found) != found:
+                found = bytes(data[begin : end if length <= MAXIMUM_VALUE else begin + MAXIMUM_VALUE])
+                if tag not in values:
+                    values[tag] = found
+                elif values[tag] != found:
                     repeated.add(tag)
             position = end
-            self._count += 1
+            count += 1
+        self._count = count
         return position
 
     def _element(self, position: int, implicit: bool, *, strict: bool) -> tuple[int, bytes, int | None, int]:

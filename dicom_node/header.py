@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydicom.charset import decode_bytes, python_encoding
 
+from dicom_node.contexts import EXPLICIT_VR_BIG_ENDIAN
 from dicom_node.elements import Buffer, Walk, walk
 from dicom_node.part10 import read_head
 from triage.errors import DicomError, IdentifierError
@@ -17,6 +20,8 @@ from triage.instances import InstanceHeader
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 MAXIMUM_TEXT: Final = 324
 """Characters kept of a text; a person name has three groups of 64 with delimiters, LT is cut for the index."""
+_REMEMBERED: Final = 512
+"""Values of which the text is remembered: the images of a series have all but a few in common."""
 
 _IDENTITY: Final = {
     0x0020000D: ("study_instance_uid", "StudyInstanceUID (0020,000D)"),
@@ -115,47 +120,58 @@ def parse(data: Buffer, transfer_syntax_uid: str, *, start: int = 0, size: int |
     With ``size``, the buffer is only the front of a data set of so many bytes; see :func:`dicom_node.elements.walk`.
     """
     found = walk(data, transfer_syntax_uid, _WANTED, start=start, size=size)
-    fields: dict[str, str] = {}
-    for tag, (name, attribute) in _IDENTITY.items():
-        fields[name] = _uid(found, tag, attribute)
-    encodings = codecs_of(found.values.get(SPECIFIC_CHARACTER_SET, b""))
-    for tag, name in _TEXT.items():
-        fields[name] = _text(found.values.get(tag, b""), encodings)
-    wards = (ward_text(_text(found.values.get(tag, b""), encodings)) for tag in _WARD)
+    values = found.values
+    fields: dict[str, Any] = {name: _uid(found, tag, attribute) for tag, (name, attribute) in _IDENTITY.items()}
+    encodings = _codecs(values.get(SPECIFIC_CHARACTER_SET, b""))
+    for tag, value in values.items():
+        if tag in _TEXT:
+            fields[_TEXT[tag]] = _text(value, encodings)
+        elif tag in _ASCII:
+            fields[_ASCII[tag]] = _ascii(value)
+        elif tag in _CODE_STRING:
+            fields[_CODE_STRING[tag]] = _code(value)
+        elif tag in _UNSIGNED:
+            fields[_UNSIGNED[tag]] = _unsigned(value, transfer_syntax_uid)
+        elif tag == _NUMBER_OF_STUDY_RELATED_INSTANCES:
+            fields["number_of_study_related_instances"] = _integer(_ascii(value))
+    wards = [ward_text(_text(values[tag], encodings)) for tag in _WARD if tag in values]
     fields["ward"] = next(filter(None, wards), "")
-    for tag, name in _ASCII.items():
-        fields[name] = _ascii(found.values.get(tag, b""))
-    for tag, name in _CODE_STRING.items():
-        # A multi-valued Modality or body part is out of the standard; its first value is the main one.
-        fields[name] = _ascii(found.values.get(tag, b"")).partition("\\")[0].strip().upper()[:16]
-    order = "big" if transfer_syntax_uid == "1.2.840.10008.1.2.2" else "little"
-    numbers = {name: _unsigned(found.values.get(tag, b""), order) for tag, name in _UNSIGNED.items()}
-    expected = _integer(_ascii(found.values.get(_NUMBER_OF_STUDY_RELATED_INSTANCES, b"")))
-    return InstanceHeader(**fields, **numbers, number_of_study_related_instances=expected)  # type: ignore[arg-type]
+    return InstanceHeader(**fields)
 
 
 def _uid(found: Walk, tag: int, attribute: str) -> str:
     if tag in found.repeated:
         raise DicomError(f"{attribute} occurs twice with different values.")
     try:
-        return dicom_uid(found.values.get(tag, b"").decode("ascii", errors="replace"), attribute=attribute)
+        return _checked_uid(found.values.get(tag, b""), attribute)
     except IdentifierError as error:
         raise DicomError(str(error)) from None
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _checked_uid(value: bytes, attribute: str) -> str:
+    return dicom_uid(value.decode("ascii", errors="replace"), attribute=attribute)
+
+
 def codecs_of(specific_character_set: bytes) -> list[str]:
     """Python codecs of (0008,0005) (PS3.3 C.12.1.1.2); an unknown term counts as not there."""
+    return list(_codecs(specific_character_set))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _codecs(specific_character_set: bytes) -> tuple[str, ...]:
     terms = specific_character_set.decode("ascii", errors="replace").split("\\")
     known = [python_encoding[term.strip()] for term in terms if term.strip() in python_encoding]
-    return known or [python_encoding[""]]
+    return tuple(known) or (python_encoding[""],)
 
 
 def decoded(value: bytes, character_set: bytes) -> str:
     """An encoded text as :func:`read_header` reads it, under the value of a Specific Character Set (0008,0005)."""
-    return _text(value, codecs_of(character_set))
+    return _text(value, _codecs(character_set))
 
 
-def _text(value: bytes, encodings: list[str]) -> str:
+@lru_cache(maxsize=_REMEMBERED)
+def _text(value: bytes, encodings: tuple[str, ...]) -> str:
     """Decoded text without control characters and padding, cut to :data:`MAXIMUM_TEXT`."""
     if not value:
         return ""
@@ -164,7 +180,7 @@ def _text(value: bytes, encodings: list[str]) -> str:
     return verbatim(value, encodings).translate(_CONTROL).strip()[:MAXIMUM_TEXT]
 
 
-def verbatim(value: bytes, encodings: list[str]) -> str:
+def verbatim(value: bytes, encodings: Sequence[str]) -> str:
     """All text of an element under codecs of :func:`codecs_of`, padding and control characters too; never raises.
 
     Bytes that the declared set does not have are tried as UTF-8 (the most common lie), then as Latin-1.
@@ -172,7 +188,7 @@ def verbatim(value: bytes, encodings: list[str]) -> str:
     if b"\x1b" not in value:
         return _first_that_decodes(value, encodings[0])
     try:
-        return decode_bytes(value, encodings, _DELIMITERS).replace(_GB_2312, "")
+        return decode_bytes(value, list(encodings), _DELIMITERS).replace(_GB_2312, "")
     except (UnicodeError, LookupError, Warning):
         return value.decode("latin-1")
 
@@ -187,17 +203,23 @@ def _first_that_decodes(value: bytes, encoding: str) -> str:
     return ""  # not reached: latin-1 decodes anything
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _ascii(value: bytes) -> str:
-    if not value:
-        return ""
     text = value.decode("ascii", errors="replace")
     return (text if text.isprintable() else text.translate(_CONTROL)).strip()[:64]
 
 
-def _unsigned(value: bytes, order: str) -> int | None:
+@lru_cache(maxsize=_REMEMBERED)
+def _code(value: bytes) -> str:
+    """A multi-valued Modality or body part is out of the standard; its first value is the main one."""
+    return _ascii(value).partition("\\")[0].strip().upper()[:16]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _unsigned(value: bytes, transfer_syntax_uid: str) -> int | None:
     if len(value) != 2:
         return None
-    return int.from_bytes(value, "big" if order == "big" else "little")
+    return int.from_bytes(value, "big" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "little")
 
 
 def _integer(text: str) -> int | None:

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Final, Self
 
@@ -39,8 +38,8 @@ class IncomingFile:
 
     def __init__(
         self,
-        root: Path,
-        path: Path,
+        root: str,
+        path: str,
         descriptor: int,
         writer: PieceWriter,
         *,
@@ -67,7 +66,7 @@ class IncomingFile:
     @classmethod
     def create(
         cls,
-        root: Path,
+        root: Path | str,
         head: bytes,
         transfer_syntax_uid: str,
         claim: Claim | None = None,
@@ -90,7 +89,9 @@ class IncomingFile:
         StorageFullError
             The file cannot be created.
         """
-        path = root / INCOMING / f"{secrets.token_hex(16)}.part"
+        # No pathlib on this road: taking paths apart and putting them together was a tenth of all that Python does.
+        root = str(root)
+        path = f"{root}/{INCOMING}/{os.urandom(16).hex()}.part"
         try:
             descriptor = os.open(path, _CREATE, 0o600)
         except OSError as error:
@@ -112,7 +113,7 @@ class IncomingFile:
     @property
     def path(self) -> Path:
         """Where the bytes are right now."""
-        return self._path
+        return Path(self._path)
 
     @property
     def digest(self) -> str:
@@ -169,8 +170,9 @@ class IncomingFile:
         self.settle()
         digest = self.digest
         name = f"{hashlib.sha256(sop_instance_uid.encode()).hexdigest()}.{digest}.dcm"
-        relative = Path(STORE, name[:2], name)
-        target = self._root / relative
+        folder = f"{STORE}/{name[:2]}"
+        relative = f"{folder}/{name}"
+        target = f"{self._root}/{relative}"
         size = self.head_size + self.data_set_size
         reached = self._reached
         reached(CrashPoint.WRITTEN)
@@ -178,12 +180,12 @@ class IncomingFile:
             self._flush()
             reached(CrashPoint.FILE_SYNCED)
             if self._is_kept(target, digest):
-                self._path.unlink()
+                os.unlink(self._path)  # noqa: PTH108
             else:
-                self._path.rename(target)
+                os.rename(self._path, target)  # noqa: PTH104
             self._kept = True
             reached(CrashPoint.RENAMED)
-            sync_folder(target.parent)
+            sync_folder(f"{self._root}/{folder}")
             reached(CrashPoint.FOLDER_SYNCED)
         except OSError as error:
             self.discard()
@@ -209,7 +211,7 @@ class IncomingFile:
         note = note_of(reason, peer, self.transfer_syntax_uid, self.size, self.digest)
         try:
             self._flush()
-            return set_aside(self._root, self._path, name, note)
+            return set_aside(Path(self._root), self.path, name, note)
         except OSError as error:
             self.discard()
             raise storage_error(error, "quarantine") from error
@@ -231,7 +233,7 @@ class IncomingFile:
         """Forget the bytes; harmless after a commit."""
         self._close()
         if not self._kept:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         try:
@@ -248,12 +250,12 @@ class IncomingFile:
         if self._claim is not None:
             self._claim.close(self._writer.written - self._handed_over)
 
-    def _is_kept(self, target: Path, digest: str) -> bool:
+    def _is_kept(self, target: str, digest: str) -> bool:
         """True when the archive already holds these bytes, unharmed: the first file then stays."""
-        if not target.exists():  # as almost always; cheaper than an open that fails
+        if not os.path.exists(target):  # noqa: PTH110 - false almost always; cheaper than an open that fails
             return False
         try:
-            return of_data_set(target) == digest
+            return of_data_set(Path(target)) == digest
         except (FileNotFoundError, DicomError):
             return False
 
@@ -278,7 +280,7 @@ def set_aside(root: Path, path: Path, name: str, note: dict[str, str | int]) -> 
     return target.relative_to(root)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

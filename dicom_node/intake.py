@@ -34,6 +34,12 @@ OnQuarantined = Callable[[QuarantinedObject], None]
 log = get_logger(__name__)
 
 
+class AffectedInstanceError(DicomError):
+    """The request names no instance, or not by a UID."""
+
+    next_step = "Check the sender: every C-STORE names its instance by a UID."
+
+
 class IdentityMismatchError(DicomError):
     """The data set is another instance, or of another class, than the request said."""
 
@@ -83,12 +89,17 @@ class Intake:
         ------
         StorageFullError
             No room.
+        AffectedInstanceError
+            The affected SOP instance is not named by a UID.
         DicomError
-            One of the affected UIDs is not a UID.
+            The affected SOP class is not.
         """
         try:
-            sop_class_uid = dicom_uid(affected_sop_class_uid, attribute="AffectedSOPClassUID (0000,0002)")
             sop_instance_uid = dicom_uid(affected_sop_instance_uid, attribute="AffectedSOPInstanceUID (0000,1000)")
+        except IdentifierError as error:
+            raise AffectedInstanceError(str(error)) from None
+        try:
+            sop_class_uid = dicom_uid(affected_sop_class_uid, attribute="AffectedSOPClassUID (0000,0002)")
         except IdentifierError as error:
             raise DicomError(str(error)) from None
         file = self.archive.receive(
@@ -199,13 +210,6 @@ class Reception:
         self._intake.archive.reached(CrashPoint.COMMITTED)
         if outcome is IntakeOutcome.MISPLACED:
             self._withdraw(stored, arrival)
-        log.debug(
-            "instance_received",
-            association=arrival.association_uid,
-            sop_instance_uid=header.sop_instance_uid,
-            outcome=outcome.value,
-            size=stored.size,
-        )
         return outcome
 
     def _withdraw(self, stored: StoredFile, arrival: Arrival) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from triage.errors import DicomError
@@ -15,6 +16,8 @@ IMPLEMENTATION_VERSION_NAME: Final = "FIRSTREAD_0.1"
 PREAMBLE: Final = bytes(128)
 """Zeros: a preamble may make a file look like a program (CVE-2019-11687)."""
 
+_START: Final = PREAMBLE + b"DICM"
+_GROUP_LENGTH: Final = struct.Struct("<HH2sHL")
 _LONG_LENGTH: Final = frozenset((b"OB", b"OW", b"UN", b"SQ", b"UT"))
 
 
@@ -47,18 +50,23 @@ def encode_head(
     source_ae_title : str
         (0002,0016): who sent it.
     """
-    meta = b"".join(
-        (
-            struct.pack("<HH2sHL", 2, 0x0001, b"OB", 0, 2) + b"\x00\x01",
-            _short(0x0002, b"UI", sop_class_uid),
-            _short(0x0003, b"UI", sop_instance_uid),
-            _short(0x0010, b"UI", transfer_syntax_uid),
-            _short(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
-            _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
-            _short(0x0016, b"AE", source_ae_title) if source_ae_title else b"",
-        )
+    before, behind = _around_instance(sop_class_uid, transfer_syntax_uid, source_ae_title)
+    instance = _short(0x0003, b"UI", sop_instance_uid)
+    length = _GROUP_LENGTH.pack(2, 0, b"UL", 4, len(before) + len(instance) + len(behind))
+    return b"".join((_START, length, before, instance, behind))
+
+
+@lru_cache(maxsize=256)
+def _around_instance(sop_class_uid: str, transfer_syntax_uid: str, source_ae_title: str) -> tuple[bytes, bytes]:
+    """File meta information before and behind the UID of the instance: the same for all that an association sends."""
+    before = struct.pack("<HH2sHL", 2, 0x0001, b"OB", 0, 2) + b"\x00\x01" + _short(0x0002, b"UI", sop_class_uid)
+    behind = (
+        _short(0x0010, b"UI", transfer_syntax_uid),
+        _short(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+        _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+        _short(0x0016, b"AE", source_ae_title) if source_ae_title else b"",
     )
-    return PREAMBLE + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta)) + meta
+    return before, b"".join(behind)
 
 
 def read_head(data: bytes | memoryview) -> FileHead:

@@ -20,9 +20,15 @@ from typing import Final, Protocol
 
 from dicom_node.association import AssociationSummary
 from dicom_node.dimse import CommandSet
-from dicom_node.intake import CANNOT_UNDERSTAND, DATA_SET_DOES_NOT_MATCH, IdentityMismatchError, Intake, Reception
-from triage.errors import DatabaseUnavailableError, DicomError, IdentifierError, StorageFullError
-from triage.identifiers import dicom_uid
+from dicom_node.intake import (
+    CANNOT_UNDERSTAND,
+    DATA_SET_DOES_NOT_MATCH,
+    AffectedInstanceError,
+    IdentityMismatchError,
+    Intake,
+    Reception,
+)
+from triage.errors import DatabaseUnavailableError, DicomError, StorageFullError
 from triage.instances import Arrival, IntakeOutcome
 from triage.logging import get_logger
 
@@ -158,21 +164,20 @@ def begin(
     """
     if not request.has_data_set:
         return RefusedOperation(Answer(CANNOT_UNDERSTAND, "C-STORE without a data set"))
-    if request.affected_sop_class_uid != abstract_syntax:
+    sop_class_uid, sop_instance_uid = request.affected_sop_class_uid, request.affected_sop_instance_uid
+    if sop_class_uid != abstract_syntax:
         comment = "Affected SOP Class is not that of the presentation context"
         return RefusedOperation(Answer(SOP_CLASS_NOT_SUPPORTED, comment, (0x0000, 0x0002)))
     try:
-        dicom_uid(request.affected_sop_instance_uid, attribute="AffectedSOPInstanceUID")
-    except IdentifierError:
-        comment = "Affected SOP Instance UID is missing or not a UID"
-        return RefusedOperation(Answer(INVALID_SOP_INSTANCE, comment, (0x0000, 0x1000)))
-    try:
         reception = intake.receive(
             transfer_syntax_uid=transfer_syntax,
-            affected_sop_class_uid=request.affected_sop_class_uid,
-            affected_sop_instance_uid=request.affected_sop_instance_uid,
+            affected_sop_class_uid=sop_class_uid,
+            affected_sop_instance_uid=sop_instance_uid,
             calling_ae_title=association.calling_ae_title,
         )
+    except AffectedInstanceError:
+        comment = "Affected SOP Instance UID is missing or not a UID"
+        return RefusedOperation(Answer(INVALID_SOP_INSTANCE, comment, (0x0000, 0x1000)))
     except Exception as error:  # noqa: BLE001
         return RefusedOperation(answer_to(error))
     return StoreOperation(intake, reception, association, maximum_size)

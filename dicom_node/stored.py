@@ -143,7 +143,7 @@ def read_back(archive: Archive, relative_path: str) -> StoredInstance:
     return StoredInstance(
         header=header,
         file=StoredFile(
-            relative_path=Path(relative_path),
+            relative_path=relative_path,
             digest=match[2],
             size=state.st_size,
             transfer_syntax_uid=head.transfer_syntax_uid,
@@ -170,7 +170,7 @@ def set_aside(archive: Archive, relative_path: str, reason: str, arrival: Arriva
     """
     path = archive.path(relative_path)
     file = StoredFile(
-        relative_path=Path(relative_path),
+        relative_path=relative_path,
         digest=_digest_or_nothing(archive, relative_path),
         size=path.stat().st_size,
         transfer_syntax_uid="",

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -73,7 +72,7 @@ def arrive(session: Session, name: str, *, at: datetime = NOON, count: int = 1, 
             sop_instance_uid=sop_uid, **attributes,  # type: ignore[arg-type]
         )  # fmt: skip
         stored = StoredFile(
-            relative_path=Path(digest),
+            relative_path=digest,
             digest=digest,
             size=1000,
             transfer_syntax_uid="1.2.840.10008.1.2.1",

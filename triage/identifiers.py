@@ -11,7 +11,7 @@ from typing import Self
 from triage.errors import IdentifierError
 
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_UID = re.compile(r"(?=[0-9.]{3,64}\Z)(?:0|[1-9][0-9]*+)(?:\.(?:0|[1-9][0-9]*+))++")
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ACCESSION_NUMBER = re.compile(r"[^\x00-\x1f\x7f\\]{0,64}")
@@ -55,10 +55,12 @@ def dicom_uid(text: str, *, attribute: str) -> str:
     IdentifierError
         The text breaks the rule. The message does not repeat it: a UID field may hold anything.
     """
+    if _UID.fullmatch(text):  # almost all are
+        return text
     stripped = text.rstrip("\x00 ").lstrip(" ")
     if not stripped:
         raise IdentifierError(f"{attribute} is missing or empty.")
-    if len(stripped) > 64 or not _UID.fullmatch(stripped):
+    if not _UID.fullmatch(stripped):
         raise IdentifierError(f"{attribute} is not a valid UID (digits and dots, at most 64 characters).")
     return stripped
 

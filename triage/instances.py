@@ -73,15 +73,15 @@ class StoredFile:
 
     Attributes
     ----------
-    relative_path : Path
-        Below the archive root; made of hashes only, never of text from the network.
+    relative_path : str
+        Below the archive root, with slashes; made of hashes only, never of text from the network.
     digest : str
         Of the data set as received, without preamble and file meta information: BLAKE3, or SHA-256 of an older file.
     size : int
         Bytes of the whole file.
     """
 
-    relative_path: Path
+    relative_path: str
     digest: str
     size: int
     transfer_syntax_uid: str

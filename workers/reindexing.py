@@ -95,7 +95,7 @@ class Reindexing:
             self.recovered.outcomes.update(outcomes)
             for item, outcome in zip(received, outcomes, strict=True):
                 if outcome is IntakeOutcome.MISPLACED:
-                    self.set_aside(item.stored.relative_path.as_posix(), _MISPLACED, DATA_SET_DOES_NOT_MATCH)
+                    self.set_aside(item.stored.relative_path, _MISPLACED, DATA_SET_DOES_NOT_MATCH)
 
     def set_aside(self, path: str, reason: str = _DAMAGED, status: int = CANNOT_UNDERSTAND) -> None:
         """Move a file into quarantine, and say so in its list. One that is gone meanwhile is no matter."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -41,7 +40,7 @@ def received(study: str, number: int) -> Received:
             sop_class_uid="1.2.840.10008.5.1.4.1.1.2", modality="CT", patient_id="P1",
         ),
         stored=StoredFile(
-            relative_path=Path("store", uid), digest=uid.ljust(64, "0"), size=1, transfer_syntax_uid="1.2.840.10008.1.2"
+            relative_path=f"store/{uid}", digest=uid.ljust(64, "0"), size=1, transfer_syntax_uid="1.2.840.10008.1.2"
         ),
         arrival=Arrival(
             received_at=datetime(2026, 3, 1, tzinfo=UTC), association_uid=f"2.25.{number}", calling_ae_title="CT1",

@@ -313,7 +313,7 @@ class _Batch:
         if known.removed_at is not None:
             return IntakeOutcome.VERSIONED  # nothing is left to compare with, and nothing that it could push aside
         digest = self._rules.pixel_digest
-        same_pixels = digest(known.relative_path) == digest(item.stored.relative_path.as_posix())
+        same_pixels = digest(known.relative_path) == digest(item.stored.relative_path)
         return IntakeOutcome.VERSIONED if same_pixels else IntakeOutcome.CONFLICT
 
     def _row(self, study: Study, item: Received, outcome: IntakeOutcome, *, version: int) -> dict[str, Any]:
@@ -325,7 +325,7 @@ class _Batch:
             "version": version,
             "is_current": outcome is not IntakeOutcome.CONFLICT,
             "transfer_syntax_uid": stored.transfer_syntax_uid,
-            "relative_path": stored.relative_path.as_posix(),
+            "relative_path": stored.relative_path,
             "digest": stored.digest,
             "size": stored.size,
             "calling_ae_title": arrival.calling_ae_title,

@@ -318,7 +318,7 @@ class Recorder:
                 header, stored, arrival = item.header, item.stored, item.arrival
                 who, at = arrival.calling_ae_title, arrival.received_at
                 place = (study_id, associations[arrival.association_uid])
-                file = (stored.transfer_syntax_uid, stored.relative_path.as_posix(), stored.digest, stored.size)
+                file = (stored.transfer_syntax_uid, stored.relative_path, stored.digest, stored.size)
                 rows.append((*_HEADER(header), *place, *file, who, at))
                 detail = {"sop_instance_uid": header.sop_instance_uid, "modality": header.modality}
                 events.append((study_id, at, "instance_stored", who, detail))

@@ -35,7 +35,7 @@ def keep(archive: Archive, source: Path = CT, uid: str = "") -> StoredFile:
 
 
 def test_files_are_walked_in_the_order_of_their_paths(archive: Archive) -> None:
-    paths = [keep(archive, uid=f"2.25.{number}").relative_path.as_posix() for number in range(40)]
+    paths = [keep(archive, uid=f"2.25.{number}").relative_path for number in range(40)]
     assert list(stored.walk(archive)) == sorted(paths)
 
 
@@ -57,7 +57,7 @@ def test_what_a_file_tells_is_what_intake_knew(archive: Archive) -> None:
     kept = keep(archive)
     path = archive.root / kept.relative_path
     os.utime(path, (1_700_000_000, 1_700_000_000))
-    found = stored.read_back(archive, kept.relative_path.as_posix())
+    found = stored.read_back(archive, kept.relative_path)
     assert found.file == kept
     assert found.header == read_header(CT)
     assert (found.calling_ae_title, found.written_at) == ("CT1", datetime.fromtimestamp(1_700_000_000, UTC))
@@ -65,7 +65,7 @@ def test_what_a_file_tells_is_what_intake_knew(archive: Archive) -> None:
 
 def test_damage_is_found_by_reading_and_missing_is_not_altered(archive: Archive) -> None:
     kept = keep(archive)
-    relative, path = kept.relative_path.as_posix(), archive.root / kept.relative_path
+    relative, path = kept.relative_path, archive.root / kept.relative_path
     assert stored.damage(archive, relative, kept.digest) == ""
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -89,7 +89,7 @@ def test_a_damaged_file_is_set_aside_whole_with_its_reason(archive: Archive) -> 
     arrival = Arrival(
         received_at=datetime.now(UTC), association_uid="x", calling_ae_title="", called_ae_title="", peer_address=""
     )
-    aside = stored.set_aside(archive, kept.relative_path.as_posix(), "It is cut off.", arrival, 0xC000)
+    aside = stored.set_aside(archive, kept.relative_path, "It is cut off.", arrival, 0xC000)
     assert not path.exists()
     assert (archive.root / aside.relative_path).stat().st_size == aside.size == 100
     assert "cut off" in (archive.root / aside.relative_path).with_suffix(".json").read_text()

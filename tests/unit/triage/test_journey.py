@@ -62,7 +62,7 @@ class Journey(RuleBasedStateMachine):
             modality=modality,
         )
         stored = StoredFile(
-            relative_path=Path(uid),
+            relative_path=uid,
             digest=f"{uid}{modality}",
             size=1,
             transfer_syntax_uid="1.2.840.10008.1.2.1",

@@ -202,7 +202,7 @@ def _received(name: str) -> Received:
         sop_instance_uid=sop_uid, sop_class_uid="1.2", modality="CR", patient_id=f"P-{name}",
         accession_number=f"A-{name}",
     )  # fmt: skip
-    stored = StoredFile(relative_path=Path(name), digest=name, size=1, transfer_syntax_uid="1.2.840.10008.1.2.1")
+    stored = StoredFile(relative_path=name, digest=name, size=1, transfer_syntax_uid="1.2.840.10008.1.2.1")
     arrival = Arrival(
         received_at=NOON, association_uid="2.25.7", calling_ae_title="CR1", called_ae_title="FIRSTREAD",
         peer_address="127.0.0.1",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -77,7 +76,7 @@ def received(
             **more,
         ),
         stored=StoredFile(
-            relative_path=Path(f"store/{number}.{header}.{pixels}"),
+            relative_path=f"store/{number}.{header}.{pixels}",
             digest=content,
             size=10,
             transfer_syntax_uid="1.2.840.10008.1.2.1",

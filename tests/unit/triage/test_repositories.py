@@ -51,7 +51,7 @@ HEADER = InstanceHeader(
     patient_id="P1",
 )
 STORED = StoredFile(
-    relative_path=Path("ab/cd/x.dcm"),
+    relative_path="ab/cd/x.dcm",
     digest="a" * 64,
     size=10,
     transfer_syntax_uid="1.2.840.10008.1.2.1",
@@ -133,7 +133,7 @@ def test_a_corrected_header_becomes_the_current_version_and_changes_the_identity
 @pytest.mark.parametrize(
     ("header", "stored"),
     [
-        (HEADER, replace(STORED, digest="b" * 64, relative_path=Path("ab/cd/other.dcm"))),
+        (HEADER, replace(STORED, digest="b" * 64, relative_path="ab/cd/other.dcm")),
         (replace(HEADER, study_instance_uid="1.2.9", series_instance_uid="1.2.9.1"), replace(STORED, digest="b" * 64)),
         (replace(HEADER, sop_class_uid="1.2.840.10008.5.1.4.1.1.1"), replace(STORED, digest="b" * 64)),
     ],
