@@ -56,23 +56,34 @@ def nih_plan(*, images: Path | None, table: Path | None, today: date, changes: M
     return checked(replace(plan, **changes))
 
 
-def train_phantoms(name: str, run: Path, *, today: date, console: Console) -> Bundle:
-    """Train one of the shipped bundles that learn from phantoms, in all its stages."""
+def train_phantoms(name: str, run: Path, *, today: date, console: Console, threads: int | None = None) -> Bundle:
+    """Train one of the shipped bundles that learn from phantoms, in all its stages.
+
+    Parameters
+    ----------
+    threads : int, optional
+        CPU threads in place of the plans': on a machine with other work, one thread waits for none of its own.
+    """
     if name == "phantom-head-ct":
-        return _train_series(run, today, console)
+        return _train_series(run, today, console, threads)
     cache = run / "cache"  # the second and third stage learn from the same phantoms
-    first = train_plan(shipped.phantom_cxr(date=today.isoformat()), run / "first", console, cache=cache)[0]
-    second_plan = shipped.phantom_cxr_second(date=today.isoformat(), start_from=first.directory)
-    second = train_plan(second_plan, run / "second", console, cache=cache)[0]
-    third_plan = shipped.phantom_cxr_third(date=today.isoformat(), start_from=second.directory)
-    return train_plan(third_plan, run / "third", console, cache=cache)[0]
+
+    def stage(plan: TrainingPlan, directory: Path) -> Path:
+        plan = plan if threads is None else replace(plan, threads=threads)
+        return train_plan(plan, directory, console, cache=cache)[0].directory
+
+    day = today.isoformat()
+    first = stage(shipped.phantom_cxr(date=day), run / "first")
+    second = stage(shipped.phantom_cxr_second(date=day, start_from=first), run / "second")
+    return Bundle.load(stage(shipped.phantom_cxr_third(date=day, start_from=second), run / "third"))
 
 
-def _train_series(run: Path, today: date, console: Console) -> Bundle:
+def _train_series(run: Path, today: date, console: Console, threads: int | None) -> Bundle:
     from models.training.series import train_series  # noqa: PLC0415 - torch only where it trains
     from models.training.shipped_ct import phantom_head_ct  # noqa: PLC0415
 
     plan = phantom_head_ct(date=today.isoformat())
+    plan = plan if threads is None else replace(plan, threads=threads)
     console.print(f"[bold]{plan.describe.name} {plan.describe.version}[/] in {run}", highlight=False)
     with _display(console) as display:
         return train_series(plan, run, display.report)

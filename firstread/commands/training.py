@@ -80,7 +80,9 @@ def train(
     ] = None,
     precision: Annotated[Literal["float32", "bf16", "fp16"] | None, typer.Option("--precision")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option("--device")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads, and processes that read.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads, and processes that read.")
+    ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="k-fold cross-validation by patients.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed on a CPU gives the same weights.")] = None,
     write_plan: Annotated[bool, typer.Option("--write-plan", help="Print the plan as TOML and stop.")] = False,
@@ -139,12 +141,13 @@ def train(
     if what in _PHANTOMS:
         from firstread.training import train_phantoms  # noqa: PLC0415
 
-        if write_plan or changes or images or table:
+        if write_plan or changes.keys() - {"threads"} or images or table:
             raise SettingsError(
                 f"{what} is made in stages, as it shipped: its plan is neither printed nor changed.",
-                next_step="Give --run alone; the stages stand in models/training/shipped.py.",
+                next_step="Give --run, and --threads if you like; the stages stand in models/training/shipped.py.",
             )
-        _say_where([train_phantoms(what, _needed(run), today=today, console=console).directory], console)
+        bundle = train_phantoms(what, _needed(run), today=today, console=console, threads=threads)
+        _say_where([bundle.directory], console)
         return
     if what == _NIH:
         from firstread.training import nih_plan  # noqa: PLC0415
