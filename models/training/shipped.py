@@ -97,8 +97,8 @@ def phantom_cxr_second(*, date: str, start_from: Path) -> TrainingPlan:
             first.describe,
             version="1.3.0-second",
             data="firstread phantoms, series 1 and 11, synthetic, no licence needed",
-            notes="Trained on from the first stage (2500 phantoms of series 1), every second phantom with a nodule; the "
-            "loss draws the class activation map onto the true masks of the phantoms",
+            notes="Trained on from the first stage (2500 phantoms of series 1), every second phantom with a nodule; "
+            "the loss draws the class activation map onto the true masks of the phantoms",
         ),
         start_from=start_from,
         keep_head=True,
@@ -169,10 +169,10 @@ def nih_cxr_research(*, date: str, images: Path, table: Path, start_from: Path) 
             limits=(
                 "Its discrimination is modest and its intervals are wide: see the figures below.",
                 "Labels were mined from report text; about 10 % are wrong by NIH's own estimate (Wang et al. 2017).",
-                "Opacities of the lung (consolidation, pneumonia, infiltration) are not among its findings. Version 1.0.0 "
-                "had lung_opacity: nearly all images of one of the two collections show it, and within the other one "
-                "its AUC on the test side was 0.41 (0.29 to 0.53), no better than chance; what it told apart was the "
-                "collections (docs/measurements/nih-2026-11-28.md).",
+                "Opacities of the lung (consolidation, pneumonia, infiltration) are not among its findings. Version "
+                "1.0.0 had lung_opacity: nearly all images of one of the two collections show it, and within the "
+                "other one its AUC on the test side was 0.41 (0.29 to 0.53), no better than chance; what it told "
+                "apart was the collections (docs/measurements/nih-2026-11-28.md).",
                 "The images were collected for pneumonia: few normals, far more positives than in any clinic, so its "
                 "probabilities are too high elsewhere.",
                 "Pneumothorax is not among its findings: too few labelled images to learn or to measure it.",

@@ -81,6 +81,14 @@ def test_the_shipped_recipe_is_printed_to_be_edited(tmp_path: Path) -> None:
     assert (plan.describe.name, plan.epochs, plan.source.images) == ("nih-cxr-research", 3, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["phantom-cxr", "phantom-head-ct"])
+def test_how_many_threads_train_is_no_part_of_a_shipped_recipe(name: str) -> None:
+    taken = CliRunner().invoke(app, ["train", name, "--threads", "1"])
+    assert isinstance(taken.exception, SettingsError)
+    assert "needs a run directory" in str(taken.exception)
+    assert CliRunner().invoke(app, ["train", name, "--threads", "0", "--run", "x"]).exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

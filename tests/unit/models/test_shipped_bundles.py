@@ -19,6 +19,7 @@ from models.metadata import PHANTOM_MANUFACTURER
 from models.phantom import generate, generate_head_ct, to_dataset
 from models.preprocessing import display_image, network_input, pixel_aspect
 from models.self_test import verify
+from models.training.shipped import nih_cxr_research
 from triage.findings import Finding, Urgency
 
 BUNDLES = Path(models.__file__).parent / "bundles"
@@ -79,6 +80,16 @@ def test_phantoms_and_patients_go_to_different_bundles() -> None:
     assert PHANTOM_MANUFACTURER in nih.routing.manufacturer_not
     assert all(finding.urgency is Urgency.ROUTINE for finding in nih.findings)
     assert {f.key: f.urgency for f in phantom.findings}["pneumothorax"] is Urgency.STAT
+
+
+def test_what_tells_collections_apart_is_no_finding_of_the_nih_bundle_or_of_the_plan_that_makes_it(
+    tmp_path: Path,
+) -> None:
+    nih = Bundle.load(BUNDLES / "nih-cxr-research").metadata
+    plan = nih_cxr_research(date=nih.training.date, images=tmp_path, table=tmp_path, start_from=tmp_path)
+    assert [finding.key for finding in nih.findings] == list(plan.keys) == ["pleural_effusion", "cardiomegaly"]
+    assert (nih.version, nih.limits) == (plan.describe.version, plan.describe.limits)
+    assert any("lung_opacity" in limit for limit in nih.limits)
 
 
 def test_the_self_test_knows_the_order_of_the_outputs(shipped: Bundle) -> None:

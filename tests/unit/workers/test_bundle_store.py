@@ -109,7 +109,7 @@ def test_a_refusal_names_what_was_brought(store: BundleStore, make: Make) -> Non
 def test_what_a_killed_command_left_is_cleared_away(store: BundleStore, make: Make) -> None:
     (store.folder / ".adding.killed").mkdir(parents=True)
     (store.folder / ".adding.killed" / "metadata.json").write_text("{}")
-    assert reads(store) == ["phantom-cxr 1.2.0", "phantom-head-ct 1.0.0", "nih-cxr-research 1.0.0"]
+    assert reads(store) == ["phantom-cxr 1.2.0", "phantom-head-ct 1.0.0", "nih-cxr-research 1.1.0"]
     store.add(make())
     assert sorted(path.name for path in store.folder.iterdir()) == [".lock", "hospital-cxr", STATE]
 
