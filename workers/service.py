@@ -18,7 +18,7 @@ from triage.errors import FirstreadError
 from triage.findings import ImageResult
 from triage.logging import configure, get_logger
 from triage.settings import Settings
-from workers import tasks, workitems
+from workers import in_process, tasks, workitems
 from workers.bell import Bell
 from workers.celery_app import create_celery
 from workers.clock import utc_now
@@ -136,6 +136,7 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
     def end(**_: Any) -> None:
         bell.stop()
         staff.stop()
+        in_process.end()
 
     signals.setup_logging.connect(logging_of_this_process, weak=False)
     signals.worker_ready.connect(begin, weak=False)

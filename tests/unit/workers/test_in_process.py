@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from kombu import Connection
 
-from workers.in_process import register
+from workers.in_process import Channel, end, register
 
 
 def test_a_message_wakes_the_consumer_that_waits_for_it() -> None:
@@ -51,6 +51,30 @@ def test_waiting_ends_when_nothing_comes() -> None:
         connection.connect()
         with pytest.raises((socket.timeout, TimeoutError)):
             connection.drain_events(timeout=0.05)
+
+
+def test_who_waits_goes_on_when_the_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Channel, "ending", threading.Event())
+    ended: list[type[BaseException]] = []
+
+    def wait() -> None:
+        with Connection(register()) as connection, pytest.raises(TimeoutError) as raised:
+            connection.connect()
+            waiting.set()
+            connection.drain_events(timeout=60)
+        ended.append(raised.type)
+
+    waiting = threading.Event()
+    consumer = threading.Thread(target=wait)
+    consumer.start()
+    assert waiting.wait(10)
+    end()
+    consumer.join(timeout=10)
+    assert ended == [TimeoutError]
+    with Connection(register()) as connection:
+        connection.connect()
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=60)
 
 
 def test_celery_takes_the_transport_by_its_url() -> None:
