@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from triage.repositories.list_query import Filters, Place, page_query
+from triage.repositories.list_query import Filters, Place, narrowed, page_query
 from triage.repositories.listed_cases import ListedCase, listed_cases
 from triage.tables import Study
 
 
 def places(session: Session, filters: Filters, after: Place | None, limit: int) -> Sequence[Place]:
     """Up to ``limit`` places of the list behind ``after``, in reading order; they stay what they were."""
-    query = page_query(filters, after, limit).with_only_columns(Study.tier, Study.due_at, Study.id)
-    return [Place(*row) for row in session.execute(query)]
+    query = narrowed(session, page_query(filters, after, limit), filters)
+    rows = session.execute(query.with_only_columns(Study.tier, Study.due_at, Study.id))
+    return [Place(*row) for row in rows]
 
 
 def cases_at(session: Session, places: Sequence[Place]) -> Sequence[ListedCase]:

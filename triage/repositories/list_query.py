@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from triage.findings import Urgency
+from triage.repositories import text_index
 from triage.searching import folded, grams, tail
 from triage.states import ReadingStatus, StudyStatus
 from triage.tables import Study
@@ -119,29 +120,21 @@ def _of_uid(wanted: str) -> sa.Select[int]:
     return sa.select(by_uid.id).where(by_uid.study_instance_uid == wanted)
 
 
-def narrowed_on_sqlite(session: Session, query: sa.Select[Study], filters: Filters) -> sa.Select[Study]:
-    """The same query, led by SQLite's index of texts where it would otherwise look at every read case.
+def narrowed(session: Session, query: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
+    """The same query, led by the index of texts unless very many cases say that.
 
-    PostgreSQL chooses by itself. What very many cases say is soon found by walking the order.
+    What very many say is soon found by walking the order; and on SQLite the order of open cases holds their texts.
     """
     text = folded(filters.q or filters.ward)
-    if not grams(text) or not _read_too(filters):
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    if not grams(text) or (on_sqlite and not _read_too(filters)) or not text_index.is_there(session):
         return query
-    if not session.scalar(sa.text("SELECT count(*) FROM sqlite_master WHERE name = 'studies_search'")):
-        return query  # made by an SQLite before 3.34
     for part, most in {tail(text): _FEW, text: MANY}.items():
-        found = _holding(session, grams(part), most)
+        found = text_index.holding(session, part, most, only_open=not _read_too(filters))
         if len(found) < most:
-            ids = Study.id.in_(found)
-            return query.where(sa.or_(ids, Study.id.in_(_of_uid(filters.q))) if filters.q else ids)
+            named = session.scalars(_of_uid(filters.q)) if _MAYBE_UID.fullmatch(filters.q) else ()
+            return query.where(Study.id.in_([*found, *named]))
     return query
-
-
-def _holding(session: Session, pieces: Sequence[str], most: int) -> Sequence[int]:
-    """Ids of up to ``most`` studies whose text holds all the pieces, in any place."""
-    wanted = " AND ".join('"' + piece.replace('"', '""') + '"' for piece in pieces)
-    hits = sa.text("SELECT rowid FROM studies_search WHERE studies_search MATCH :wanted LIMIT :most")
-    return session.scalars(hits, {"wanted": wanted, "most": most}).all()
 
 
 def _read_too(filters: Filters) -> bool:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, selectinload
 from triage.errors import NotFoundError, StateError
 from triage.findings import Urgency
 from triage.repositories import events, verdicts
-from triage.repositories.list_query import OPEN, Filters, Place, narrowed_on_sqlite, page_query
+from triage.repositories.list_query import OPEN, Filters, Place, narrowed, page_query
 from triage.repositories.listed_cases import STUDY_COLUMNS, ListedCase, ListedStudy, listed_cases
 from triage.states import ReadingStatus, advance
 from triage.tables import Analysis, AnalysisImage, Delivery, Event, Finding, Instance, ResultObject, Study
@@ -35,9 +35,7 @@ class Page:
 def list_page(session: Session, filters: Filters, after: Place | None, limit: int) -> Page:
     """Up to ``limit`` cases behind ``after`` (None: from the top), each with its findings and deliveries."""
     session.flush()
-    query = _shown(filters, after, limit + 1)
-    if (filters.q or filters.ward) and session.get_bind().dialect.name == "sqlite":
-        query = narrowed_on_sqlite(session, query, filters)
+    query = narrowed(session, _shown(filters, after, limit + 1), filters)
     studies = [ListedStudy._make(row) for row in session.connection().execute(query).all()]
     more = len(studies) > limit
     studies = studies[:limit]

@@ -1,7 +1,8 @@
 """What came: studies, associations, instances, and what could not become one.
 
-The migrations add to the indexes of :class:`Study` what only one database has: on SQLite ``ix_studies_open_order`` also
-holds what the list is filtered by, and ``studies_search`` finds text; on PostgreSQL ``ix_studies_search`` does.
+The migrations add to :class:`Study` what only one database has. ``studies_search`` finds text: on SQLite an FTS5 table,
+on PostgreSQL a copy of the texts with an index of their pieces; triggers keep both. On SQLite ``ix_studies_open_order``
+and ``ix_studies_order`` also hold what a walk is filtered by.
 """
 
 from __future__ import annotations
@@ -122,8 +123,7 @@ class Study(Base):
             sqlite_where=sa.text("reading_status != 'READ'"),
             postgresql_where=sa.text("reading_status != 'READ'"),
         ),
-        # With the text, so that a walk in search of what many cases say leads to no other page.
-        Index("ix_studies_order", "tier", "due_at", "id", "search_text"),
+        Index("ix_studies_order", "tier", "due_at", "id"),
         Index(
             "ix_studies_positives",
             "tier",
