@@ -30,7 +30,7 @@ def create_celery(settings: Settings) -> Any:
         task_default_queue=Queue.ANALYSIS,
         task_routes={
             Task.ANALYSE: {"queue": Queue.ANALYSIS},
-            Task.ASSESS: {"queue": Queue.ANALYSIS},
+            Task.ASSESS: {"queue": Queue.ANALYSIS},  # where the code tables for reports are loaded already
             Task.DELIVER: {"queue": Queue.DELIVERY},
             Task.PROVE: {"queue": Queue.DELIVERY},
             Task.COMPLETE: {"queue": Queue.HOUSEKEEPING},

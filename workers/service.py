@@ -84,10 +84,11 @@ class Staff:
 
 
 def warm_up(bench: Workbench) -> None:
-    """Load every network and draw one picture, so that the first study is as quick as the next.
+    """Load every network and build one of everything, so that the first study is as quick as the next.
 
     A bundle that cannot be loaded is said, and the rest goes on.
     """
+    results.warm_up(bench.node)
     for bundle in bench.registry.available:
         spec = bundle.metadata.input
         try:

@@ -2,6 +2,9 @@
 
 No network and no database: data sets and an :class:`~triage.findings.AnalysisResult` go in, data sets come out.
 UIDs are derived and the time is given, so a retry rebuilds the same bytes under the same name.
+
+Importing this package is cheap; highdicom, whose code tables weigh 100 MB, is loaded by the first report or by
+:func:`warm_up`.
 """
 
 from dicom_node.results.activations import read_activation
@@ -17,7 +20,7 @@ from dicom_node.results.recognition import is_own_result
 from dicom_node.results.report_pages import pictured
 from dicom_node.results.secondary_capture import build_heat_map, read_picture
 from dicom_node.results.segmentation import build_segmentation
-from dicom_node.results.structured_report import build_report
+from dicom_node.results.structured_report import build_report, warm_up
 
 __all__ = [
     "NodeIdentity",
@@ -36,5 +39,6 @@ __all__ = [
     "pictured",
     "read_activation",
     "read_picture",
+    "warm_up",
     "write",
 ]

@@ -18,7 +18,6 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
-from dicom_node.results.assessment_tree import assessment_tree
 from dicom_node.results.common import Making, failures_named
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import hierarchical_references
@@ -119,6 +118,9 @@ def build_assessment(
         document.CurrentRequestedProcedureEvidenceSequence = hierarchical_references(
             study, (report, *evidence.values())
         )
+        # Loaded here, as for the report: highdicom brings code tables of 100 MB.
+        from dicom_node.results.assessment_tree import assessment_tree  # noqa: PLC0415
+
         sentences = _sentences(assessed, missed, algorithm, person)
         document.update(
             assessment_tree(

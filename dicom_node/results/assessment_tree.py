@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from highdicom import sr
 from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_node.results import codes
-from dicom_node.results.content_items import coded, composite, container, image, text
-from dicom_node.results.evidence import library_header, reference
-from dicom_node.results.image_library import image_library
-from dicom_node.results.templates import (
-    finding_sites,
-    measurement_group,
-    measurement_report,
-    person_observer,
-    tracking,
+from dicom_node.results.content_items import (
+    CONTAINS,
+    concept,
+    container,
+    finding_site,
+    image_library,
+    set_class,
+    text_item,
 )
+from dicom_node.results.evidence import library_header, reference
 from dicom_node.results.uids import ResultNames
 from dicom_node.results.wording import plain
 from triage.assessment import Assessed, Missed, Opinion
 
+_KNOWN_CLASS = SecondaryCaptureImageStorage
 _AGREEMENT: Final = {
     Opinion.AGREE: codes.AGREEMENT,
     Opinion.DISAGREE: codes.DISAGREEMENT,
@@ -53,55 +56,78 @@ def assessment_tree(
     described = {uid: library_header(header) if "Rows" in header else header for uid, header in images.items()}
     pictures = [header for header in described.values() if "Rows" in header]
     bare = [reference(header) for header in images.values() if "Rows" not in header]
-    return measurement_report(
-        person_observer(person),
-        image_library(pictures, bare),
-        [
+    tree = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_person_context=_observer(person)),
+        procedure_reported=concept(codes.IMAGING_PROCEDURE),
+        imaging_measurements=[
             *(_group(one, described[one.sop_instance_uid], names) for one in assessed),
             *(_missed_group(own, names) for own in missed),
         ],
-        [
-            container(codes.QUALITATIVE_EVALUATIONS, (text(codes.COMMENT, sentence) for sentence in sentences)),
-            composite(codes.SOURCE_REPORT, reference(report)),
-        ],
+        title=concept(codes.IMAGING_MEASUREMENT_REPORT),
+    )
+    root: Dataset = tree[0]
+    root.ContentSequence.insert(len(root.ContentSequence) - 1, image_library(pictures, bare))
+    comments = [text_item(codes.COMMENT, text) for text in sentences]
+    root.ContentSequence.append(container(codes.QUALITATIVE_EVALUATIONS, comments))
+    root.ContentSequence.append(
+        sr.CompositeContentItem(
+            name=concept(codes.SOURCE_REPORT),
+            referenced_sop_class_uid=report.SOPClassUID,
+            referenced_sop_instance_uid=report.SOPInstanceUID,
+            relationship_type=CONTAINS,
+        )
+    )
+    return root
+
+
+def _observer(person: str) -> sr.ObserverContext:
+    """TID 1002 and 1003: the person, by the name that they sign in with."""
+    name = plain(person, 64).replace("=", " ")
+    return sr.ObserverContext(
+        concept(codes.PERSON),
+        sr.PersonObserverIdentifyingAttributes(name=name if "^" in name else f"{name}^", login_name=name),
     )
 
 
-def _group(one: Assessed, header: Dataset, names: ResultNames) -> Dataset:
+def _group(one: Assessed, image: Dataset, names: ResultNames) -> sr.MeasurementsAndQualitativeEvaluations:
     """TID 1501 without NUM."""
     finding = one.finding
-    return measurement_group(
-        "1501",
-        [
-            *tracking(
-                f"{plain(names.algorithm.name)}/{plain(finding.key)}",
-                names.tracking(one.sop_instance_uid, finding.key),
-            ),
-            coded(codes.FINDING, finding.code),
-            *finding_sites(finding),
-            coded(finding.code, _PRESENCE[one.present]),
-            coded(codes.ASSESSMENT_CATEGORY, _AGREEMENT[one.opinion]),
-            image(codes.SOURCE_OF_MEASUREMENT, reference(header)),
-            *(text(codes.COMMENT, comment) for comment in _comments(one)),
+    source = sr.SourceImageForMeasurementGroup(_KNOWN_CLASS, image.SOPInstanceUID)
+    set_class(source, image)
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        source_images=[source],
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=names.tracking(one.sop_instance_uid, finding.key),
+            identifier=f"{plain(names.algorithm.name)}/{plain(finding.key)}",
+        ),
+        finding_type=concept(finding.code),
+        finding_sites=None if finding.site is None else [finding_site(finding.site, finding.laterality)],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(name=concept(finding.code), value=concept(_PRESENCE[one.present])),
+            sr.QualitativeEvaluation(name=concept(codes.ASSESSMENT_CATEGORY), value=concept(_AGREEMENT[one.opinion])),
         ],
     )
+    group[0].ContentSequence.extend(text_item(codes.COMMENT, text) for text in _comments(one))
+    return group
 
 
-def _missed_group(own: Missed, names: ResultNames) -> Dataset:
+def _missed_group(own: Missed, names: ResultNames) -> sr.MeasurementsAndQualitativeEvaluations:
     """TID 1501 without NUM and without image: a person says that it is there, or took that back."""
     code = own.code or codes.FINDING
-    side = [f"Side: {own.laterality.name.lower()}"] if own.laterality is not None else []
-    said = "Withdrawn" if own.withdrawn else "Missed by the AI"
-    free = [plain(own.text) if _is_latin(own.text) else _FOREIGN] if own.text else []
-    return measurement_group(
-        "1501",
-        [
-            *tracking(f"{plain(names.algorithm.name)}/missed {own.id}", names.tracking("missed", str(own.id))),
-            coded(codes.FINDING, code),
-            coded(code, _PRESENCE[not own.withdrawn]),
-            *(text(codes.COMMENT, line) for line in (said, *side, *free)),
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=names.tracking("missed", str(own.id)), identifier=f"{plain(names.algorithm.name)}/missed {own.id}"
+        ),
+        finding_type=concept(code),
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(name=concept(code), value=concept(_PRESENCE[not own.withdrawn])),
         ],
     )
+    side = [f"Side: {own.laterality.name.lower()}"] if own.laterality is not None else []
+    text = [plain(own.text) if _is_latin(own.text) else _FOREIGN] if own.text else []
+    said = "Withdrawn" if own.withdrawn else "Missed by the AI"
+    group[0].ContentSequence.extend(text_item(codes.COMMENT, line) for line in (said, *side, *text))
+    return group
 
 
 def _comments(one: Assessed) -> Iterator[str]:

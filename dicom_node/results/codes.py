@@ -12,29 +12,12 @@ IMAGING_PROCEDURE = Code(value="363679005", scheme="SCT", meaning="Imaging proce
 IMAGING_MEASUREMENT_REPORT = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")
 QUALITATIVE_EVALUATIONS = Code(value="C0034375", scheme="UMLS", meaning="Qualitative Evaluations")
 """TID 1500 row 12."""
-IMAGING_MEASUREMENTS = Code(value="126010", scheme="DCM", meaning="Imaging Measurements")
-MEASUREMENT_GROUP = Code(value="125007", scheme="DCM", meaning="Measurement Group")
-LANGUAGE = Code(value="121049", scheme="DCM", meaning="Language of Content Item and Descendants")
-ENGLISH = Code(value="en-US", scheme="RFC5646", meaning="English (United States)")
-PROCEDURE_REPORTED = Code(value="121058", scheme="DCM", meaning="Procedure reported")
 COMMENT = Code(value="121106", scheme="DCM", meaning="Comment")
 PRESENT = Code(value="121053", scheme="DCM", meaning="Present")
 ABSENT = Code(value="121054", scheme="DCM", meaning="Absent")
-OBSERVER_TYPE = Code(value="121005", scheme="DCM", meaning="Observer Type")
 DEVICE = Code(value="121007", scheme="DCM", meaning="Device")
-DEVICE_UID = Code(value="121012", scheme="DCM", meaning="Device Observer UID")
-DEVICE_NAME = Code(value="121013", scheme="DCM", meaning="Device Observer Name")
-DEVICE_MANUFACTURER = Code(value="121014", scheme="DCM", meaning="Device Observer Manufacturer")
-DEVICE_MODEL_NAME = Code(value="121015", scheme="DCM", meaning="Device Observer Model Name")
-DEVICE_SERIAL_NUMBER = Code(value="121016", scheme="DCM", meaning="Device Observer Serial Number")
 PROBABILITY = Code(value="122157", scheme="DCM", meaning="Probability")
 NO_UNITS = Code(value="1", scheme="UCUM", meaning="no units")
-TRACKING_IDENTIFIER = Code(value="112039", scheme="DCM", meaning="Tracking Identifier")
-TRACKING_UID = Code(value="112040", scheme="DCM", meaning="Tracking Unique Identifier")
-FINDING_SITE = Code(value="363698007", scheme="SCT", meaning="Finding Site")
-SOURCE_OF_MEASUREMENT = Code(value="121112", scheme="DCM", meaning="Source of Measurement")
-IMAGE_REGION = Code(value="111030", scheme="DCM", meaning="Image Region")
-GEOMETRIC_PURPOSE = Code(value="130400", scheme="DCM", meaning="Geometric purpose of region")
 OUTLINE = Code(value="111041", scheme="DCM", meaning="Outline")
 """CID 219, geometric purpose of a contour."""
 VISUAL_EXPLANATION = Code(value="130401", scheme="DCM", meaning="Visual explanation")
@@ -49,10 +32,6 @@ OF_INTEREST = Code(value="113000", scheme="DCM", meaning="Of Interest")
 KEY_OBJECT_DESCRIPTION = Code(value="113012", scheme="DCM", meaning="Key Object Description")
 ARTIFICIAL_INTELLIGENCE = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
 """CID 7162, algorithm family."""
-ALGORITHM_NAME = Code(value="111001", scheme="DCM", meaning="Algorithm Name")
-ALGORITHM_VERSION = Code(value="111003", scheme="DCM", meaning="Algorithm Version")
-ALGORITHM_MANUFACTURER = Code(value="122405", scheme="DCM", meaning="Algorithm Manufacturer")
-ALGORITHM_FAMILY = Code(value="111000", scheme="DCM", meaning="Algorithm Family")
 ALGORITHM_PARAMETERS = Code(value="111002", scheme="DCM", meaning="Algorithm Parameters")
 IMAGE_LIBRARY = Code(value="111028", scheme="DCM", meaning="Image Library")
 IMAGE_LIBRARY_GROUP = Code(value="126200", scheme="DCM", meaning="Image Library Group")
@@ -74,8 +53,6 @@ PRIORITIES = {
 }
 """The values are of CID 3414 and CID 3671; that they answer "Priority" is ours: PS3.16 has no triage priority."""
 PERSON = Code(value="121006", scheme="DCM", meaning="Person")
-PERSON_NAME = Code(value="121008", scheme="DCM", meaning="Person Observer Name")
-PERSON_LOGIN_NAME = Code(value="128774", scheme="DCM", meaning="Person Observer's Login Name")
 ASSESSMENT_CATEGORY = Code(value="111005", scheme="DCM", meaning="Assessment Category")
 AGREEMENT = Code(value="122775", scheme="DCM", meaning="Agreement with prior findings")
 DISAGREEMENT = Code(value="122776", scheme="DCM", meaning="Disagreement with prior findings")
@@ -89,13 +66,11 @@ PROCESSING_EQUIPMENT = Code(value="109102", scheme="DCM", meaning="Processing Eq
 
 def code_item(code: Code) -> Dataset:
     """The concept as an item of a code sequence (PS3.3 Table 8.8-1); values of more than 16 characters go long."""
-    item, value = Dataset(), plain(code.value)
-    if len(value) <= 16:
-        item.CodeValue = value
-    elif value.startswith("urn") or "://" in value:
-        item.URNCodeValue = value
+    item = Dataset()
+    if len(code.value) > 16:
+        item.LongCodeValue = plain(code.value)
     else:
-        item.LongCodeValue = value
+        item.CodeValue = plain(code.value)
     item.CodingSchemeDesignator = plain(code.scheme, 16)
     item.CodeMeaning = plain(code.meaning, 64)
     return item

@@ -1,141 +1,95 @@
-"""Content items that structured reports are made of, by value type (PS3.3 C.17.3 and C.18)."""
+"""Content items that reports and assessments are made of (PS3.3 C.17.3), in highdicom's classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from enum import StrEnum
-from typing import Literal
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
 
+from highdicom import sr
+from highdicom.sr.value_types import ContentSequence
 from pydicom.dataset import Dataset
-from pydicom.valuerep import DS
 
-from dicom_node.results.codes import code_item
-from triage.findings import Code
+from dicom_node.results import codes
+from dicom_node.results.equipment import NodeIdentity
+from dicom_node.results.wording import plain
+from triage.findings import Code, Laterality
 
-
-class Relationship(StrEnum):
-    """Of an item to the one that it stands in (PS3.3 C.17.3.2.4)."""
-
-    CONTAINS = "CONTAINS"
-    OBSERVATION_CONTEXT = "HAS OBS CONTEXT"
-    ACQUISITION_CONTEXT = "HAS ACQ CONTEXT"
-    CONCEPT_MODIFIER = "HAS CONCEPT MOD"
-    SELECTED_FROM = "SELECTED FROM"
+CONTAINS: Final = sr.RelationshipTypeValues.CONTAINS
 
 
-CONTAINS = Relationship.CONTAINS
+def device_observer(node: NodeIdentity) -> sr.ObserverContext:
+    """TID 1002 and 1004: the node. A person observes only in an assessment."""
+    return sr.ObserverContext(
+        concept(codes.DEVICE),
+        sr.DeviceObserverIdentifyingAttributes(
+            uid=node.device_uid,
+            name=plain(node.name, 64),
+            manufacturer_name=plain(node.manufacturer, 64),
+            model_name=plain(node.model_name, 64),
+            serial_number=plain(node.name, 64),
+        ),
+    )
 
 
-def container(
-    name: Code,
-    items: Iterable[Dataset],
-    relationship: Relationship | None = CONTAINS,
-    *,
-    template: str = "",
-    continuity: Literal["CONTINUOUS", "SEPARATE"] = "CONTINUOUS",
-) -> Dataset:
-    """A CONTAINER.
-
-    Parameters
-    ----------
-    relationship : Relationship or None
-        None for the root of a document.
-    template : str
-        Number of the template of PS3.16 that begins here; empty where none does.
-    continuity : {"CONTINUOUS", "SEPARATE"}
-        Whether the items read as one text (PS3.3 C.18.8).
-    """
-    item = _item("CONTAINER", name, relationship)
-    item.ContinuityOfContent = continuity
-    if template:
-        begun = Dataset()
-        begun.MappingResource, begun.TemplateIdentifier = "DCMR", template
-        item.ContentTemplateSequence = [begun]
-    item.ContentSequence = list(items)
-    return item
+def finding_site(site: Code, laterality: Laterality | None) -> sr.FindingSite:
+    side = None if laterality is None else concept(codes.SIDES[laterality])
+    return sr.FindingSite(concept(site), laterality=side)
 
 
-def coded(name: Code, value: Code, relationship: Relationship = CONTAINS, *, within: Sequence[Dataset] = ()) -> Dataset:
-    """A CODE, with the items that modify it."""
-    item = _item("CODE", name, relationship)
-    item.ConceptCodeSequence = [code_item(value)]
-    if within:
-        item.ContentSequence = list(within)
-    return item
-
-
-def text(name: Code, value: str, relationship: Relationship = CONTAINS) -> Dataset:
-    """A TEXT."""
-    item = _item("TEXT", name, relationship)
-    item.TextValue = value
-    return item
-
-
-def unique_identifier(name: Code, value: str, relationship: Relationship) -> Dataset:
-    """A UIDREF."""
-    item = _item("UIDREF", name, relationship)
-    item.UID = value
-    return item
-
-
-def person_name(name: Code, value: str, relationship: Relationship) -> Dataset:
-    """A PNAME."""
-    item = _item("PNAME", name, relationship)
-    item.PersonName = value
-    return item
-
-
-def number(name: Code, value: float, unit: Code, relationship: Relationship = CONTAINS) -> Dataset:
-    """A NUM; what is not an integer also stands there as it is, since a decimal string has 16 characters at most."""
-    measured = Dataset()
-    measured.NumericValue = DS(value, auto_format=True)
-    if isinstance(value, float):
-        measured.FloatingPointValue = value
-    measured.MeasurementUnitsCodeSequence = [code_item(unit)]
-    item = _item("NUM", name, relationship)
-    item.MeasuredValueSequence = [measured]
-    return item
-
-
-def image(name: Code, reference: Dataset, relationship: Relationship = CONTAINS) -> Dataset:
-    """An IMAGE.
+def image_library(images: Iterable[Dataset], silent: Iterable[Dataset] = ()) -> sr.ContainerContentItem:
+    """TID 1600; OHIF cannot open a report without one.
 
     Parameters
     ----------
-    reference : Dataset
-        Item of a Referenced SOP Sequence, as :func:`~dicom_node.results.evidence.reference` makes it.
+    images : iterable of Dataset
+        From :func:`~dicom_node.results.evidence.library_header`.
+    silent : iterable of Dataset
+        Items of :func:`~dicom_node.results.evidence.reference`: images that are listed without description.
     """
-    item = _item("IMAGE", name, relationship)
-    item.ReferencedSOPSequence = [reference]
+    entries = []
+    for image in images:
+        entry = _library_entry(image.SOPClassUID, image.SOPInstanceUID)
+        # A SOP class that highdicom does not know as an image is listed without description.
+        with suppress(KeyError, ValueError):
+            entry.ContentSequence = ContentSequence(sr.ImageLibraryEntryDescriptors(image))
+        entries.append(entry)
+    for item in silent:
+        entries.append(_library_entry(item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID))
+    return container(codes.IMAGE_LIBRARY, [container(codes.IMAGE_LIBRARY_GROUP, entries)])
+
+
+def _library_entry(sop_class_uid: str, sop_instance_uid: str) -> sr.ImageContentItem:
+    return sr.ImageContentItem(
+        name=concept(codes.SOURCE),
+        referenced_sop_class_uid=sop_class_uid,
+        referenced_sop_instance_uid=sop_instance_uid,
+        relationship_type=CONTAINS,
+    )
+
+
+def code_item(name: Code, value: Code, relationship: sr.RelationshipTypeValues = CONTAINS) -> sr.CodeContentItem:
+    return sr.CodeContentItem(name=concept(name), value=concept(value), relationship_type=relationship)
+
+
+def text_item(name: Code, text: str, relationship: sr.RelationshipTypeValues = CONTAINS) -> sr.TextContentItem:
+    return sr.TextContentItem(name=concept(name), value=text, relationship_type=relationship)
+
+
+def set_class(item: sr.ImageContentItem, image: Dataset) -> None:
+    """Refer to the image by its own SOP class: highdicom's constructors take none that its tables do not list."""
+    item.ReferencedSOPSequence[0].ReferencedSOPClassUID = image.SOPClassUID
+
+
+def container(name: Code, items: Iterable[Dataset]) -> sr.ContainerContentItem:
+    item = sr.ContainerContentItem(name=concept(name), relationship_type=CONTAINS)
+    item.ContentSequence = ContentSequence(items)
     return item
 
 
-def composite(name: Code, reference: Dataset) -> Dataset:
-    """A COMPOSITE: an object that is no image; parameters as in :func:`image`."""
-    item = _item("COMPOSITE", name, CONTAINS)
-    item.ReferencedSOPSequence = [reference]
-    return item
+def presence(positive: bool) -> sr.CodedConcept:
+    return concept(codes.PRESENT if positive else codes.ABSENT)
 
 
-def polyline(name: Code, points: Iterable[tuple[float, float]], source: Dataset) -> Dataset:
-    """A SCOORD of the points (column, row) of an image (PS3.3 C.18.6).
-
-    Parameters
-    ----------
-    source : Dataset
-        From :func:`image`, that which the points are selected from.
-    """
-    item = _item("SCOORD", name, CONTAINS)
-    item.GraphicType = "POLYLINE"
-    item.GraphicData = [coordinate for point in points for coordinate in point]
-    item.ContentSequence = [source]
-    return item
-
-
-def _item(value_type: str, name: Code, relationship: Relationship | None) -> Dataset:
-    item = Dataset()
-    item.ValueType = value_type
-    item.ConceptNameCodeSequence = [code_item(name)]
-    if relationship is not None:
-        item.RelationshipType = relationship.value
-    return item
+def concept(code: Code) -> sr.CodedConcept:
+    return sr.CodedConcept(plain(code.value), plain(code.scheme, 16), plain(code.meaning, 64))

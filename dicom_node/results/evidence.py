@@ -16,8 +16,8 @@ from dicom_node.results.uids import ResultNames
 from triage.errors import MixedPatientsError
 from triage.findings import Finding, ImageResult, Region
 
-PROJECTION = frozenset(("CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"))
-CROSS_SECTIONAL = frozenset(("CT", "MR", "PT"))
+_PROJECTION = frozenset(("CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"))
+_CROSS_SECTIONAL = frozenset(("CT", "MR", "PT"))
 _PROJECTION_VALUES = {"PatientOrientation": 2, "ImagerPixelSpacing": 2}
 _CROSS_SECTIONAL_VALUES = {
     "PixelSpacing": 2,
@@ -93,7 +93,11 @@ def library_header(header: Dataset) -> Dataset:
         image.FrameOfReferenceUID = frame_of_reference
     modality = source.text("Modality")
     wanted = (
-        _PROJECTION_VALUES if modality in PROJECTION else _CROSS_SECTIONAL_VALUES if modality in CROSS_SECTIONAL else {}
+        _PROJECTION_VALUES
+        if modality in _PROJECTION
+        else _CROSS_SECTIONAL_VALUES
+        if modality in _CROSS_SECTIONAL
+        else {}
     )
     values = {keyword: source.texts(keyword) for keyword in wanted}
     if wanted and all(_describes(keyword, values[keyword], count) for keyword, count in wanted.items()):

@@ -9,14 +9,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from dicom_node.results import codes
+from dicom_node.results.codes import code_item
 from dicom_node.results.common import Making, failures_named
-from dicom_node.results.content_items import container, text
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import hierarchical_references, reference, require_one_patient
 from dicom_node.results.files import seal
 from dicom_node.results.identity import SourceHeader
 from dicom_node.results.orders import referenced_requests
-from dicom_node.results.templates import device_observer
 from dicom_node.results.uids import ResultKind, ResultNames
 from dicom_node.results.wording import plain, summary, verdict
 from triage.errors import ResultError
@@ -96,13 +95,22 @@ def _put_content(
     node: NodeIdentity,
 ) -> None:
     """TID 2010: title of CID 7010, the device that observed (TID 1002, 1004), why, and the images."""
-    content = [*device_observer(node), text(codes.KEY_OBJECT_DESCRIPTION, _reason(result, images))]
+    target.ValueType = "CONTAINER"
+    target.ConceptNameCodeSequence = [code_item(codes.OF_INTEREST)]
+    target.ContinuityOfContent = "SEPARATE"
+    template = Dataset()
+    template.MappingResource, template.TemplateIdentifier = "DCMR", "2010"
+    target.ContentTemplateSequence = [template]
+    # Loaded here, as by the report: highdicom brings code tables of 100 MB.
+    from dicom_node.results.content_items import device_observer, text_item  # noqa: PLC0415
+
+    content = [*device_observer(node), text_item(codes.KEY_OBJECT_DESCRIPTION, _reason(result, images))]
     for header in headers:
         item = Dataset()
         item.RelationshipType, item.ValueType = "CONTAINS", "IMAGE"  # without a name in this template
         item.ReferencedSOPSequence = [reference(header)]
         content.append(item)
-    target.update(container(codes.OF_INTEREST, content, None, template="2010", continuity="SEPARATE"))
+    target.ContentSequence = content
 
 
 def _reason(result: AnalysisResult, images: Sequence[ImageResult]) -> str:

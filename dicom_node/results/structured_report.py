@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 from types import MappingProxyType
 from typing import Final
@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_node.results.common import Making, failures_named
-from dicom_node.results.content_tree import content_tree
 from dicom_node.results.equipment import NodeIdentity
 from dicom_node.results.evidence import hierarchical_references, observations, reference, require_one_patient
 from dicom_node.results.files import seal
@@ -22,9 +21,16 @@ from dicom_node.results.uids import ResultKind, ResultNames
 from dicom_node.results.wording import image_line, kind_in_words, plain, silent_line, summary
 from triage.errors import ResultError
 from triage.findings import (
+    Algorithm,
     AnalysisResult,
+    Code,
+    Finding,
+    ImageResult,
     NotAnalysed,
     NotAnalysedReason,
+    Score,
+    ScoreKind,
+    Urgency,
 )
 from triage.profiles import DEFAULT, Profile
 
@@ -105,6 +111,8 @@ def build_report(
         report.CurrentRequestedProcedureEvidenceSequence = hierarchical_references(
             study, (*headers.values(), *heat_maps.values(), *chain.from_iterable(activations.values()))
         )
+        # Loaded here: highdicom brings code tables of 100 MB, which a process that reports nothing does not need.
+        from dicom_node.results.content_tree import content_tree  # noqa: PLC0415
 
         def shown(uid: str) -> list[Dataset]:
             return [*([heat_maps[uid]] if uid in heat_maps else []), *activations.get(uid, ())]
@@ -120,6 +128,24 @@ def build_report(
         sentences = _sentences(result, heat_maps, adjusted, profile)
         report.update(content_tree(observed, names=names, urgency=result.urgency, sentences=sentences, silent=silent))
         return seal(report, character_set=profile.character_set)
+
+
+def warm_up(node: NodeIdentity) -> None:
+    """Build one report about nothing, so that the first study does not wait a second for code tables to load."""
+    header = Dataset()
+    header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1.1", "2.25.1"
+    header.StudyInstanceUID, header.SeriesInstanceUID = "2.25.2", "2.25.3"
+    header.Rows = header.Columns = 1
+    score = Score(value=0.0, threshold=1.0, kind=ScoreKind.UNCALIBRATED_PROBABILITY)
+    finding = Finding(
+        key="none", code=Code(value="17621005", scheme="SCT", meaning="Normal"), site=None, score=score,
+        urgency=Urgency.ROUTINE,
+    )  # fmt: skip
+    algorithm = Algorithm(
+        name="none", version="0", manufacturer="none", weights_sha256="", research=True, disclaimer=""
+    )
+    result = AnalysisResult(algorithm=algorithm, images=(ImageResult(sop_instance_uid="2.25.1", findings=(finding,)),))
+    build_report([header], result, heat_maps={}, node=node, revision=1, predecessor=None, created_at=datetime.now(UTC))
 
 
 def _put_document_general(

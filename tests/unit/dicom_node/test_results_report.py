@@ -30,7 +30,7 @@ from result_cases import (
     report,
 )
 
-from dicom_node.results import build_report
+from dicom_node.results import build_report, warm_up
 from dicom_node.results.evidence import library_header, outline_inside
 from dicom_node.results.files import write
 from triage.errors import MixedPatientsError, ResultError
@@ -514,6 +514,10 @@ def test_every_odd_source_gets_its_objects(oddity: str, tmp_path: Path) -> None:
     for kind, made in objects(source).items():
         write(made, tmp_path / "result.dcm")
         assert dcmread(tmp_path / "result.dcm").StudyInstanceUID == "1.2.3", kind
+
+
+def test_warming_up_builds_a_report() -> None:
+    warm_up(NODE)
 
 
 def test_created_later_is_another_content_time_only() -> None:
