@@ -17,7 +17,7 @@ from triage.errors import FirstreadError
 from triage.repositories import heartbeats
 from triage.settings import Settings
 from workers.clock import utc_now
-from worklist.signin import sign_in_needed
+from worklist.asking import sign_in_needed
 
 NEEDED_PARTS = ("listen", "work", "deliver", "serve")
 

@@ -21,7 +21,6 @@ from triage.settings import Settings
 from workers.clock import utc_now
 from workers.names import Queue
 from workers.pulse import Pulse
-from workers.service import run_worker
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -33,6 +32,8 @@ thousands that are kept; by the usual 700 every few answers waited for all kept 
 
 def work(settings: Settings, queues: frozenset[Queue]) -> None:
     """Run a Celery worker for some or all queues."""
+    from workers.service import run_worker  # noqa: PLC0415 - networks and their runtimes, which the door needs not
+
     configure(part="work", as_json=settings.log_json)
     require_sane_clock(utc_now())
     Database(settings.database).require_current()

@@ -9,7 +9,7 @@ from triage.errors import SettingsError
 from triage.people import Role
 from triage.repositories import api_tokens, users
 from triage.settings import Settings
-from worklist.signin import sign_in_needed
+from worklist.asking import sign_in_needed
 
 
 def ways_in(settings: Settings, database: Database, now: datetime) -> list[str]:

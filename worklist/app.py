@@ -38,6 +38,7 @@ from worklist.api import (
 from worklist.api import tokens as tokens_api
 from worklist.api.sessions import session_routes
 from worklist.api.users import user_routes
+from worklist.asking import sign_in_needed
 from worklist.callers import Callers
 from worklist.context import Clock, Context
 from worklist.dicom_web import workitems as ups_rs
@@ -60,7 +61,7 @@ from worklist.page.rendering import STATIC, environment
 from worklist.page.row_rendering import Rows
 from worklist.page.signin_routes import sign_in_routes
 from worklist.page.users_routes import users_routes
-from worklist.signin import Tokens, sign_in_needed
+from worklist.signin import Tokens
 from worklist.signing_in import SignIn
 
 

@@ -14,7 +14,6 @@ from fastapi import Request, Response
 
 from triage.errors import FirstreadError
 from triage.repositories.browser_sessions import digest
-from triage.settings import Settings
 
 SESSION: Final = "firstread_session"
 FORM: Final = "firstread_form"
@@ -59,14 +58,6 @@ class TooManyTriesError(FirstreadError):
 
     next_step = f"Wait {WINDOW.total_seconds():.0f} seconds."
     retryable = True
-
-
-def sign_in_needed(settings: Settings) -> bool:
-    """By the settings alone: everywhere but on a loopback node without tokens and identity provider.
-
-    Behind a proxy on this machine they make it ask; so does the first account (:mod:`worklist.callers`).
-    """
-    return not settings.on_loopback or bool(settings.http_tokens) or settings.oidc is not None
 
 
 class Tokens:
