@@ -257,14 +257,14 @@ class Acceptor:
             if between and (limit := self._pace.limit_passed(self._connection.bytes_received)):
                 log.warning("association_limit", association=self._uid, limit=limit)
                 return self._release(AssociationEnd.LIMIT_REACHED)
-            left = self._limits.idle_seconds if between else self._pace.left()
-            wait = left if between else min(left, self._limits.message_seconds)
             try:
-                pdu = self._connection.next_pdu(wait, interruptible=between)
+                if between:
+                    pdu = self._connection.next_pdu(self._limits.idle_seconds)
+                else:
+                    seconds, deadline = self._limits.message_seconds, self._pace.deadline
+                    pdu = self._connection.next_pdu(seconds, interruptible=False, until=deadline)
             except Interrupted:
                 return self._release(AssociationEnd.STOPPED)
-            if not between:
-                self._connection.limit_until(self._pace.deadline)
             match pdu.type:
                 case PduType.P_DATA:
                     for fragment in self._connection.fragments(pdu):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from dicom_node.upper_layer import MINIMUM_RATE, AbortReason, PeerStalled, ProtocolViolation
+from dicom_node.upper_layer import MINIMUM_RATE, AbortReason, ProtocolViolation
 
 FREE_FRAGMENTS: Final = 1000
 """Fragments of a message that may be of any size."""
@@ -54,18 +54,14 @@ class Pace:
         self._stall_seconds = stall_seconds
         self._clock = clock
         self._opened_at = self._stored_at = clock()
-        self._deadline = 0.0
+        self.deadline = 0.0
+        """When the next bytes of the message must be there, on this clock."""
         self._fragments = 0
         self._bytes = 0
 
-    @property
-    def deadline(self) -> float:
-        """When the next bytes of the message must be there, on this clock."""
-        return self._deadline
-
     def message_begins(self) -> None:
         """The first fragment of a command set is there."""
-        self._deadline = self._clock() + self._stall_seconds
+        self.deadline = self._clock() + self._stall_seconds
         self._fragments = self._bytes = 0
 
     def received(self, count: int, worked_seconds: float = 0.0) -> None:
@@ -78,22 +74,9 @@ class Pace:
         """
         self._fragments += 1
         self._bytes += count
-        self._deadline += count / MINIMUM_RATE + worked_seconds
+        self.deadline += count / MINIMUM_RATE + worked_seconds
         if self._fragments > FREE_FRAGMENTS and self._bytes < SMALLEST_FRAGMENT * (self._fragments - FREE_FRAGMENTS):
             raise ProtocolViolation("message in fragments without content", AbortReason.NOT_SPECIFIED)
-
-    def left(self) -> float:
-        """Seconds in which the next bytes of the message must come.
-
-        Raises
-        ------
-        PeerStalled
-            None are left.
-        """
-        left = self._deadline - self._clock()
-        if left <= 0:
-            raise PeerStalled("message too slow")
-        return left
 
     def stored(self) -> None:
         """An instance was stored."""

@@ -91,8 +91,6 @@ class TlsConnection(Connection):
             socket.socket.shutdown(self._tls, socket.SHUT_RDWR)
 
     def _await_first_byte(self, timeout: float, interruptible: bool) -> None:
-        if self._high > self._low:
-            return
         if interruptible:
             self._wait(0, 0.0, interruptible=interruptible)
         self._low = self._high = 0

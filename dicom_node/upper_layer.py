@@ -8,6 +8,7 @@ association PDUs themselves are pynetdicom's.
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import struct
@@ -35,6 +36,8 @@ MAXIMUM_CONTROL_PDU: Final = 256 * 1024
 
 _PDU_HEADER: Final = struct.Struct(">BxL")
 _PDV_HEADER: Final = struct.Struct(">LBB")
+_PDU_HEADER_SIZE: Final = _PDU_HEADER.size
+_PDV_HEADER_SIZE: Final = _PDV_HEADER.size
 
 
 class PduType(IntEnum):
@@ -147,10 +150,18 @@ class Connection:
         self._low = self._high = 0
         self._deadline = 0.0
         self._wanted = 1
+        self._grown = False
         self.bytes_received = 0
 
-    def next_pdu(self, timeout: float, *, interruptible: bool = True) -> Pdu:
+    def next_pdu(self, timeout: float, *, interruptible: bool = True, until: float = math.inf) -> Pdu:
         """Wait for the next PDU and read its header.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds for its first byte.
+        until : float
+            When the last byte of its body must be there at the latest, whatever its rate, on the monotonic clock.
 
         Raises
         ------
@@ -161,9 +172,13 @@ class Connection:
         ProtocolViolation
             Unknown PDU type, or a length that this type cannot have here. Nothing of the body has been read.
         """
-        self._await_first_byte(timeout, interruptible)
-        self._deadline = time.monotonic() + self._stall_seconds
-        kind, length = _PDU_HEADER.unpack(self._take(_PDU_HEADER.size))
+        now = time.monotonic()
+        if self._high == self._low:
+            self._await_first_byte(min(timeout, until - now), interruptible)
+            now = time.monotonic()
+        deadline = now + self._stall_seconds
+        self._deadline = deadline if deadline < until else until
+        kind, length = _PDU_HEADER.unpack_from(self._buffer, self._taken(_PDU_HEADER_SIZE))
         pdu_type = _PDU_TYPES.get(kind)
         if pdu_type is None:
             raise ProtocolViolation(f"PDU type {kind:#04x}", AbortReason.UNRECOGNIZED_PDU)
@@ -184,19 +199,18 @@ class Connection:
 
     def limit_time(self, seconds: float) -> None:
         """Bound the body of the current PDU by an absolute time from now, whatever its rate (ARTIM)."""
-        self.limit_until(time.monotonic() + seconds)
-
-    def limit_until(self, deadline: float) -> None:
-        """The same by a time of the monotonic clock."""
-        self._deadline = min(self._deadline, deadline)
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
 
     def body(self, pdu: Pdu) -> bytes:
         """The body of an association, release or abort PDU."""
         parts = []
         left = pdu.length
         while left:
-            piece = self._piece(left)
-            parts.append(bytes(piece))
+            if self._low == self._high:
+                self._refill(1)
+            piece = bytes(self._view[self._low : min(self._high, self._low + left)])
+            self._low += len(piece)
+            parts.append(piece)
             left -= len(piece)
         return b"".join(parts)
 
@@ -208,12 +222,13 @@ class Connection:
         ProtocolViolation
             An item that is too short or reaches beyond the PDU.
         """
-        self._grow()
+        if not self._grown:
+            self._grow()
         left_in_pdu = pdu.length
         while left_in_pdu:
-            if left_in_pdu < _PDV_HEADER.size:
+            if left_in_pdu < _PDV_HEADER_SIZE:
                 raise ProtocolViolation("PDV item cut short", AbortReason.INVALID_PDU_PARAMETER_VALUE)
-            item_length, context_id, control = _PDV_HEADER.unpack(self._take(_PDV_HEADER.size))
+            item_length, context_id, control = _PDV_HEADER.unpack_from(self._buffer, self._taken(_PDV_HEADER_SIZE))
             left_in_pdu -= item_length + 4
             if item_length < 2 or left_in_pdu < 0:
                 raise ProtocolViolation("PDV item length", AbortReason.INVALID_PDU_PARAMETER_VALUE)
@@ -222,10 +237,15 @@ class Connection:
             if not left:
                 yield Fragment(context_id, is_command, is_last, self._view[:0])
             while left:
-                # Behind a fragment that is not the last one comes at least the header of the next.
-                piece = self._piece(left, left if is_last else left + _PDU_HEADER.size + _PDV_HEADER.size)
-                left -= len(piece)
-                yield Fragment(context_id, is_command, is_last and not left, piece)
+                start = self._low
+                if start == self._high:
+                    # Behind a fragment that is not the last one comes at least the header of the next.
+                    self._refill(left if is_last else left + _PDU_HEADER_SIZE + _PDV_HEADER_SIZE)
+                    start = 0
+                end = start + left if start + left < self._high else self._high
+                self._low = end
+                left -= end - start
+                yield Fragment(context_id, is_command, is_last and not left, self._view[start:end])
 
     def send(self, data: bytes | bytearray | memoryview, timeout: float) -> None:
         """Send all bytes.
@@ -238,16 +258,18 @@ class Connection:
             The connection is gone.
         """
         deadline = time.monotonic() + timeout
-        with memoryview(data) as whole:
-            sent = 0
-            while sent < len(whole):
-                try:
-                    sent += self._sock.send(whole[sent:], socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    if not self._wait(select.POLLOUT, deadline - time.monotonic()):
-                        raise PeerStalled("the peer does not read") from None
-                except OSError as error:
-                    raise ConnectionLost(type(error).__name__) from None
+        while data:
+            try:
+                sent = self._sock.send(data, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if not self._wait(select.POLLOUT, deadline - time.monotonic()):
+                    raise PeerStalled("the peer does not read") from None
+                continue
+            except OSError as error:
+                raise ConnectionLost(type(error).__name__) from None
+            if sent == len(data):  # as almost always
+                return
+            data = memoryview(data)[sent:]
 
     def send_abort(self, reason: AbortReason | None) -> None:
         """Send an A-ABORT, by the service user when ``reason`` is None; never raises."""
@@ -279,16 +301,14 @@ class Connection:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def _grow(self) -> None:
-        if len(self._buffer) < BUFFER_SIZE:
-            rest = bytes(self._view[self._low : self._high])
-            self._buffer = bytearray(BUFFER_SIZE)
-            self._view = memoryview(self._buffer)
-            self._view[: len(rest)] = rest
-            self._low, self._high = 0, len(rest)
+        rest = bytes(self._view[self._low : self._high])
+        self._buffer = bytearray(BUFFER_SIZE)
+        self._view = memoryview(self._buffer)
+        self._view[: len(rest)] = rest
+        self._low, self._high = 0, len(rest)
+        self._grown = True
 
     def _await_first_byte(self, timeout: float, interruptible: bool) -> None:
-        if self._high > self._low:
-            return
         if interruptible:
             self._want(1)
             if not self._wait(select.POLLIN, timeout, interruptible=True):
@@ -311,37 +331,36 @@ class Connection:
             raise Interrupted
         return bool(ready)
 
-    def _take(self, count: int) -> memoryview:
-        """``count`` contiguous bytes; small counts only."""
-        if self._high - self._low < count:
-            rest = self._high - self._low
-            self._view[:rest] = bytes(self._view[self._low : self._high])
-            self._low, self._high = 0, rest
+    def _taken(self, count: int) -> int:
+        """Where ``count`` contiguous bytes begin in the buffer, which are taken; small counts only."""
+        start = self._low
+        if self._high - start < count:
+            rest = self._high - start
+            self._view[:rest] = bytes(self._view[start : self._high])
+            start, self._high = 0, rest
             while self._high < count:
                 self._fill(count - self._high)
-        start = self._low
-        self._low += count
-        return self._view[start : self._low]
+        self._low = start + count
+        return start
 
-    def _piece(self, at_most: int, to_come: int = 1) -> memoryview:
-        """At least one and at most ``at_most`` bytes, whatever is there; ``to_come`` are known to be on their way."""
-        if self._low == self._high:
-            self._low = self._high = 0
-            self._fill(to_come)
-        start = self._low
-        self._low = min(self._high, start + at_most)
-        return self._view[start : self._low]
+    def _refill(self, to_come: int) -> None:
+        """Put at least one byte at the beginning of the buffer; ``to_come`` are known to be on their way."""
+        self._low = self._high = 0
+        self._fill(to_come)
 
     def _fill(self, wanted: int) -> None:
         self._deadline += self._receive(self._deadline, "PDU incomplete", wanted) / MINIMUM_RATE
 
     def _want(self, count: int) -> None:
         """Let the kernel wake this thread for so many bytes, or for the end; a stream in crumbs costs a switch each."""
-        count = max(1, min(count, len(self._buffer) - self._high))
-        if count != self._wanted:
-            with contextlib.suppress(OSError):  # the connection is gone, which the next call says
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
-            self._wanted = count
+        count = 1 if count <= _PDU_HEADER_SIZE else min(count, len(self._buffer) - self._high)
+        if count == self._wanted:
+            return
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+        except OSError:
+            return  # the connection is gone, which the next call says
+        self._wanted = count
 
     def _receive(self, deadline: float, problem: str, wanted: int) -> int:
         """Wait for ``wanted`` bytes and take what is there; fewer when they do not come within a moment."""
