@@ -140,7 +140,7 @@ class IncomingFile:
             self._writer.write(data)
         except OSError as error:
             raise storage_error(error, "write") from error
-        if self._writer.written - self._handed_over >= _WRITE_BACK:
+        if self._writer.written >= self._handed_over + _WRITE_BACK:
             self.hand_over()
 
     def hand_over(self) -> None:

@@ -151,6 +151,8 @@ class Reception:
     def __init__(self, intake: Intake, file: IncomingFile, sop_class_uid: str, sop_instance_uid: str) -> None:
         self._intake = intake
         self._file = file
+        self.write: Callable[[bytes | memoryview], None] = file.write
+        """Appends bytes of the data set; raises StorageFullError when there is no room."""
         self._sop_class_uid = sop_class_uid
         self._sop_instance_uid = sop_instance_uid
 
@@ -164,16 +166,6 @@ class Reception:
     def size(self) -> int:
         """Bytes of the data set so far."""
         return self._file.data_set_size
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append bytes of the data set.
-
-        Raises
-        ------
-        StorageFullError
-            No room.
-        """
-        self._file.write(data)
 
     def discard(self) -> None:
         """Forget what was received; harmless after a commit."""

@@ -66,6 +66,11 @@ class PieceWriter:
         OSError
             A piece that was complete could not be written.
         """
+        end = self._gathered + len(data)
+        if self._gathered and end < PIECE and self._buffer is not None:  # almost always
+            self._buffer[self._gathered : end] = data
+            self._gathered = end
+            return
         with memoryview(data) as view:
             while view:
                 if not self._gathered and len(view) >= PIECE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,15 +37,29 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("naive datetime: times in the database are aware and in UTC")
-        return value.astimezone(UTC).replace(tzinfo=None)
+        return _without_zone(value)
+
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[datetime | None], Any]:
+        """Both steps in one, ours and the driver's: an instance that is received brings its time to four places."""
+        return _as_text if dialect.name == "sqlite" else _without_zone
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], datetime | None]:  # noqa: ARG002
         """Both steps in one, the driver's and ours: a page of the reading list has some hundred times."""
         return _from_text if dialect.name == "sqlite" else _in_utc
+
+
+def _without_zone(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        raise ValueError("naive datetime: times in the database are aware and in UTC")
+    return value.astimezone(UTC).replace(tzinfo=None)
+
+
+@lru_cache(maxsize=64)
+def _as_text(value: datetime | None) -> str | None:
+    naive = _without_zone(value)
+    return None if naive is None else naive.isoformat(" ", "microseconds")
 
 
 def _from_text(value: str | None) -> datetime | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -30,6 +30,8 @@ _FIRST_WAIT: Final = 0.0002
 _LONGEST_WAIT: Final = 0.002
 """Seconds between two attempts to get the write lock. SQLite's own waits grow to 100 ms, for locks held 2 ms here."""
 
+Result = TypeVar("Result")
+
 
 class Database:
     """Sessions for reading and for writing, and a cheap "has anything changed".
@@ -48,6 +50,7 @@ class Database:
         self.engine = _engine(self.url)
         self._looking = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._watches: weakref.WeakSet[ChangeWatch] = weakref.WeakSet()
+        self._writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
     @property
     def is_sqlite(self) -> bool:
@@ -123,6 +126,12 @@ class Database:
                 _begin_immediate(connection)
             yield connection
 
+    def writer(self) -> Writer:
+        """For who commits many times a second."""
+        writer = Writer(self)
+        self._writers.add(writer)
+        return writer
+
     def watch(self) -> ChangeWatch:
         """A watch for commits by anybody, for the bell and for live pages."""
         watch = ChangeWatch(self)
@@ -189,7 +198,57 @@ class Database:
         """Close all connections; needed before and after fork."""
         for watch in list(self._watches):
             watch.close()
+        for writer in list(self._writers):
+            writer.close()
         self.engine.dispose()
+
+
+class Writer:
+    """Durable transactions one after the other, on one connection that is kept between them where it can be.
+
+    To take a connection from the pool, to set its time-out and to give it back costs more than the statements of a
+    short transaction. A connection to PostgreSQL may die while it rests, which the pool looks after: there each
+    transaction takes one. Not thread-safe.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: sa.Connection | None = None
+
+    def transaction(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Do some work in a transaction and return, once that is committed durably, what it has returned.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            As :meth:`Database.transaction`.
+        Exception
+            What the work raised; everything is rolled back.
+        """
+        if not self._database.is_sqlite:
+            with self._database.transaction() as connection:
+                return work(connection)
+        try:
+            with _translated():
+                connection = self._connection or self._connect()
+                with connection.begin():
+                    _begin_immediately(_driver_of(connection))
+                    return work(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.invalidate()  # nobody else gets it: it waits for no lock
+            connection.close()
+
+    def _connect(self) -> sa.Connection:
+        self._connection = self._database.engine.connect()
+        _driver_of(self._connection).execute("PRAGMA busy_timeout = 0")
+        return self._connection
 
 
 class ChangeWatch:
@@ -306,23 +365,34 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
-    """Take SQLite's write lock. On the driver itself: an engine with an event for this pays at every statement."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101
-    end, wait = time.monotonic() + BUSY_TIMEOUT, _FIRST_WAIT
+    """Take SQLite's write lock."""
+    driver = _driver_of(connection)
     driver.execute("PRAGMA busy_timeout = 0")
     try:
-        while True:
-            try:
-                driver.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                    raise OperationalError("BEGIN IMMEDIATE", None, error) from error
-            time.sleep(wait)
-            wait = min(wait * 1.5, _LONGEST_WAIT)
+        _begin_immediately(driver)
     finally:
         driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
+
+
+def _begin_immediately(driver: sqlite3.Connection) -> None:
+    """The same on a connection whose own time-out is 0."""
+    end, wait = time.monotonic() + BUSY_TIMEOUT, _FIRST_WAIT
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+        time.sleep(wait)
+        wait = min(wait * 1.5, _LONGEST_WAIT)
+
+
+def _driver_of(connection: sa.Connection) -> sqlite3.Connection:
+    """SQLite's own connection: an engine with an event for what is done on it would pay at every statement."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101
+    return driver
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class GroupCommit(Generic[Item, Outcome]):
     """
 
     def __init__(self, database: Database, write: Callable[[sa.Connection, Sequence[Item]], Sequence[Outcome]]) -> None:
-        self._database, self._write = database, write
+        self._writer, self._write = database.writer(), write
         self._lock = threading.Lock()
         self._waiting: list[_Ticket[Item, Outcome]] = []
         self._busy = False
@@ -109,8 +109,8 @@ class GroupCommit(Generic[Item, Outcome]):
             _fail(batch, error)
 
     def _commit(self, batch: list[_Ticket[Item, Outcome]]) -> None:
-        with self._database.transaction() as connection:
-            outcomes = self._write(connection, [ticket.item for ticket in batch])
+        items = [ticket.item for ticket in batch]
+        outcomes = self._writer.transaction(lambda connection: self._write(connection, items))
         for ticket, outcome in zip(batch, outcomes, strict=True):
             ticket.result.append(outcome)
 

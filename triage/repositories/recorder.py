@@ -19,7 +19,7 @@ from triage.columns import UtcDateTime
 from triage.completion import RADIOGRAPHY, StudyFacts, judge
 from triage.errors import DatabaseUnavailableError
 from triage.identifiers import DERIVED_ROOT, OWN_MANUFACTURER, names_nobody
-from triage.instances import Arrival, InstanceHeader, IntakeOutcome, Received
+from triage.instances import Arrival, IntakeOutcome, Received
 from triage.prepared import Prepared, insert_rows, one, select_in
 from triage.priority import Claims, place
 from triage.repositories.intake import INSTANCE, NOT_AN_IMAGE, STUDY, IntakeRules, record_instances
@@ -165,7 +165,8 @@ class Recorder:
                     fresh[uid] = items
             elif _grows_plainly(study, items):
                 growing[study.id] = items
-        fresh = without_orders(connection, fresh)
+        if fresh:
+            fresh = without_orders(connection, fresh)
         if growing:
             growing = self._with_open_analysis(connection, growing)
         ids = self._create(connection, fresh) if fresh else {}
@@ -348,20 +349,21 @@ def _ambiguous(received: Iterable[Received]) -> set[str]:
 
 def _is_plain(items: list[Received], known: set[str], associations: dict[str, int]) -> bool:
     """True when every instance is new, an image of somebody else and of one patient, and none announces anything."""
-    headers = [item.header for item in items]
-    return (
-        not any(header.sop_instance_uid in known for header in headers)
-        and len({header.patient_id for header in headers}) == 1
-        and not any(
-            header.number_of_study_related_instances or header.requested_procedure_priority for header in headers
-        )
-        and all(header.modality not in NOT_AN_IMAGE and not _may_be_ours(header) for header in headers)
-        and all(associations.get(item.arrival.association_uid) != _CLOSED for item in items)
-    )
-
-
-def _may_be_ours(header: InstanceHeader) -> bool:
-    return header.manufacturer == OWN_MANUFACTURER or header.sop_instance_uid.startswith(DERIVED_ROOT)
+    patient_id = items[0].header.patient_id
+    for item in items:
+        header = item.header
+        if (
+            header.sop_instance_uid in known
+            or header.patient_id != patient_id
+            or header.number_of_study_related_instances
+            or header.requested_procedure_priority
+            or header.modality in NOT_AN_IMAGE
+            or header.manufacturer == OWN_MANUFACTURER
+            or header.sop_instance_uid.startswith(DERIVED_ROOT)  # it may be ours
+            or associations.get(item.arrival.association_uid) == _CLOSED
+        ):
+            return False
+    return True
 
 
 def _grows_plainly(study: _Facts, items: list[Received]) -> bool:
@@ -369,13 +371,18 @@ def _grows_plainly(study: _Facts, items: list[Received]) -> bool:
     if study.status != StudyStatus.RECEIVING or study.expected_instances is not None:
         return False
     modalities = ("", *study.modality.split("\\"))
-    return all(
-        item.header.modality in modalities
-        and item.header.patient_id in ("", study.patient_id)
-        and study.status_reason == f"{item.arrival.calling_ae_title} is still sending"
-        and not any(getattr(item.header, name) for name in study.lacking)
-        for item in items
-    )
+    for item in items:
+        header = item.header
+        if (
+            header.modality not in modalities
+            or header.patient_id not in ("", study.patient_id)
+            or study.status_reason != f"{item.arrival.calling_ae_title} is still sending"
+        ):
+            return False
+        for name in study.lacking:
+            if getattr(header, name):
+                return False
+    return True
 
 
 def _found(query: Prepared, connection: sa.Connection, values: Iterable[Any]) -> list[Any]:
