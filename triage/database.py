@@ -17,18 +17,15 @@ from sqlalchemy.pool import QueuePool
 
 from triage import schema_revision
 from triage.errors import DatabaseDamagedError, DatabaseUnavailableError, SettingsError
+from triage.write_lock import BUSY_TIMEOUT, begin_immediate, begin_immediately, driver_of
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-BUSY_TIMEOUT: Final = 10.0  # seconds that a SQLite writer waits for another
 QUICKLY_CHECKED: Final = 512 * 1024 * 1024
 """Bytes of a database that are checked at every start; a second of reading at most."""
 RESTED: Final = 0.5
 """Seconds after which a connection to PostgreSQL is looked at before it is used: no server restarts in less."""
-_FIRST_WAIT: Final = 0.0002
-_LONGEST_WAIT: Final = 0.002
-"""Seconds between two attempts to get the write lock. SQLite's own waits grow to 100 ms, for locks held 2 ms here."""
 
 Result = TypeVar("Result")
 
@@ -109,7 +106,7 @@ class Database:
         """
         with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             if self.is_sqlite:
-                _begin_immediate(session.connection())
+                begin_immediate(session.connection())
             yield session
 
     @contextmanager
@@ -123,7 +120,7 @@ class Database:
         """
         with _translated(), self.engine.begin() as connection:
             if self.is_sqlite:
-                _begin_immediate(connection)
+                begin_immediate(connection)
             yield connection
 
     def writer(self) -> Writer:
@@ -144,7 +141,7 @@ class Database:
 
         with _translated(), self.engine.connect() as connection:
             if self.is_sqlite:
-                _begin_immediate(connection)
+                begin_immediate(connection)
             config = alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -232,7 +229,7 @@ class Writer:
             with _translated():
                 connection = self._connection or self._connect()
                 with connection.begin():
-                    _begin_immediately(_driver_of(connection))
+                    begin_immediately(driver_of(connection))
                     return work(connection)
         except BaseException:
             self.close()
@@ -247,7 +244,7 @@ class Writer:
 
     def _connect(self) -> sa.Connection:
         self._connection = self._database.engine.connect()
-        _driver_of(self._connection).execute("PRAGMA busy_timeout = 0")
+        driver_of(self._connection).execute("PRAGMA busy_timeout = 0")
         return self._connection
 
 
@@ -362,37 +359,6 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
             raise sa.exc.InvalidatePoolError("rested too long") from error  # the pool then takes another, a new one
 
     return engine
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    """Take SQLite's write lock."""
-    driver = _driver_of(connection)
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        _begin_immediately(driver)
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
-
-
-def _begin_immediately(driver: sqlite3.Connection) -> None:
-    """The same on a connection whose own time-out is 0."""
-    end, wait = time.monotonic() + BUSY_TIMEOUT, _FIRST_WAIT
-    while True:
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise OperationalError("BEGIN IMMEDIATE", None, error) from error
-        time.sleep(wait)
-        wait = min(wait * 1.5, _LONGEST_WAIT)
-
-
-def _driver_of(connection: sa.Connection) -> sqlite3.Connection:
-    """SQLite's own connection: an engine with an event for what is done on it would pay at every statement."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101
-    return driver
 
 
 @contextmanager
