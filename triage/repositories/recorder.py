@@ -233,16 +233,10 @@ class Recorder:
 
     def _open(self, connection: sa.Connection, missing: dict[str, Arrival]) -> dict[str, int]:
         """Rows of new associations. Not remembered yet: this transaction may still be rolled back."""
+        listener = self._rules.listener
         rows = [
-            (
-                uid,
-                self._rules.listener,
-                arrival.calling_ae_title,
-                arrival.called_ae_title,
-                arrival.peer_address,
-                arrival.received_at,
-            )
-            for uid, arrival in sorted(missing.items())
+            (uid, listener, sender.calling_ae_title, sender.called_ae_title, sender.peer_address, sender.received_at)
+            for uid, sender in sorted(missing.items())
         ]
         _insert(self._insert_associations, connection, rows)
         return {uid: row_id for uid, row_id, _ in _found(self._select_associations, connection, sorted(missing))}
@@ -379,9 +373,8 @@ def _grows_plainly(study: _Facts, items: list[Received]) -> bool:
             or study.status_reason != f"{item.arrival.calling_ae_title} is still sending"
         ):
             return False
-        for name in study.lacking:
-            if getattr(header, name):
-                return False
+        if study.lacking and any(getattr(header, name) for name in study.lacking):
+            return False
     return True
 
 
