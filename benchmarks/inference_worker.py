@@ -62,10 +62,11 @@ def _programs(data: Path) -> Mapping[str, str]:
             f"Predictor.load(b, 'cpu').predict({blank}); {_SAY}"
         ),
         WORKER: (
+            "import gc; gc.disable()  # as `firstread work` does\n"
             "from pathlib import Path; from triage.settings import Settings\n"
-            "from workers.service import warm_up; from workers.workbench import Workbench\n"
+            "from workers.service import collect_garbage, warm_up; from workers.workbench import Workbench\n"
             f"bench = Workbench.open(Settings(data=Path({str(data)!r})))\n"
-            f"bench.decoder.start(); warm_up(bench); {_SAY}; bench.decoder.close()"
+            f"bench.decoder.start(); warm_up(bench); collect_garbage(); {_SAY}; bench.decoder.close()"
         ),
         TORCH: (
             "from pathlib import Path; import numpy as np; import torch; from models.bundle import Bundle\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from collections.abc import Collection
 from multiprocessing.sharedctypes import RawValue
@@ -73,6 +74,7 @@ class Staff:
 
         self._pulse = Pulse(bench.database, part, bench.clock, detail)
         self._pulse.start()
+        collect_garbage()
         log.info("worker_ready", **detail())
 
     def stop(self, **_: Any) -> None:
@@ -81,6 +83,12 @@ class Staff:
             self._pulse = None
         if self._bench is not None and self._pid == os.getpid():
             self._bench.decoder.close()
+
+
+def collect_garbage() -> None:
+    """What the start has made stays for good: it is not looked through, and memory that forks share stays shared."""
+    gc.freeze()
+    gc.enable()
 
 
 def warm_up(bench: Workbench) -> None:
@@ -132,6 +140,7 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
 
     def begin(**_: Any) -> None:
         bell.start()
+        collect_garbage()
 
     def end(**_: Any) -> None:
         bell.stop()
@@ -146,6 +155,7 @@ def run_worker(settings: Settings, queues: Collection[Queue]) -> None:
         signals.worker_process_shutdown.connect(staff.stop, weak=False)
     else:
         signals.worker_init.connect(staff.start, weak=False)
+    gc.freeze()  # before the fork
     app.worker_main(
         [
             "--quiet",
