@@ -130,10 +130,9 @@ def decode(data: bytes | bytearray) -> CommandSet:
             raise CommandSetError(f"({group:04x},{element:04x}) of {length} bytes")
         elements[element] = data[position : position + length]
         position += length
-    command = CommandSet(elements)
-    if command.command_field is None:
+    if len(elements.get(Tag.COMMAND_FIELD, b"")) != _US.size:
         raise CommandSetError("no Command Field")
-    return command
+    return CommandSet(elements)
 
 
 def encode(values: Mapping[Tag, int | str | bytes]) -> bytes:

@@ -60,7 +60,6 @@ class IncomingFile:
         self.front = bytearray()
         """The first :data:`FRONT` bytes of the data set."""
         self.head_size = len(head)
-        self.data_set_size = 0
         self._kept = False
 
     @classmethod
@@ -121,6 +120,11 @@ class IncomingFile:
         return self._writer.digest()
 
     @property
+    def data_set_size(self) -> int:
+        """Bytes of the data set so far."""
+        return self._writer.taken
+
+    @property
     def size(self) -> int:
         """Bytes of the whole file so far."""
         return self.head_size + self.data_set_size
@@ -133,14 +137,14 @@ class IncomingFile:
         StorageFullError
             They could not be written.
         """
-        if self.data_set_size < FRONT:
-            self.front += data[: FRONT - self.data_set_size]
-        self.data_set_size += len(data)
+        writer = self._writer
+        if writer.taken < FRONT:
+            self.front += data[: FRONT - writer.taken]
         try:
-            self._writer.write(data)
+            writer.write(data)
         except OSError as error:
             raise storage_error(error, "write") from error
-        if self._writer.written >= self._handed_over + _WRITE_BACK:
+        if writer.written >= self._handed_over + _WRITE_BACK:
             self.hand_over()
 
     def hand_over(self) -> None:
@@ -173,7 +177,6 @@ class IncomingFile:
         folder = f"{STORE}/{name[:2]}"
         relative = f"{folder}/{name}"
         target = f"{self._root}/{relative}"
-        size = self.head_size + self.data_set_size
         reached = self._reached
         reached(CrashPoint.WRITTEN)
         try:
@@ -193,7 +196,7 @@ class IncomingFile:
         return StoredFile(
             relative_path=relative,
             digest=digest,
-            size=size,
+            size=self.size,
             transfer_syntax_uid=self.transfer_syntax_uid,
         )
 

@@ -71,6 +71,7 @@ class Intake:
         self._record = record
         self._on_quarantined = on_quarantined
         self._clock = clock or _utc_now
+        self.log = log.bind()  # bound once: what is below the level of the process then costs a call and no more
 
     def now(self) -> datetime:
         return self._clock()
@@ -202,6 +203,13 @@ class Reception:
         self._intake.archive.reached(CrashPoint.COMMITTED)
         if outcome is IntakeOutcome.MISPLACED:
             self._withdraw(stored, arrival)
+        self._intake.log.debug(
+            "instance_received",
+            association=arrival.association_uid,
+            sop_instance_uid=header.sop_instance_uid,
+            outcome=outcome,
+            size=stored.size,
+        )
         return outcome
 
     def _withdraw(self, stored: StoredFile, arrival: Arrival) -> None:

@@ -55,6 +55,8 @@ class PieceWriter:
         self._buffer: bytearray | None = None
         self._gathered = 0
         self._digest = DataSetDigest()
+        self.taken = 0
+        """Bytes of the data set, in the file or on their way there."""
         self.written = 0
         """Bytes that the file has, head included."""
 
@@ -66,7 +68,9 @@ class PieceWriter:
         OSError
             A piece that was complete could not be written.
         """
-        end = self._gathered + len(data)
+        count = len(data)
+        self.taken += count
+        end = self._gathered + count
         if self._gathered and end < PIECE and self._buffer is not None:  # almost always
             self._buffer[self._gathered : end] = data
             self._gathered = end

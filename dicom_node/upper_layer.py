@@ -178,7 +178,11 @@ class Connection:
             now = time.monotonic()
         deadline = now + self._stall_seconds
         self._deadline = deadline if deadline < until else until
-        kind, length = _PDU_HEADER.unpack_from(self._buffer, self._taken(_PDU_HEADER_SIZE))
+        start = self._low
+        if self._high - start < _PDU_HEADER_SIZE:
+            start = self._gather(_PDU_HEADER_SIZE)
+        self._low = start + _PDU_HEADER_SIZE
+        kind, length = _PDU_HEADER.unpack_from(self._buffer, start)
         pdu_type = _PDU_TYPES.get(kind)
         if pdu_type is None:
             raise ProtocolViolation(f"PDU type {kind:#04x}", AbortReason.UNRECOGNIZED_PDU)
@@ -228,7 +232,11 @@ class Connection:
         while left_in_pdu:
             if left_in_pdu < _PDV_HEADER_SIZE:
                 raise ProtocolViolation("PDV item cut short", AbortReason.INVALID_PDU_PARAMETER_VALUE)
-            item_length, context_id, control = _PDV_HEADER.unpack_from(self._buffer, self._taken(_PDV_HEADER_SIZE))
+            start = self._low
+            if self._high - start < _PDV_HEADER_SIZE:
+                start = self._gather(_PDV_HEADER_SIZE)
+            self._low = start + _PDV_HEADER_SIZE
+            item_length, context_id, control = _PDV_HEADER.unpack_from(self._buffer, start)
             left_in_pdu -= item_length + 4
             if item_length < 2 or left_in_pdu < 0:
                 raise ProtocolViolation("PDV item length", AbortReason.INVALID_PDU_PARAMETER_VALUE)
@@ -331,17 +339,14 @@ class Connection:
             raise Interrupted
         return bool(ready)
 
-    def _taken(self, count: int) -> int:
-        """Where ``count`` contiguous bytes begin in the buffer, which are taken; small counts only."""
-        start = self._low
-        if self._high - start < count:
-            rest = self._high - start
-            self._view[:rest] = bytes(self._view[start : self._high])
-            start, self._high = 0, rest
-            while self._high < count:
-                self._fill(count - self._high)
-        self._low = start + count
-        return start
+    def _gather(self, count: int) -> int:
+        """Wait for ``count`` contiguous bytes, more than there are, and return where they begin; small counts only."""
+        rest = self._high - self._low
+        self._view[:rest] = bytes(self._view[self._low : self._high])
+        self._low, self._high = 0, rest
+        while self._high < count:
+            self._fill(count - self._high)
+        return 0
 
     def _refill(self, to_come: int) -> None:
         """Put at least one byte at the beginning of the buffer; ``to_come`` are known to be on their way."""

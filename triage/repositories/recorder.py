@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
@@ -144,9 +145,8 @@ class Recorder:
     def _plain(self, connection: sa.Connection, received: Sequence[Received]) -> set[int]:
         """Record the plain ones; returns which these are."""
         groups = _by_study(received)
-        known = {
-            uid for (uid,) in _found(self._select_known, connection, (i.header.sop_instance_uid for i in received))
-        }
+        named = [item.header.sop_instance_uid for item in received]
+        known = {uid for (uid,) in self._select_known.run(connection, len(named), named)}
         studies = self._facts_of(groups, connection)
         owners = self._owners_of({item.header.series_instance_uid for item in received}, connection)
         associations = self._rows_of({item.arrival.association_uid for item in received}, connection)
@@ -156,9 +156,7 @@ class Recorder:
         for uid, items in groups.items():
             study = studies.get(uid)
             study_id = None if study is None else study.id
-            if not _is_plain(items, known, associations):
-                continue
-            if any(owners.get(item.header.series_instance_uid, study_id) != study_id for item in items):
+            if not _is_plain(items, known, associations, owners, study_id):
                 continue
             if study is None:
                 if self._rules.site_rules.claim(facts_of_arrivals(items)) is None:
@@ -172,12 +170,7 @@ class Recorder:
         ids = self._create(connection, fresh) if fresh else {}
         groups_by_id = {ids[uid]: items for uid, items in fresh.items() if uid in ids} | growing
         if groups_by_id:
-            senders = {
-                item.arrival.association_uid: item.arrival
-                for items in groups_by_id.values()
-                for item in reversed(items)
-            }
-            missing = {uid: arrival for uid, arrival in senders.items() if uid not in associations}
+            missing = _without_rows(groups_by_id.values(), associations)
             if missing:
                 associations |= self._open(connection, missing)
             self._append(connection, groups_by_id, associations)
@@ -210,7 +203,7 @@ class Recorder:
 
     def _owners_of(self, series: set[str], connection: sa.Connection) -> dict[str, int]:
         """Series to the row of the study that has instances of it."""
-        found = _recall(self._owners, series)
+        found = {uid: self._owners[uid] for uid in series if uid in self._owners}
         unknown = sorted(series - found.keys())
         if unknown:
             for uid, study_id in _found(self._select_owners, connection, unknown):
@@ -220,7 +213,7 @@ class Recorder:
 
     def _rows_of(self, associations: set[str], connection: sa.Connection) -> dict[str, int]:
         """Associations to their rows, :data:`_CLOSED` for one that ended; those without a row are left out."""
-        found = _recall(self._associations, associations)
+        found = {uid: self._associations[uid] for uid in associations if uid in self._associations}
         unknown = sorted(associations - found.keys())
         if unknown:
             for uid, row_id, closed in _found(self._select_associations, connection, unknown):
@@ -341,8 +334,19 @@ def _ambiguous(received: Iterable[Received]) -> set[str]:
     }
 
 
-def _is_plain(items: list[Received], known: set[str], associations: dict[str, int]) -> bool:
-    """True when every instance is new, an image of somebody else and of one patient, and none announces anything."""
+def _without_rows(groups: Iterable[list[Received]], associations: dict[str, int]) -> dict[str, Arrival]:
+    """The first arrival over each association that has no row yet."""
+    missing: dict[str, Arrival] = {}
+    for item in chain.from_iterable(groups):
+        if item.arrival.association_uid not in associations:
+            missing.setdefault(item.arrival.association_uid, item.arrival)
+    return missing
+
+
+def _is_plain(
+    items: list[Received], known: set[str], associations: dict[str, int], owners: dict[str, int], study_id: int | None
+) -> bool:
+    """True when every instance is new, in its place, somebody else's image of one patient, and announces nothing."""
     patient_id = items[0].header.patient_id
     for item in items:
         header = item.header
@@ -354,6 +358,7 @@ def _is_plain(items: list[Received], known: set[str], associations: dict[str, in
             or header.modality in NOT_AN_IMAGE
             or header.manufacturer == OWN_MANUFACTURER
             or header.sop_instance_uid.startswith(DERIVED_ROOT)  # it may be ours
+            or owners.get(header.series_instance_uid, study_id) != study_id
             or associations.get(item.arrival.association_uid) == _CLOSED
         ):
             return False
@@ -387,10 +392,6 @@ def _insert(statement: Prepared, connection: sa.Connection, rows: Sequence[Seque
     for begin in range(0, len(rows), _MOST_ROWS):
         part = rows[begin : begin + _MOST_ROWS]
         statement.run(connection, len(part), [value for row in part for value in row])
-
-
-def _recall(memory: OrderedDict[str, int], names: Iterable[str]) -> dict[str, int]:
-    return {name: memory[name] for name in names if name in memory}
 
 
 def _remember(memory: OrderedDict[str, int], name: str, row_id: int) -> None:
