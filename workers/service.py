@@ -7,6 +7,7 @@ import gc
 import os
 from collections.abc import Collection
 from multiprocessing.sharedctypes import RawValue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,11 @@ class Staff:
 
         self._pulse = Pulse(bench.database, part, bench.clock, detail)
         self._pulse.start()
-        collect_garbage()
         log.info("worker_ready", **detail())
+        if analyses:
+            Thread(target=learn_to_report, args=(bench,), name="reports", daemon=True).start()
+        else:
+            collect_garbage()
 
     def stop(self, **_: Any) -> None:
         if self._pulse is not None and self._pid == os.getpid():
@@ -92,11 +96,10 @@ def collect_garbage() -> None:
 
 
 def warm_up(bench: Workbench) -> None:
-    """Load every network and build one of everything, so that the first study is as quick as the next.
+    """Load every network and draw a picture with each, so that the first study is as quick as the next.
 
     A bundle that cannot be loaded is said, and the rest goes on.
     """
-    results.warm_up(bench.node)
     for bundle in bench.registry.available:
         spec = bundle.metadata.input
         try:
@@ -108,6 +111,12 @@ def warm_up(bench: Workbench) -> None:
             continue
         image = ImageResult(sop_instance_uid="2.25.0", findings=findings(bundle, prediction.probabilities[0]))
         results.compose_heat_map(blank[0, 0], None, image, bundle.algorithm(), marked=None)
+
+
+def learn_to_report(bench: Workbench) -> None:
+    """Build one report: a second for highdicom's code tables, which no score waits for. The first report may."""
+    results.warm_up(bench.node)
+    collect_garbage()
 
 
 def delivery_threads(settings: Settings) -> int:
