@@ -73,7 +73,14 @@ class Predictor:
     guard: Guard | None = None
 
     @classmethod
-    def load(cls, bundle: Bundle, device: Device = "auto", *, threads: int = 0) -> Predictor:
+    def load(
+        cls,
+        bundle: Bundle,
+        device: Device = "auto",
+        *,
+        threads: int = 0,
+        on_loss: Callable[[InferenceError], None] | None = None,
+    ) -> Predictor:
         """Load the network. Checksums are :meth:`~models.bundle.Bundle.verify`'s job, not this one's.
 
         Parameters
@@ -83,13 +90,15 @@ class Predictor:
             alone runs on the CPU in any case.
         threads : int
             CPU cores to use; 0 for all.
+        on_loss : callable, optional
+            Told when a GPU fails for good; the CPU reads from then on.
 
         Raises
         ------
         BundleError
             The network file or the guard cannot be loaded.
         InferenceError
-            "cuda" was asked for and torch finds no usable GPU.
+            "cuda" was asked for and torch finds no usable GPU, or none with room.
         """
         class_weights, _ = bundle.head()
         guard = Guard.of(bundle)
@@ -97,11 +106,18 @@ class Predictor:
         if has_network and (device == "cuda" or (device == "auto" and _gpu_device_file())):
             from models import gpu_network  # noqa: PLC0415 - torch, only where a GPU is present or asked for
 
-            on_gpu = gpu_network.load(bundle)
+            def cpu_instead(error: InferenceError) -> _Run:
+                if on_loss is not None:
+                    on_loss(error)
+                return CpuNetwork(bundle.network, threads)
+
+            on_gpu = gpu_network.load(bundle, cpu_instead)
             if on_gpu is not None:
                 return cls(bundle, "cuda", class_weights, on_gpu, guard)
             if device == "cuda":
-                raise InferenceError("torch finds no usable GPU.", next_step="Set the device to cpu or auto.")
+                raise InferenceError(
+                    "torch finds no usable GPU, or it has no room.", next_step="Set the device to cpu or auto."
+                )
         return cls(bundle, "cpu", class_weights, CpuNetwork(bundle.network, threads), guard)
 
     def predict(self, images: Float32) -> Prediction:

@@ -18,7 +18,7 @@ from models.registry import Registry
 from models.site import Stamp, kept_bundle, stamp
 from triage.crash_points import Reached, kill_at, nowhere
 from triage.database import Database
-from triage.errors import PixelError
+from triage.errors import InferenceError, PixelError
 from triage.logging import get_logger
 from triage.repositories import installation
 from triage.settings import Settings
@@ -134,7 +134,7 @@ class Workbench:
         known = self._predictors.get(network)
         if known is None:
             device = cast(Literal["auto", "cpu", "cuda"], self.settings.device)
-            known = Predictor.load(bundle, device, threads=self.settings.inference_threads)
+            known = Predictor.load(bundle, device, threads=self.settings.inference_threads, on_loss=_say_gpu_lost)
         elif known.bundle != bundle:  # the same network under other operating points
             known = replace(known, bundle=bundle)
         self._predictors[network] = known
@@ -169,6 +169,10 @@ class Workbench:
 
 def _say_decoder_lost(error: PixelError) -> None:
     log.warning("decoder_lost", error=type(error).__name__, advice=error.advice())
+
+
+def _say_gpu_lost(error: InferenceError) -> None:
+    log.error("gpu_lost", error=type(error).__name__, advice=error.advice())
 
 
 def _network_of(bundle: Bundle) -> tuple[str, str]:
