@@ -129,6 +129,23 @@ def test_text_is_decoded_whatever_the_set(charset, raw, text):
     assert read_header(data, EXPLICIT).patient_name == text
 
 
+def test_what_is_remembered_of_one_image_is_not_told_of_another():
+    """The same bytes under another character set, in another byte order, under another attribute."""
+    raw = b"\xbb\xee"
+    for _ in range(2):
+        for charset, text in (("ISO_IR 144", "Лю"), ("ISO_IR 100", "»î")):
+            data = element(0x00080005, b"CS", charset.encode()) + encoded_identity() + element(0x00100010, b"PN", raw)
+            assert read_header(data, EXPLICIT).patient_name == text
+        for syntax in (EXPLICIT, BIG_ENDIAN):
+            assert read_header(encoded(radiograph(Rows=2500), syntax), syntax).rows == 2500
+        mixed = radiograph(PatientName="yes", PatientSex="yes", PatientAge="yes")
+        header = read_header(encoded(mixed), EXPLICIT)
+        assert (header.patient_name, header.patient_sex, header.patient_age) == ("yes", "YES", "yes")
+    for bad in ("StudyInstanceUID", "SeriesInstanceUID"):
+        with pytest.raises(DicomError, match=bad):
+            read_header(encoded(radiograph(**{bad: "1.2.x"})), EXPLICIT)
+
+
 @given(st.binary(max_size=120), st.sampled_from(["", "ISO_IR 6", "ISO_IR 192", "\\ISO 2022 IR 87", "GBK", "?"]))
 def test_any_text_is_decoded_without_control_characters(raw, charset):
     data = element(0x00080005, b"CS", charset.encode()) + encoded_identity() + element(0x00100010, b"PN", raw)
