@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,8 +39,9 @@ FLAGS: Final = {
 }
 
 
+@cache
 def environment() -> Environment:
-    """Jinja with autoescape on for every template, and our filters."""
+    """Jinja with autoescape on for every template, and our filters; one for all, so that each is compiled once."""
     templates = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
