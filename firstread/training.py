@@ -28,8 +28,8 @@ from models.training.plan_file import checked
 from models.training.run import train
 from triage.errors import SettingsError
 
-_BARS = {"images": ("Images", "done"), "generated": ("Phantoms", "chunks"), "step": ("Steps", "step")}
-"""Event → title of its bar and the figure that moves it; ``of`` is the total."""
+_BARS = {"images": "Images", "generated": "Phantoms", "judged": "Judged", "step": "Steps"}
+"""Event → title of its bar. Moved by the figure ``done`` (``step`` of a step); ``of`` is the total."""
 
 
 def nih_plan(*, images: Path | None, table: Path | None, today: date, changes: Mapping[str, Any]) -> TrainingPlan:
@@ -147,9 +147,9 @@ class _Display:
             self._remove("step")
 
     def _advance(self, event: str, figures: dict[str, Any]) -> None:
-        title, moved = _BARS[event]
+        moved = "step" if event == "step" else "done"
         if event not in self._bars:
-            self._bars[event] = self._progress.add_task(title, total=figures["of"], detail="")
+            self._bars[event] = self._progress.add_task(_BARS[event], total=figures["of"], detail="")
         detail = f"epoch {figures['epoch']}, loss {figures['loss']:.4g}" if event == "step" else ""
         self._progress.update(self._bars[event], completed=figures[moved], total=figures["of"], detail=detail)
         if event != "step" and figures[moved] >= figures["of"]:

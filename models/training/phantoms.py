@@ -70,7 +70,7 @@ def phantom_samples(
     ]
     missing = [chunk for chunk in chunks if not _complete(chunk)]
     for done, _ in enumerate(_in_parallel(missing, processes), start=1):
-        report("generated", {"seed": seed, "chunks": done, "of": len(missing)})
+        report("generated", {"seed": seed, "done": done, "of": len(missing)})
     parts = [np.load(chunk.path, allow_pickle=False) for chunk in chunks]
     return Samples(*(np.concatenate([part[name] for part in parts]) for name in ("images", "labels", "masks")))
 

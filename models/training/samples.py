@@ -16,7 +16,7 @@ MASK_STEP = 4
 """Masks are kept at a quarter of the input's resolution."""
 
 Report = Callable[[str, dict[str, Any]], None]
-"""Called with the name of an event ("epoch", "generated", ...) and its figures."""
+"""Called with the name of an event ("epoch", "generated", ...) and its figures; ``done`` ``of`` so many for a bar."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

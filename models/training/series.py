@@ -288,7 +288,7 @@ class _Judge:
             path = self._directory / f"{seed}-{start}-{stop}.npz"
             if not path.is_file():
                 self._keep(path, range(start, stop), seed, unseen)
-                self._report("judged", {"seed": seed, "heads": stop, "of": count})
+                self._report("judged", {"seed": seed, "done": stop, "of": count})
             with np.load(path, allow_pickle=False) as stored:
                 parts.append([stored[name] for name in _Judged.__slots__])
         return _Judged(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

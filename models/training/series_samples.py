@@ -75,7 +75,7 @@ def training_slices(
         path = directory / f"{seed}-{start}-{stop}-{every}-{spec.height}x{spec.width}.npz"
         if not path.is_file():
             _keep(path, _chunk(seed, range(start, stop), every, series, spec))
-            report("generated", {"seed": seed, "heads": stop, "of": count})
+            report("generated", {"seed": seed, "done": stop, "of": count})
         with np.load(path, allow_pickle=False) as stored:
             parts.append(Slices(stored["images"], stored["labels"], stored["masks"]))
     return Slices(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels", "masks")))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from firstread.training import _display
 from models.bundle import Bundle
 from models.metadata import InputSpec, SeriesSpec
 from models.self_test import verify
@@ -42,7 +45,8 @@ def tiny_plan(**changes: Any) -> SeriesPlan:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("series")
-    train_series(tiny_plan(), directory)
+    with _display(Console(file=StringIO())) as display:  # as the command shows it
+        train_series(tiny_plan(), directory, display.report)
     return directory
 
 
