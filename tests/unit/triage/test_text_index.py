@@ -106,3 +106,17 @@ def test_a_step_of_a_case_leaves_the_pieces_of_its_text_alone(database: Database
             sa.text("EXPLAIN (ANALYZE, WAL, FORMAT JSON) UPDATE studies SET tier = tier + 1")
         ).one()
     assert 0 < plan["Plan"]["WAL Records"] < 25
+
+
+def test_nothing_that_stands_in_the_index_refuses_a_case(database: Database) -> None:
+    """On PostgreSQL, whose copy of the texts may be what somebody made of it."""
+    if database.is_sqlite:
+        pytest.skip("the index is FTS5's own")
+    with database.write() as session:
+        session.execute(sa.text("TRUNCATE studies RESTART IDENTITY CASCADE"))
+        assert session.scalar(sa.text("SELECT count(*) FROM studies_search")) == 0
+        session.execute(sa.text("INSERT INTO studies_search VALUES (1, false, 'left over')"))
+        session.add(_study(1, "anna"))
+    with database.read() as session:
+        assert worklist.list_page(session, Filters(q="anna"), None, 50).cases
+        assert not worklist.list_page(session, Filters(q="left over", everything=True), None, 50).cases

@@ -18,12 +18,14 @@ depends_on = None
 _FOLLOW = """
 CREATE FUNCTION follow_studies_search() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP <> 'INSERT' THEN
+    IF TG_OP = 'TRUNCATE' THEN
+        TRUNCATE studies_search;
+    ELSIF TG_OP = 'DELETE' THEN
         DELETE FROM studies_search WHERE id = OLD.id;
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
+    ELSE  -- whatever stands there, no case is refused for it
         INSERT INTO studies_search (id, is_open, search_text)
-            VALUES (NEW.id, NEW.reading_status <> 'READ', NEW.search_text);
+            VALUES (NEW.id, NEW.reading_status <> 'READ', NEW.search_text)
+            ON CONFLICT (id) DO UPDATE SET is_open = EXCLUDED.is_open, search_text = EXCLUDED.search_text;
     END IF;
     RETURN NULL;
 END $$
@@ -52,6 +54,7 @@ def upgrade() -> None:
     op.execute(_FOLLOW)
     for event, when in (
         ("insert", "AFTER INSERT OR DELETE ON studies FOR EACH ROW"),
+        ("truncate", "AFTER TRUNCATE ON studies"),
         (
             "update",
             "AFTER UPDATE OF search_text, reading_status ON studies FOR EACH ROW WHEN (OLD.search_text <> "
