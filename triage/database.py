@@ -78,7 +78,8 @@ class Database:
         """A session that only looks: like :meth:`read`, but on PostgreSQL each statement stands for itself.
 
         That is what it sees there anyway (READ COMMITTED), and two round trips fewer, half the time of a short
-        question. Nothing may be changed in it, for nothing is thrown away.
+        question; and the driver forgets what it has prepared on a connection at each rollback, with which
+        :meth:`read` ends. Nothing may be changed in it, for nothing is thrown away.
 
         Raises
         ------

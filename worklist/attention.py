@@ -60,7 +60,7 @@ class Concern:
 
 def concerns(here: Context) -> list[Concern]:
     """Everything that needs attention; empty when nothing does."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         found = [*_of_parts(here, session), *_of_breaker(here, session), *_of_work(session)]
     found += [*_of_room(here), *_of_bundles(here), *_of_orders(here)]
     return sorted(found, key=lambda concern: list(Gravity).index(concern.gravity))

@@ -60,7 +60,7 @@ def healthz() -> str:
 def readyz(request: Request, here: Here) -> Response:
     """The database answers, and listener and worker have shown life lately; each part with its age in seconds."""
     try:
-        with here.database.read() as session:
+        with here.database.look() as session:
             ages = beat_ages(session, here.clock())
             refusing = heartbeats.refusing(session, here.clock())
     except DatabaseUnavailableError as error:
@@ -78,7 +78,7 @@ def readyz(request: Request, here: Here) -> Response:
 def metrics(here: Here) -> Response:
     """Counted from the rows at this moment, so every `serve` process says the same."""
     now = here.clock()
-    with here.database.read() as session:
+    with here.database.look() as session:
         registry = CollectorRegistry()
         registry.register(RowsCollector(totals(session), beat_ages(session, now), now))
         registry.register(RoomCollector(room_of(here.settings), heartbeats.refusing(session, now)))

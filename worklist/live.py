@@ -170,7 +170,7 @@ class Feed:
 
     def _begin(self, watch: ChangeWatch) -> int:
         watch.changed()  # from here on; what is committed between this and the next line is in the id
-        with self._database.read() as session:
+        with self._database.look() as session:
             latest = events.latest_id(session)
             self._known = set(events.ids_between(session, latest - self._back, latest))
         return latest
@@ -180,7 +180,7 @@ class Feed:
             return []
         late: list[Notice] = []
         if self._back:
-            with self._database.read() as session:
+            with self._database.look() as session:
                 recent = events.ids_between(session, self._latest - self._back, self._latest)
                 unknown = [event_id for event_id in recent if event_id not in self._known]
                 late = [_notice(row) for row in worklist.events_by_id(session, unknown)] if unknown else []
@@ -191,7 +191,7 @@ class Feed:
         return [Notice(notices[-1].id, "reload", None, None)] if len(notices) > RING else notices
 
     def _notices(self, after: int) -> list[Notice]:
-        with self._database.read() as session:
+        with self._database.look() as session:
             return [_notice(row) for row in worklist.events_after(session, after, RING + 1)]
 
 

@@ -188,7 +188,7 @@ class SignIn:
         await run_in_threadpool(note)
 
     def _find(self, name: str) -> User | None:
-        with self.database.read() as session:
+        with self.database.look() as session:
             return users.find(session, name[: 4 * LONGEST_NAME].strip())
 
     def _begin(self, known: User, password: str, address: str, browser: str) -> str | None:

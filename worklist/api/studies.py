@@ -29,7 +29,7 @@ PICTURES: Final = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/p
 
 def read_detail(here: Context, study_uid: str) -> tuple[StudyDetail, int]:
     """A case in full, and its version."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         study = worklist.case_by_uid(session, study_uid)
         case = worklist.listed_case(session, study)
         return describe.detail(study, case), case.version
@@ -48,7 +48,7 @@ def show_study(here: Here, study_uid: StudyUid, response: Response) -> StudyDeta
 
 def read_priors(here: Context, study_uid: str) -> PriorPage:
     """Other studies of the patient, and whether their images are here."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         study = worklist.study_by_uid(session, study_uid)
         cases = priors.of_patient(session, study)
         here_still = priors.with_files(session, [case.study.id for case in cases])

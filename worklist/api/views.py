@@ -24,7 +24,7 @@ WORDS: Final = "application/octet-stream"
 @router.get("/views", summary="What there is to look at in a case")
 def show_views(here: Here, study_uid: StudyUid) -> CaseViews:
     """Its images by series, how to window them, and what the AI marked. For orientation, not for diagnosis."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         study = worklist.study_by_uid(session, study_uid)
         return case_views(study_uid, renderings.viewed(session, study))
 
@@ -42,7 +42,7 @@ def ask_for_views(here: Here, study_uid: StudyUid, asked: ViewsAsked | None = No
 @router.get("/instances/{sop_uid}/frames", summary="Some frames of a multi-frame image")
 def show_frames(here: Here, study_uid: StudyUid, sop_uid: SopUid, near: FrameNumber = 1) -> FramesOut:
     """The frame `near` and up to 16 on each side. 404 where the first frame is not made, or there is no such frame."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         study = worklist.study_by_uid(session, study_uid)
         return frames_out(study_uid, sop_uid, renderings.frames(session, study, sop_uid, near))
 
@@ -62,7 +62,7 @@ def show_words(here: Here, study_uid: StudyUid, sop_uid: SopUid, frame: FrameNum
     """Little endian uint16, row by row, or bytes of red, green and blue; `frame` in `…/views` and `…/frames` says what
     they mean. 404 says why there are none.
     """
-    with here.database.read() as session:
+    with here.database.look() as session:
         row = renderings.words_of(session, worklist.study_by_uid(session, study_uid), sop_uid, frame)
     try:
         path = below(here.settings.results, row.relative_path)
@@ -76,7 +76,7 @@ def show_words(here: Here, study_uid: StudyUid, sop_uid: SopUid, frame: FrameNum
 @router.get("/findings/{finding_id}/heat", summary="Where the network looked", response_class=FileResponse)
 def show_heat(here: Here, study_uid: StudyUid, finding_id: FindingId) -> FileResponse:
     """8-bit grey PNG over the whole image: how much each part counted for this finding."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         relative = renderings.heat_path(session, worklist.study_by_uid(session, study_uid), finding_id)
     return FileResponse(below(here.settings.results, relative), media_type="image/png")
 
