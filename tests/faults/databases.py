@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import psycopg
 from peers.processes import eventually, listens
@@ -216,7 +216,9 @@ def restored_from_earlier(lab: Lab) -> Verdict:
         here.product.stop()
         file = here.product.settings.data / "firstread.sqlite"
         here.product.database.dispose()
-        with sqlite3.connect(file) as connection:
+        # Closed before the copy: closing any descriptor of a file ends all locks that a process has on it, and the
+        # product would take WAL and index away from below this process, which from then on read what was before.
+        with closing(sqlite3.connect(file)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         earlier = file.with_suffix(".earlier")
         shutil.copy2(file, earlier)

@@ -7,11 +7,12 @@ import fcntl
 import heapq
 import os
 import random
+import select
 import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,11 +55,36 @@ class Line:
     _waiting: list[tuple[float, int, int, bytes]] = field(default_factory=list)
     _more: threading.Condition = field(default_factory=threading.Condition)
     _count: int = 0
+    _over: int = field(default_factory=lambda: os.eventfd(0, os.EFD_CLOEXEC))
+    _threads: list[threading.Thread] = field(default_factory=list)
 
-    def carry(self, source: int, target: int) -> None:
-        """From one end to the other until the end is closed."""
+    def begin(self, ends: Sequence[int]) -> None:
+        """Carry packets between two ends, both ways."""
+        for ways in (ends, ends[::-1]):
+            self._threads.append(threading.Thread(target=self._carry, args=ways, daemon=True))
+        self._threads.append(threading.Thread(target=self._release, daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Return when nobody reads or writes the ends any more.
+
+        Only then may they be closed: their numbers soon belong to other files and connections of this process, which
+        would be sent our packets.
+        """
+        os.eventfd_write(self._over, 1)
+        with self._more:
+            self._more.notify()
+        for thread in self._threads:
+            thread.join()
+        os.close(self._over)
+
+    def _is_over(self) -> bool:
+        return bool(select.select([self._over], [], [], 0)[0])
+
+    def _carry(self, source: int, target: int) -> None:
         with suppress(OSError):
-            while True:
+            while self._over not in select.select([source, self._over], [], [])[0]:
                 packet = os.read(source, 65536)
                 if len(packet) > self.hole or self.random.random() < self.loss:
                     continue
@@ -67,13 +93,14 @@ class Line:
                     heapq.heappush(self._waiting, (time.monotonic() + self.delay, self._count, target, packet))
                     self._more.notify()
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Hand over what has been on its way long enough."""
         with suppress(OSError):
-            while True:
+            while not self._is_over():
                 with self._more:
-                    while not self._waiting:
-                        self._more.wait()
+                    if not self._waiting:
+                        self._more.wait(1)
+                        continue
                     due, _, target, packet = self._waiting[0]
                     early = due - time.monotonic()
                     if early > 0:
@@ -127,10 +154,11 @@ def line(seed: int) -> Iterator[Line]:
         run("ip", "netns", "exec", name, "ip", "addr", "add", f"{FAR}/30", "dev", names[1])
         run("ip", "netns", "exec", name, "ip", "link", "set", names[1], "up")
         here = Line(name, random=random.Random(seed))
-        for ways in (ends, ends[::-1]):
-            threading.Thread(target=here.carry, args=ways, daemon=True).start()
-        threading.Thread(target=here.release, daemon=True).start()
-        yield here
+        here.begin(ends)
+        try:
+            yield here
+        finally:
+            here.end()
     finally:
         subprocess.run(["ip", "netns", "del", name], check=False)
         for end in ends:
