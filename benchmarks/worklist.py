@@ -173,7 +173,7 @@ def main() -> None:
         population = Population(
             arguments.studies, arguments.unread, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         )
-        measured = [_measure(each, folder, population, arguments) for each in arguments.databases.split(",")]
+        measured = [_measure(each, folder, population, arguments) for each in arguments.databases]
     if arguments.build_only:
         return
     text = _report(measured, arguments)
@@ -186,7 +186,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="folder in which the populated databases stay; default: a temporary one")
-    parser.add_argument("--databases", default="sqlite,postgres")
+    parser.add_argument("--databases", default=["sqlite", "postgres"], type=_databases, help="sqlite,postgres")
     parser.add_argument("--studies", type=int, default=1_000_000)
     parser.add_argument("--unread", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=100)
@@ -195,6 +195,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--build-only", action="store_true", help="populate and end")
     parser.add_argument("--write", action="store_true", help="write docs/measurements/worklist-DATE.md")
     return parser.parse_args()
+
+
+def _databases(named: str) -> list[str]:
+    """Refuses what it does not know: another word than postgres would be measured as SQLite."""
+    names = named.split(",")
+    if not set(names) <= {"sqlite", "postgres"}:
+        raise argparse.ArgumentTypeError("sqlite and postgres are known")
+    return names
 
 
 def _measure(name: str, folder: Path, population: Population, arguments: argparse.Namespace) -> Measured:

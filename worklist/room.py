@@ -28,7 +28,7 @@ def read_space(here: Context) -> SpaceOut:
     if room is None:
         raise NotFoundError("The file system of the archive does not answer.", next_step="Run `firstread doctor`.")
     below, until = retention.marks(room.total_bytes, policy.lower(room))
-    with here.database.read() as session:
+    with here.database.look() as session:
         refusing = heartbeats.refusing(session, here.clock())
         waiting = quarantine.waiting(session)
     return SpaceOut(

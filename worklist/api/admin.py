@@ -33,7 +33,7 @@ def list_analyses(
     limit: Limit = 50,
 ) -> AnalysisPage:
     """Where each stands, how often it was tried and why it waits or ended."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = queues.list_analyses(session, status=status, reason=reason.strip(), before=before, limit=limit)
         return AnalysisPage(
             items=[describe_queued(row) for row in rows], next_before=_next([r.id for r in rows], limit)

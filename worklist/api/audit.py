@@ -15,7 +15,7 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 def read_audit(here: Context, query: AuditQuery) -> AuditPage:
     """One page, newest first."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = audit.listed(session, query.wanted, before=query.before, limit=query.limit)
         items = [AuditEntryOut.model_validate(row, from_attributes=True) for row in rows]
     return AuditPage(items=items, next_before=items[-1].id if len(items) == query.limit else None)

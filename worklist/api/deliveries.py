@@ -39,7 +39,7 @@ def list_deliveries(
     limit: Limit = 50,
 ) -> DeliveryPage:
     """What every destination was offered, what it answered, attempt by attempt, and what proof there is."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = queues.list_deliveries(
             session, status=status, destination=destination, reason=reason, before=before, limit=limit
         )
@@ -76,7 +76,7 @@ def resend(here: Here, who: Who, delivery_id: RowId, wish: ResendWish = NO_WISH)
 
 def read_given_up(here: Context) -> GivenUp:
     """The most frequent first."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = queues.given_up(session)
     return GivenUp(items=[GivenUpOut(destination=to, reason=reason, count=count) for to, reason, count in rows])
 

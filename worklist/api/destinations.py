@@ -80,7 +80,7 @@ def download(here: Here, who: Who, sop_uid: SopUid) -> FileResponse:
 def read_preview(here: Context, study_instance_uid: str, address: str) -> PreviewOut:
     """What a destination of the settings gets of a study."""
     destination = destination_named(here.settings, address)
-    with here.database.read() as session:
+    with here.database.look() as session:
         return describe_preview(
             study_instance_uid, destination, previews.preview(session, study_instance_uid, destination)
         )
@@ -88,7 +88,7 @@ def read_preview(here: Context, study_instance_uid: str, address: str) -> Previe
 
 def read_destinations(here: Context) -> list[DestinationOut]:
     """Those of the settings in their order, then those that are no longer in them."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         counts = queues.destinations(session)
         tests = errands.latest(session, [f"destination:{each.address}" for each in here.settings.destinations])
     known = {destination.address: _described(destination) for destination in here.settings.destinations}

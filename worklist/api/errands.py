@@ -15,5 +15,5 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 @router.get("/errands/{errand_id}", summary="What came of a test or a change")
 def show_errand(here: Here, errand_id: RowId) -> ErrandOut:
     """Tests of peers and destinations, changes of bundles and second tries from the quarantine."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         return describe_errand(errands.by_id(session, errand_id))

@@ -26,7 +26,7 @@ def fhir_bundle(here: Here, study_uid: StudyUid) -> Response:
 
     Made where `serve_fhir` is set or a FHIR destination is. 404 says why there is none.
     """
-    with here.database.read() as session:
+    with here.database.look() as session:
         study = worklist.case_by_uid(session, study_uid)
         paths = [row.relative_path for row in worklist.latest_messages(session, study.id, "FHIR")]
     if not paths:

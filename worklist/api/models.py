@@ -37,7 +37,7 @@ READS = Enabling()
 
 def read_models(here: Context) -> ModelList:
     """Every bundle, and who reads with them."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         listing = bundle_listing.current(session)
         rows: list[dict[str, Any]] = listing.bundles if listing else []
         changes = errands.latest(session, [f"bundle:{row['name']}" for row in rows])

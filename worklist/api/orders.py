@@ -21,7 +21,7 @@ WAITING_SINCE: Final = timedelta(days=1)
 
 def read_orders(here: Context, *, waiting: bool, before: int | None, limit: int) -> OrderPage:
     """One page, newest first."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = order_listing.listed(session, waiting=waiting, before=before, limit=limit)
         items = [_order(row) for row in rows]
     return OrderPage(items=items, next_before=items[-1].id if len(items) == limit else None)
@@ -30,7 +30,7 @@ def read_orders(here: Context, *, waiting: bool, before: int | None, limit: int)
 def read_feeds(here: Context) -> OrderFeeds:
     """How each feed of the settings stands, who ordered, what was refused."""
     now = here.clock()
-    with here.database.read() as session:
+    with here.database.look() as session:
         states = order_listing.feeds(session, now)
         return OrderFeeds(
             feeds=[

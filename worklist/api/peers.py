@@ -30,7 +30,7 @@ REFUSED_FOR_TITLE: Final = "CALLING_AE_TITLE_NOT_RECOGNISED"
 def read_peers(here: Context) -> PeerList:
     """Everybody who may send, and who called."""
     settings = here.settings
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = peers.all_of(session)
         senders, refused = peers.senders(session), peers.refused(session)
         tried = errands.latest(session, [_subject(row) for row in rows])

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 def read_quarantine(here: Context, *, dismissed: bool, before: int | None, limit: int) -> QuarantinePage:
     """One page, newest first."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = quarantine.listed(session, dismissed=dismissed, before=before, limit=limit)
         tried = errands.latest(session, [f"quarantined:{row.id}" for row in rows])
     items = [_entry(here, row, tried.get(f"quarantined:{row.id}")) for row in rows]

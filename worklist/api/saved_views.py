@@ -38,7 +38,7 @@ def describe_view(view: SavedView) -> ViewOut:
 
 def read_views(here: Context, who: str) -> list[ViewOut]:
     """A person's views."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         return [describe_view(view) for view in saved_views.of_person(session, who)]
 
 

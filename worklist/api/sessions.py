@@ -94,13 +94,13 @@ def session_routes(tokens: Tokens) -> APIRouter:
 
 def read_own(request: Request, here: Context, tokens: Tokens) -> list[SessionOut]:
     """Sessions of whoever asks with a browser."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         return [_described(row, request, tokens) for row in _own(session, request, here)]
 
 
 def read_all(request: Request, here: Context, tokens: Tokens) -> list[SessionOut]:
     """Sessions of all."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = browser_sessions.listed(session, at=here.clock(), limits=here.settings.session_limits)
         return [_described(row, request, tokens) for row in rows]
 

@@ -161,7 +161,7 @@ def give_verdict(changing: Changing, finding_id: FindingId, given: VerdictGiven)
         )
 
     changing.make(apply)
-    with changing.here.database.read() as session:
+    with changing.here.database.look() as session:
         return describe.describe_verdict(verdicts.standing(session, finding_id))
 
 
@@ -194,7 +194,7 @@ def preview(
     here: Here, study_uid: StudyUid, sop_uid: SopUid, overlay: Annotated[bool, Query()] = False
 ) -> FileResponse:
     """The picture a worker made of the image; with `overlay` the heat map on it. 404 says why there is none."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         images = worklist.latest_images(session, study_uid, sop_uid)
         paths = [image.overlay_path if overlay else image.preview_path for image in images]
         why = _why_no_picture(images, overlay=overlay)

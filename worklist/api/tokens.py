@@ -81,7 +81,7 @@ def revoke_token(here: Here, who: Who, name: TokenName) -> Response:
 
 def read_tokens(database: Database, *, revoked: bool = False) -> list[TokenOut]:
     """Tokens by name."""
-    with database.read() as session:
+    with database.look() as session:
         return [token_out(token) for token in api_tokens.listed(session, revoked=revoked)]
 
 

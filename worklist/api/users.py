@@ -123,7 +123,7 @@ def user_routes(door: SignIn) -> APIRouter:
         """The person is signed out everywhere. 409 for an account of the identity provider."""
 
         def known() -> str:
-            with here.database.read() as session:
+            with here.database.look() as session:
                 return users.by_name(session, name).name
 
         hashed = await _hashed(door, await run_in_threadpool(known), asked.password)
@@ -148,7 +148,7 @@ def user_routes(door: SignIn) -> APIRouter:
 
 def read_users(database: Database) -> list[UserOut]:
     """All accounts, by name."""
-    with database.read() as session:
+    with database.look() as session:
         return [user_out(user) for user in users.listed(session)]
 
 

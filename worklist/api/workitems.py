@@ -19,7 +19,7 @@ def list_workitems(
     here: Here, status: WorkitemStatus | None = None, before: Before = None, limit: Limit = 50
 ) -> WorkitemPage:
     """Unified Procedure Steps that were scheduled for this node: where each stands and why."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = workitems.list_workitems(session, status=status, before=before, limit=limit)
         managers = [
             TaskManagerOut(address=row.address, answered_at=row.answered_at, problem=row.problem)

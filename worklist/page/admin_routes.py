@@ -69,7 +69,7 @@ StatusName = Annotated[str, Query(max_length=40, pattern=r"^[A-Z_]*$")]
 @router.get("/fragment/admin")
 def overview(request: Request, here: Here) -> HTMLResponse:
     """What needs attention, with the way there."""
-    with here.database.read() as session:
+    with here.database.look() as session:
         waiting = queues.open_analyses(session)
         processes = [(beat.part, beat.name, beat.started_at) for beat in heartbeats.alive(session, here.clock())]
     facts = {
@@ -126,7 +126,7 @@ def analyses_page(
 ) -> HTMLResponse:
     """What runs and waits, and what came of the rest."""
     chosen = AnalysisStatus(status) if status in AnalysisStatus.__members__ else None
-    with here.database.read() as session:
+    with here.database.look() as session:
         running = queues.open_analyses(session)
         rows = queues.list_analyses(session, status=chosen, reason=reason.strip(), before=before, limit=SHOWN)
     filters = {"status": chosen or "", "reason": reason.strip()}
@@ -152,7 +152,7 @@ def deliveries_page(
 ) -> HTMLResponse:
     """What was given up and why, by destination and reason, and every delivery."""
     chosen = DeliveryStatus(status) if status in DeliveryStatus.__members__ else None
-    with here.database.read() as session:
+    with here.database.look() as session:
         rows = queues.list_deliveries(
             session, status=chosen, destination=destination, reason=reason, before=before, limit=SHOWN
         )
@@ -174,7 +174,7 @@ def deliveries_page(
 def quarantine_page(request: Request, here: Here, dismissed: bool = False, before: Before = None) -> HTMLResponse:
     """What was refused at the door, why, and what to do."""
     found = read_quarantine(here, dismissed=dismissed, before=before, limit=SHOWN)
-    with here.database.read() as session:
+    with here.database.look() as session:
         failed = queues.list_analyses(session, status=AnalysisStatus.FAILED, limit=SHOWN)
     facts = {
         "quarantine": found.items,

@@ -97,7 +97,7 @@ def _listed(
 def _current(request: Request, here: Context, query: ListQuery, template: str, more: dict[str, Any]) -> bytes:
     kept = read_page(here, query, counted=True)
     now = here.clock()
-    with here.database.read() as session:
+    with here.database.look() as session:
         missing = missing_parts(beat_ages(session, now))
     return bytes(render(request, template, _list(request, query, kept, more, now=now, missing=missing)).body)
 

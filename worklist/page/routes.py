@@ -47,7 +47,7 @@ def docs(request: Request) -> HTMLResponse:
 
 
 def _deliveries(here: Context) -> dict[str, Any]:
-    with here.database.read() as session:
+    with here.database.look() as session:
         listed = {
             status: [describe_delivery(row) for row in queues.list_deliveries(session, status=status, limit=SHOWN)]
             for status in (DeliveryStatus.DEAD, DeliveryStatus.PENDING)

@@ -71,7 +71,7 @@ def sign_in_routes(door: SignIn, provider: Provider | None) -> APIRouter:
         return answer
 
     def account_page(request: Request, here: Context, who: str, **said: Any) -> HTMLResponse:
-        with here.database.read() as session:
+        with here.database.look() as session:
             user = users.find(session, who)
         status = said.pop("status", 200)
         facts = {"user": user, "sessions": read_own(request, here, door.tokens), "failed": "", "done": "", **said}
@@ -115,7 +115,7 @@ def sign_in_page(request: Request, here: Context, target: str, *, failed: str = 
     """The sign-in page with every way that is open, and what went wrong. Blocks."""
     with_password = True
     try:
-        with here.database.read() as session:
+        with here.database.look() as session:
             with_password = users.exist(session)
     except DatabaseUnavailableError:
         failed = failed or "The database does not answer at the moment; nobody can sign in."
