@@ -95,4 +95,4 @@ def watched_tab(browser: Any, url: str, *, width: int, height: int, **more: Any)
     tab.on("request", lambda asked: None if asked.url.startswith(url) else trouble.append(f"asked {asked.url}"))
     yield tab
     context.close()
-    assert trouble == []
+    assert trouble == [], trouble  # said, because pytest explains asserts of tests only

@@ -137,7 +137,8 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input:not([type=checkbox], [type=range], [type=radio]), select, textarea")) return;
   if (document.querySelector("dialog[open]")) return;
-  if (COMMANDS[event.key]) (beside.contains(event.target) ? prior : viewer).command(COMMANDS[event.key]);
+  // Closed, it has the focus until the browser next draws.
+  if (COMMANDS[event.key]) (prior && beside.contains(event.target) ? prior : viewer).command(COMMANDS[event.key]);
   else if (OPINIONS[event.key]) give(chosen(), OPINIONS[event.key]);
   else if (event.key === "m" && missed) live.querySelector("[data-missed]")?.click();
   else if (event.key === "v") viewer.canvas.focus();
