@@ -190,7 +190,8 @@ def _tables(population: Population, moment: Moment) -> dict[type[Base], Rows]:
         Delivery: (
             {
                 "id": number, "result_object_id": number, "destination": "PACS@10.0.0.5:104", "status": "COMMITTED",
-                "attempt_count": 1, "proof": "COMMITTED", **dict.fromkeys(("created_at", "sent_at"), at(number)),
+                "attempt_count": 1, "proof": "COMMITTED",
+                **dict.fromkeys(("created_at", "sent_at", "proven_at"), at(number)),
             }
             for number in full
         ),
