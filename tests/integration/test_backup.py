@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,11 @@ def listener(folder: Path, env: dict[str, str], port: int) -> Iterator[subproces
             return listens(port)
 
         eventually(up, within=60, what="the listener listens")
-        yield process
+        try:
+            yield process
+        except BaseException as error:
+            error.add_note(log.read_text()[-4000:])
+            raise
 
 
 class Senders:
@@ -52,19 +57,22 @@ class Senders:
         self._port, self._size = port, size
         self._ended = threading.Event()
         self.answers: list[Answer] = []
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)]
+        self._threads = ThreadPoolExecutor(SENDERS)
+        self._senders: list[Future[None]] = []
 
     def __enter__(self) -> Senders:
-        for thread in self._threads:
-            thread.start()
+        self._senders = [self._threads.submit(self._send, number) for number in range(SENDERS)]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        for thread in self._threads:
-            thread.join()
+        self._threads.shutdown()
 
     def receipts(self) -> list[Answer]:
+        """Answers so far that are receipts; raises what ended a sender before its time."""
+        for sender in self._senders:
+            if sender.done():
+                sender.result()
         return [answer for answer in list(self.answers) if answer.receipt]
 
     def _send(self, sender: int) -> None:

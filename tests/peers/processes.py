@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import secrets
 import shutil
 import socket
@@ -19,6 +21,7 @@ LOOK_EVERY = 0.05  # seconds
 SLOWEST = 3.0  # times slower than ours is a machine that the tests still bear
 PORTS: Final = range(15_000, 32_000)
 """Below those that the system gives to clients: nobody gets one by chance between our look and its use."""
+SIDE_BY_SIDE = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"
 
 
 def eventually(look: Callable[[], _T], *, within: float, what: str) -> _T:
@@ -41,10 +44,25 @@ def eventually(look: Callable[[], _T], *, within: float, what: str) -> _T:
         time.sleep(LOOK_EVERY)
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports in random order, for ever; of processes that test side by side each has its own."""
+    name, count = map(os.environ.get, SIDE_BY_SIDE)
+    number = int(name.removeprefix("gw")) if name else 0
+    own = list(PORTS[number :: int(count or 1)])
+    secrets.SystemRandom().shuffle(own)
+    return itertools.cycle(own)
+
+
+_own = _own_ports()
+
+
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on at this moment; tests beside this one hardly get the same."""
+    """A TCP port of loopback that nobody listens on at this moment, and that no test beside this one is given.
+
+    A program may listen seconds later: two that were given the same would take each other's senders.
+    """
     while True:
-        port = secrets.choice(PORTS)
+        port = next(_own)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
