@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 import pytest
+from peers.http_client import http_client
 from peers.node import FIRSTREAD, Node, embedded
 from peers.postgres import postgres
 from peers.processes import await_port, eventually, free_port, run, running
@@ -92,7 +93,7 @@ def another_door(node: Node) -> Iterator[tuple[httpx.Client, subprocess.Popen[by
     }
     with (
         running(FIRSTREAD, "serve", log=node.log, env=environment) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client,
+        http_client(port) as client,
     ):
         await_port(process, port, node.log)
         yield client, process
@@ -438,7 +439,7 @@ def test_a_database_that_is_down_is_said_and_the_last_list_is_shown_as_old(tmp_p
         log = tmp_path / "serve.log"
         process = parts.enter_context(running(FIRSTREAD, "serve", log=log, env=environment))
         await_port(process, port, log)
-        client = parts.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False))
+        client = parts.enter_context(http_client(port, timeout=30))
         browser = {"Accept": "text/html"}
         before = client.get("/api/v1/worklist").json()
         assert [item["study_instance_uid"] for item in before["items"]] == [study_uid]

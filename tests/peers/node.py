@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from peers.http_client import http_client
 from peers.processes import eventually, free_port, run, running
 
 FIRSTREAD = Path(sys.executable).with_name("firstread")
@@ -157,11 +158,7 @@ def scaled(
 
 def _node(stack: ExitStack, folder: Path, dicom_port: int | None = None) -> Node:
     folder.mkdir(parents=True, exist_ok=True)
-    # An idle connection is given up before the server ends it (uvicorn: 5 s), or a request could meet its end.
-    short = httpx.Limits(keepalive_expiry=3.0)
-    http = stack.enter_context(
-        httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", timeout=20, trust_env=False, limits=short)
-    )
+    http = stack.enter_context(http_client(free_port()))
     return Node(dicom_port or free_port(), folder / "data", folder / "firstread.log", http)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from peers.http_client import http_client
 from peers.processes import await_port, free_port, program, running
 
 
@@ -85,7 +86,7 @@ def orthanc(
     with running(*command, log=log, env={**os.environ, **(variables or {})}) as process:
         await_port(process, http_port, log)
         await_port(process, dicom_port, log)
-        with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=20, trust_env=False) as http:
+        with http_client(http_port) as http:
             yield OrthancServer("ORTHANC", dicom_port, http)
 
 
