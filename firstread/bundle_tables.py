@@ -17,13 +17,16 @@ _UNAVAILABLE = "[red]model unavailable[/]"
 
 def draw(entries: Iterable[Entry], state: SiteState) -> Table:
     """The table of `firstread models list`."""
-    table = Table("Bundle", "Version", "From", "Standing", "Findings", "Proof", "State", caption_justify="left")
+    table = Table(caption_justify="left")
+    for title in ("Bundle", "Version", "From", "Findings", "State"):
+        # Names are typed into the next command: they are folded where a terminal is narrow, never cut off.
+        table.add_column(title, overflow="fold", no_wrap=title in {"Version", "From"})
     problems = []
     for entry in entries:
         if entry.problem:  # whole, below the table: a column of a narrow terminal would cut it off
             problems.append(f"[red]model unavailable:[/] {escape(f'{entry.directory.name}: {entry.problem}')}")
         if entry.bundle is None:
-            table.add_row(entry.directory.name, "", source_of(entry), "", "", "", _UNAVAILABLE)
+            table.add_row(entry.directory.name, "", source_of(entry), "", _UNAVAILABLE)
             continue
         m, record = entry.bundle.metadata, acceptance_of(entry, state)
         if entry.problem:
@@ -31,9 +34,10 @@ def draw(entries: Iterable[Entry], state: SiteState) -> Table:
         else:
             standing = "[green]reads[/]" if entry.enabled else f"[yellow]{escape(entry.note)}[/]"
         findings = "\n".join(f"{f.key} ≥ {f.threshold:.2f} → {f.urgency}" for f in m.findings)
-        proof = f"{'met' if record.met else 'not met'}, {record.proof}" if record else ""
-        label = "research only" if m.research else "product"
-        table.add_row(m.name, m.version, source_of(entry), label, findings, proof, standing)
+        lines = [standing, "research only" if m.research else "product"]
+        if record is not None:
+            lines.append(f"criteria {'met' if record.met else 'not met'}, {record.proof}")
+        table.add_row(m.name, m.version, source_of(entry), findings, "\n".join(lines))
     table.caption = "\n".join(problems)
     return table
 

@@ -17,7 +17,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +28,6 @@ from models.metadata import BundleMetadata, FindingSpec, InputSpec, RoutingCondi
 from models.preprocessing import PREPROCESSING_VERSION
 from triage.errors import BundleError
 from triage.findings import Algorithm, Urgency
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "Bundle",
@@ -67,7 +63,9 @@ class Override:
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise BundleError(f"threshold {self.threshold!r} of an override is not within [0, 1].")
+            raise BundleError(
+                f"a threshold of {self.threshold!r} is not within [0, 1].", next_step="Give a score from 0 to 1."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,7 +332,7 @@ def build_for(architecture: str, tensors: Mapping[str, Tensor]) -> Network:
     try:
         network.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:
-        raise BundleError(f"no weights of {architecture}: {' '.join(str(error).split())}") from error
+        raise BundleError(f"no weights of {architecture}: {' '.join(str(error).split())[:300]}") from error
     return network.eval()
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from models.bundle import NETWORK, SELF_TEST, Bundle
+from models.bundle import METADATA, NETWORK, SELF_TEST, Bundle
 from models.guard import Guard
 from models.inference import Predictor
-from models.metadata import InputSpec
+from models.metadata import ONNX, InputSpec
 from models.preprocessing import normalise
-from triage.errors import BundleError
+from triage.errors import BundleError, InferenceError
 
 _TOLERANCE = 1e-3
+"""Of logits, as a share of the largest one (of 1 at least): what processors and runtimes differ by."""
+_WIDEST = 10 * _TOLERANCE
+"""A stored tolerance beyond it would let other weights pass."""
 _FLOATS = frozenset({"F16", "F32", "F64"})
 
 
@@ -41,20 +46,32 @@ def verify(bundle: Bundle) -> None:
 
 
 def verify_architecture(bundle: Bundle) -> None:
-    """Check that the weights are those of the architecture that the metadata name, tensor by tensor. Needs torch.
+    """Check that the weights are those of the architecture that the metadata name, and the graph's. Needs torch.
 
-    A CPU worker runs the exported graph; one with a GPU would find a missing or foreign tensor only when it starts.
+    A CPU worker runs the exported graph, one with a GPU the weights: both have to give the same scores.
 
     Raises
     ------
     BundleError
-        A tensor is missing, unknown or of another shape.
+        The architecture is unknown, a tensor is missing, unknown or of another shape, or the weights do not give the
+        logits of the self-test.
     """
-    from models import networks  # noqa: PLC0415 - torch only where a bundle is added
+    import torch  # noqa: PLC0415 - only where a bundle is added
+
+    from models import networks  # noqa: PLC0415
 
     metadata = bundle.metadata
-    if metadata.architecture in networks.ARCHITECTURES:
-        networks.restore(metadata.architecture, len(metadata.findings), bundle.weights)
+    if metadata.architecture == ONNX:
+        return
+    network = networks.restore(metadata.architecture, len(metadata.findings), bundle.weights)
+    stored = _Stored.read(bundle)
+    try:
+        with torch.inference_mode():
+            logits, _ = network(torch.from_numpy(self_test_input(metadata.input, stored.seed, metadata.channels)))
+    except RuntimeError as error:
+        raise BundleError(f"{bundle.weights} do not take the input that {METADATA} describes.") from error
+    if not stored.equals(logits[0].numpy()):
+        raise BundleError(f"{bundle.network} and {bundle.weights} do not belong together.")
 
 
 def _check_numbers(bundle: Bundle) -> None:
@@ -109,25 +126,52 @@ def write_self_test(
     (work / SELF_TEST).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stored:
+    """A stored self-test: the input's seed, the logits float64 (K,) that it must give, and how nearly."""
+
+    seed: int
+    logits: NDArray[np.float64]
+    tolerance: float
+
+    @classmethod
+    def read(cls, bundle: Bundle) -> _Stored:
+        path = bundle.directory / SELF_TEST
+        try:
+            record = json.loads(path.read_bytes())
+            seed, tolerance = int(record["seed"]), float(record["tolerance"])
+            logits = np.asarray(record["logits"], dtype=np.float64)
+            outputs = [str(key) for key in record.get("outputs", ())]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise BundleError(f"{path} is not a self-test: {error!r}.") from error
+        if outputs and outputs != [finding.key for finding in bundle.metadata.findings]:
+            raise BundleError(
+                f"{bundle.directory}: findings stand in another order than when the self-test was stored."
+            )
+        if not tolerance <= _WIDEST * max(1.0, float(np.abs(logits).max(initial=0.0))):
+            raise BundleError(f"{path} is a self-test that proves nothing: it allows logits to be {tolerance:g} off.")
+        return cls(seed, logits, tolerance)
+
+    def equals(self, logits: NDArray[Any]) -> bool:
+        """Whether these logits (K,) are the stored ones."""
+        same_size = logits.shape == self.logits.shape and logits.size > 0
+        return same_size and bool(np.abs(logits - self.logits).max() <= self.tolerance)
+
+
 def _run(bundle: Bundle) -> None:
+    stored = _Stored.read(bundle)
+    image = self_test_input(bundle.metadata.input, stored.seed, bundle.metadata.channels)
     try:
-        record = json.loads((bundle.directory / SELF_TEST).read_bytes())
-        seed, tolerance = int(record["seed"]), float(record["tolerance"])
-        expected = np.asarray(record["logits"], dtype=np.float64)
-        outputs = [str(key) for key in record.get("outputs", ())]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{bundle.directory / SELF_TEST} is not a self-test: {error!r}.") from error
-    if outputs and outputs != [finding.key for finding in bundle.metadata.findings]:
-        raise BundleError(f"{bundle.directory}: findings stand in another order than when the self-test was stored.")
-    image = self_test_input(bundle.metadata.input, seed, bundle.metadata.channels)
-    prediction = Predictor.load(bundle, device="cpu").predict(image)
-    actual = prediction.logits[0].astype(np.float64)
-    if actual.shape != expected.shape or not np.abs(actual - expected).max() <= tolerance:
+        prediction = Predictor.load(bundle, device="cpu").predict(image)
+    except InferenceError as error:
+        reason = str(error).rstrip(".")
+        raise BundleError(f"{bundle.network} does not read what {METADATA} describes: {reason}.") from error
+    if not stored.equals(prediction.logits[0]):
         raise BundleError(f"{bundle.network} does not give the logits of its self-test.")
     # The graph is a second copy of the weights: it must be a copy of *these* weights.
     weight, _ = bundle.head()
     pooled = prediction.features[0].mean(axis=(1, 2))
-    if weight.shape[1] != pooled.shape[0] or not np.abs(_answer(bundle, pooled) - actual).max() <= tolerance:
+    if weight.shape[1] != pooled.shape[0] or not stored.equals(_answer(bundle, pooled)):
         raise BundleError(f"{bundle.network} and {bundle.weights} do not belong together.")
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from models import acceptance, site
-from models.bundle import WEIGHTS, Bundle, Override
+from models.bundle import EVALUATION, WEIGHTS, Bundle, Override
 from models.registry import SHIPPED, Registry
 from models.self_test import verify, verify_architecture
 from models.site import Acceptance, Change, OperatingPoint, SiteState, Standing
@@ -105,6 +105,7 @@ class BundleStore:
                 bundle = Bundle.load(work)
                 verify(bundle)
                 verify_architecture(bundle)
+                acceptance.read_evaluation(work / EVALUATION)
             return self._install(state, bundle, replace=replace, enable=enable)
 
     def remove(self, name: str, *, reason: str = "") -> Path:

@@ -69,8 +69,14 @@ def card(name: Name, data: Data = None) -> None:
     """
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    directory = _registry(data, check_files=False).entry(name).directory
-    Console().print(Markdown((directory / "MODEL_CARD.md").read_text(encoding="utf-8")))
+    from models.bundle import CARD  # noqa: PLC0415
+
+    path = _registry(data, check_files=False).entry(name).directory / CARD
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")  # its maker's text editor may not know UTF-8
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
+    Console().print(Markdown(text))
 
 
 @app.command()

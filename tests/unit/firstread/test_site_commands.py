@@ -167,3 +167,19 @@ def test_changes_stand_in_the_audit_trail(run: Run, tmp_path: Path) -> None:
         ("phantom-cxr", "disabled", "no phantoms here"),
         ("nih-cxr-research", "operating point of cardiomegaly", ""),
     ]
+
+
+@pytest.mark.usefixtures("added")
+def test_names_are_whole_on_a_narrow_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("list").stdout.splitlines()
+    first = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+    assert "…" not in "".join(lines)
+    assert "nih-cxr-research" in "".join(first)
+
+
+@pytest.mark.usefixtures("added")
+def test_a_card_in_another_encoding_is_shown(run: Run, tmp_path: Path) -> None:
+    card = tmp_path / "data" / "bundles" / "hospital-cxr" / "MODEL_CARD.md"
+    card.write_bytes("# Für Erwachsene\n".encode("latin-1"))
+    assert "Erwachsene" in run("card", "hospital-cxr").stdout

@@ -136,6 +136,45 @@ def test_graph_of_other_weights_is_found_out(bundle_copy: Path) -> None:
         verify(seal(bundle_copy))
 
 
+def test_weights_that_are_not_the_graphs_are_found_out_wherever_they_differ(bundle_copy: Path) -> None:
+    weights = load_file(bundle_copy / "weights.safetensors")
+    weights["features.conv5.1.bias"] = weights["features.conv5.1.bias"] + np.float32(0.5)
+    save_file(weights, bundle_copy / "weights.safetensors")
+    with pytest.raises(BundleError, match="do not belong together"):
+        verify_architecture(seal(bundle_copy))
+
+
+def test_weights_and_graph_that_belong_together_pass(tiny_bundle: Bundle) -> None:
+    verify_architecture(tiny_bundle)
+
+
+def test_an_architecture_that_nobody_knows_is_refused(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda m: m.update(architecture="nosuch"))
+    with pytest.raises(BundleError, match="architecture 'nosuch' is not one of"):
+        verify_architecture(Bundle.load(bundle_copy))
+
+
+def test_another_architecture_is_refused_in_a_few_words(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda m: m.update(architecture="resnet18"))
+    with pytest.raises(BundleError, match="does not hold the weights of resnet18") as refused:
+        verify_architecture(Bundle.load(bundle_copy))
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("tolerance", [1e9, float("inf"), float("nan"), 0.5])
+def test_a_self_test_that_allows_everything_proves_nothing(bundle_copy: Path, tolerance: float) -> None:
+    record = json.loads((bundle_copy / "selftest.json").read_text())
+    (bundle_copy / "selftest.json").write_text(json.dumps(record | {"tolerance": tolerance}))
+    with pytest.raises(BundleError, match="proves nothing"):
+        verify(seal(bundle_copy))
+
+
+def test_a_graph_for_images_of_another_size_is_named(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda m: m["input"].update(height=512, width=512))
+    with pytest.raises(BundleError, match=r"network\.onnx does not read what metadata\.json describes"):
+        verify(Bundle.load(bundle_copy))
+
+
 def test_self_test_of_another_network_is_found_out(bundle_copy: Path) -> None:
     record = json.loads((bundle_copy / "selftest.json").read_text())
     record["logits"][0] += 0.1

@@ -106,6 +106,17 @@ def test_a_refusal_names_what_was_brought(store: BundleStore, make: Make) -> Non
     assert caught.value.next_step.startswith("Nothing was added.")
 
 
+def test_a_report_that_cannot_be_read_is_named_as_it_was_brought(store: BundleStore, make: Make) -> None:
+    directory = make()
+    (directory / "evaluation.json").write_text("[]")
+    metadata = json.loads((directory / "metadata.json").read_text())
+    metadata["files"]["evaluation.json"] = hashlib.sha256(b"[]").hexdigest()
+    (directory / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(BundleError) as caught:
+        store.add(directory)
+    assert f"{directory}/evaluation.json is not a report" in str(caught.value)
+
+
 def test_what_a_killed_command_left_is_cleared_away(store: BundleStore, make: Make) -> None:
     (store.folder / ".adding.killed").mkdir(parents=True)
     (store.folder / ".adding.killed" / "metadata.json").write_text("{}")
