@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from dicom_node.listener import Listener, ListenerConfig
 from dicom_node.pace import AssociationLimits
 from dicom_node.ports import OpenPort
 from dicom_node.space import Space
+from dicom_node.stored import damage
 from dicom_node.tls import expiring
 from firstread.closings import Closings
 from firstread.ending import Ending
@@ -103,6 +105,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
         targets=settings.targets,
         pixel_digest=archive.pixel_digest,
         is_here=lambda path: (settings.archive / path).is_file(),
+        damage=partial(damage, archive),
         site_rules=settings.site_rules,
     )
 

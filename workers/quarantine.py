@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import partial
 
 from dicom_node.intake import Intake
 from dicom_node.part10 import read_head
+from dicom_node.stored import damage
 from triage.errors import DicomError, FirstreadError, NotFoundError, StateError
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, QuarantinedObject, StoredFile
 from triage.repositories import associations, quarantine
@@ -99,6 +101,7 @@ def _intake(bench: Workbench) -> Intake:
         targets=settings.targets,
         pixel_digest=bench.archive.pixel_digest,
         is_here=lambda path: (settings.archive / path).is_file(),
+        damage=partial(damage, bench.archive),
         site_rules=settings.site_rules,
     )
 

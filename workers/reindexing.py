@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -72,6 +73,7 @@ class Reindexing:
         self._rules = IntakeRules(
             listener=process_name(WHO),
             pixel_digest=inspection.archive.pixel_digest,
+            damage=partial(stored.damage, inspection.archive),
             completion=inspection.settings.completion,
             targets=inspection.settings.targets,
             site_rules=inspection.settings.site_rules,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 
@@ -171,6 +172,29 @@ def test_a_known_instance_with_another_header_is_its_next_version(attacked: Atta
     assert (first.version, first.is_current, second.version, second.is_current) == (1, False, 2, True)
     study = attacked.study(dataset.StudyInstanceUID)
     assert (study.instance_count, study.patient_name, study.flags) == (1, "ZZCANARY^MARRIED", ["identity_changed"])
+
+
+@pytest.mark.parametrize("harm", [one("D13", "cut", name="cut"), one("D13", "gone", name="gone")])
+def test_a_known_instance_whose_file_is_damaged_takes_its_next_version(attacked: Attacked, harm: str) -> None:
+    """What the disk has lost says nothing about a sender's image."""
+    dataset = picture()
+    with attacked.peer() as peer:
+        peer.admitted()
+        assert peer.send_object(dataset).status == 0
+        (row,) = attacked.instances(str(dataset.SOPInstanceUID))
+        path = attacked.node.data / "archive" / row.relative_path
+        if harm == "gone":
+            path.unlink()
+        else:
+            os.truncate(path, 100)
+        dataset.StudyDescription = "corrected"
+        assert peer.send_object(dataset).status == 0
+        first, second = attacked.instances(str(dataset.SOPInstanceUID))
+        assert (first.is_current, second.is_current) == (False, True)
+        assert attacked.study(dataset.StudyInstanceUID).flags == ["damaged"]
+        del dataset.StudyDescription
+        assert peer.send_object(dataset).status == 0  # the bytes that were lost
+    assert attacked.study(dataset.StudyInstanceUID).flags == []
 
 
 @case("D14")

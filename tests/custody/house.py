@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -28,6 +29,7 @@ from dicom_node.dimse import CommandSet, Tag
 from dicom_node.intake import Intake
 from dicom_node.results import NodeIdentity
 from dicom_node.scu import SendOutcome
+from dicom_node.stored import damage
 from models.registry import Registry
 from triage.crash_points import CrashPoint, nowhere
 from triage.group_commit import GroupCommit
@@ -246,6 +248,7 @@ class House:
             targets=self.settings.targets,
             pixel_digest=self.archive.pixel_digest,
             is_here=lambda path: (self.settings.archive / path).is_file(),
+            damage=partial(damage, self.archive),
         )
         self.recorder = Recorder(rules)
         self._beat()

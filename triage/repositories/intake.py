@@ -62,6 +62,10 @@ def _believe(_relative_path: str) -> bool:
     return True
 
 
+def _trust(_relative_path: str, _digest: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntakeRules:
     """What recording needs of the settings and of the archive.
@@ -76,6 +80,10 @@ class IntakeRules:
     is_here : callable
         Whether a file lies at a relative path. Asked under the study's lock when bytes come again that retention has
         removed: it unlinks under the same lock, perhaps between the arrival of the file and this moment.
+    damage : callable
+        What is wrong with a file at a relative path that should have a digest, "" when nothing is. Asked before the
+        pixels of a known instance are compared: a damaged file says nothing about what it once held. Raises OSError
+        when the disk does not say.
     """
 
     listener: str
@@ -83,6 +91,7 @@ class IntakeRules:
     completion: CompletionPolicy
     targets: Targets
     is_here: Callable[[str], bool] = _believe
+    damage: Callable[[str, str], str] = _trust
     site_rules: RuleSet = field(default_factory=RuleSet)
 
 
@@ -255,13 +264,7 @@ class _Batch:
         current = next((version for version in versions if version.is_current), None)
         outcome = self._compare(current, study, item)
         again = next((version for version in reversed(versions) if version.digest == stored.digest), None)
-        if again is not None and outcome in (IntakeOutcome.DUPLICATE, IntakeOutcome.CONFLICT):
-            self._event(study, "instance_resent", item)
-            if again.removed_at is not None:
-                self._bring_back(study, again, item)
-            if again.damage:  # the file is there now, whatever became of it before
-                at, who = item.arrival.received_at, item.arrival.calling_ae_title
-                scrubbing.record_damage(self._session, Instance, again.id, "", at=at, who=who)
+        if again is not None and self._is_known_already(study, again, item, outcome):
             return outcome
         row = self._row(study, item, outcome, version=len(versions) + 1)
         self._rows.append(row)
@@ -277,12 +280,20 @@ class _Batch:
             self._open_for_analysis(study, item, row)
         return outcome
 
-    def _bring_back(self, study: Study, removed: Instance, item: Received) -> None:
-        """Bytes that retention had removed came again: its time begins anew, what was issued about them stands."""
-        if not self._rules.is_here(removed.relative_path):
+    def _is_known_already(self, study: Study, again: Instance, item: Received, outcome: IntakeOutcome) -> bool:
+        """What follows from bytes that a row has had before; True when they need no row of their own."""
+        if again.removed_at is not None and not self._rules.is_here(again.relative_path):
             raise StorageFullError("Retention removed the file while it came again.", next_step="Send it once more.")
-        removed.removed_at, removed.checked_at = None, None
-        study.last_received_at = max(study.last_received_at, item.arrival.received_at)
+        stays = outcome in (IntakeOutcome.DUPLICATE, IntakeOutcome.CONFLICT)
+        if stays:
+            self._event(study, "instance_resent", item)
+        if stays and again.removed_at is not None:  # its time begins anew, what was issued about it stands
+            again.removed_at, again.checked_at = None, None
+            study.last_received_at = max(study.last_received_at, item.arrival.received_at)
+        if again.damage:  # the file is there now, whatever became of it before
+            at, who = item.arrival.received_at, item.arrival.calling_ae_title
+            scrubbing.record_damage(self._session, Instance, again.id, "", at=at, who=who)
+        return stays
 
     def _complement(self, study: Study, item: Received) -> None:
         """Let the header fill in what the study's row does not say yet."""
@@ -310,11 +321,25 @@ class _Batch:
         )  # fmt: skip
         if not same_place or known.transfer_syntax_uid != item.stored.transfer_syntax_uid:
             return IntakeOutcome.CONFLICT
-        if known.removed_at is not None:
+        if known.removed_at is not None or self._is_damaged(known, item):
             return IntakeOutcome.VERSIONED  # nothing is left to compare with, and nothing that it could push aside
         digest = self._rules.pixel_digest
         same_pixels = digest(known.relative_path) == digest(item.stored.relative_path)
         return IntakeOutcome.VERSIONED if same_pixels else IntakeOutcome.CONFLICT
+
+    def _is_damaged(self, known: Instance, item: Received) -> bool:
+        """Whether the file of a known instance is missing or altered, which is then recorded."""
+        try:
+            damage = self._rules.damage(known.relative_path, known.digest)
+        except OSError as error:
+            raise StorageFullError(
+                f"The file of the instance that is known cannot be read ({error.strerror}).",
+                next_step="Check the disk of the archive; the sender has to send it once more.",
+            ) from error
+        if damage:
+            at, who = item.arrival.received_at, item.arrival.calling_ae_title
+            scrubbing.record_damage(self._session, Instance, known.id, damage, at=at, who=who)
+        return bool(damage)
 
     def _row(self, study: Study, item: Received, outcome: IntakeOutcome, *, version: int) -> dict[str, Any]:
         header, stored, arrival = item.header, item.stored, item.arrival

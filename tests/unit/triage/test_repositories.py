@@ -14,7 +14,7 @@ from migrated import migrate
 from triage import tables
 from triage.completion import CompletionPolicy
 from triage.database import Database
-from triage.errors import LeaseLostError, StateError
+from triage.errors import LeaseLostError, StateError, StorageFullError
 from triage.findings import (
     Algorithm,
     Code,
@@ -128,6 +128,52 @@ def test_a_corrected_header_becomes_the_current_version_and_changes_the_identity
     with database.read() as session:
         current = session.scalars(sa.select(tables.Instance).where(tables.Instance.is_current)).one()
         assert current.version == 2
+
+
+def unreadable(_path: str) -> str:
+    raise AssertionError("a damaged file has no pixels to compare")
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_a_known_file_that_is_damaged_pushes_nothing_aside_and_is_flagged(database: Database, damage: str) -> None:
+    store(database)
+    rules = replace(
+        RULES, pixel_digest=unreadable, damage=lambda path, _: damage if path == STORED.relative_path else ""
+    )
+    with database.write() as session:
+        new = replace(STORED, digest="b" * 64, relative_path="ab/cd/other.dcm")
+        assert record_instance(session, HEADER, new, ARRIVAL, rules) is IntakeOutcome.VERSIONED
+    with database.read() as session:
+        first, second = session.scalars(sa.select(tables.Instance).order_by(tables.Instance.version))
+        assert (first.is_current, first.damage, second.is_current, second.damage) == (False, damage, True, "")
+        kinds = session.scalars(sa.select(tables.Event.kind)).all()
+        assert {"file_damaged", "instance_versioned"} <= set(kinds)
+    assert the_study(database).flags == ["damaged"]
+    with database.write() as session:  # the old bytes again: sound, and the newest header
+        same = replace(RULES, pixel_digest=lambda _: "same")
+        assert record_instance(session, HEADER, STORED, ARRIVAL, same) is IntakeOutcome.VERSIONED
+    assert the_study(database).flags == []
+
+
+def test_an_earlier_version_that_retention_unlinks_while_it_comes_again_is_not_acknowledged(database: Database) -> None:
+    """Its path is that of a row whose file is about to go: two versions may share the bytes."""
+    store(database)
+    store(database, replace(HEADER, patient_id="P2"), replace(STORED, digest="b" * 64))
+    with database.write() as session:
+        session.execute(sa.update(tables.Instance).values(removed_at=NOW))
+    with pytest.raises(StorageFullError, match="Retention"), database.write() as session:
+        record_instance(session, HEADER, STORED, ARRIVAL, replace(RULES, is_here=lambda _: False))
+    with database.write() as session:
+        assert record_instance(session, HEADER, STORED, ARRIVAL, RULES) is IntakeOutcome.VERSIONED
+
+
+def test_a_known_file_that_the_disk_does_not_give_is_a_reason_to_try_again(database: Database) -> None:
+    def silent(_path: str, _digest: str) -> str:
+        raise OSError(5, "Input/output error")
+
+    store(database)
+    with pytest.raises(StorageFullError, match="Input/output error"), database.write() as session:
+        record_instance(session, HEADER, replace(STORED, digest="b" * 64), ARRIVAL, replace(RULES, damage=silent))
 
 
 @pytest.mark.parametrize(
