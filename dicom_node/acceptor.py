@@ -117,7 +117,7 @@ class Acceptor:
         self._take_slot = take_slot
         self._services = services or {}
         self._on_refused = on_refused
-        self._pace = Pace(limits.association, limits.message_seconds)
+        self._pace = Pace(limits.association, limits.message_seconds, waited=lambda: connection.waited)
         self._contexts: dict[int, tuple[str, str]] = {}
         self._receiving = False
         self._stored = self._failed = 0
@@ -130,9 +130,9 @@ class Acceptor:
     def establish(self) -> bool:
         """Wait for a request within ARTIM and answer it. False: rejected, aborted or gone."""
         try:
-            start = time.monotonic()
+            start = self._connection.waited
             pdu = self._connection.next_pdu(self._limits.artim_seconds, interruptible=True)
-            self._connection.limit_time(self._limits.artim_seconds - (time.monotonic() - start))
+            self._connection.limit_time(self._limits.artim_seconds - (self._connection.waited - start))
             if pdu.type is PduType.ABORT:
                 return False
             if pdu.type is not PduType.ASSOCIATE_RQ:
@@ -316,9 +316,8 @@ class Acceptor:
         if self._pending is None or self._pending[0] != fragment.context_id:
             raise ProtocolViolation("data set without a command", AbortReason.UNEXPECTED_PDU_PARAMETER)
         _, request, operation = self._pending
-        began = time.monotonic()
         operation.write(fragment.data)
-        self._pace.received(len(fragment.data), time.monotonic() - began)
+        self._pace.received(len(fragment.data))
         if operation.size > 2 * self._limits.maximum_data_set:
             raise ProtocolViolation("data set without an end", AbortReason.NOT_SPECIFIED)
         if fragment.is_last:

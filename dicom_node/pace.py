@@ -45,27 +45,35 @@ class Pace:
     ----------
     stall_seconds : float
         A message may take this long plus a second per :data:`~dicom_node.upper_layer.MINIMUM_RATE` bytes of it.
+    waited : callable
+        Seconds that this side has waited for the peer (:attr:`dicom_node.upper_layer.Connection.waited`).
     """
 
     def __init__(
-        self, limits: AssociationLimits, stall_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: AssociationLimits,
+        stall_seconds: float,
+        *,
+        waited: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
+        self._waited = waited
         self._stall_seconds = stall_seconds
         self._clock = clock
         self._opened_at = self._stored_at = clock()
         self.deadline = 0.0
-        """When the next bytes of the message must be there, on this clock."""
+        """When the next bytes of the message must be there, on the clock ``waited``."""
         self._fragments = 0
         self._bytes = 0
 
     def message_begins(self) -> None:
         """The first fragment of a command set is there."""
-        self.deadline = self._clock() + self._stall_seconds
+        self.deadline = self._waited() + self._stall_seconds
         self._fragments = self._bytes = 0
 
-    def received(self, count: int, worked_seconds: float = 0.0) -> None:
-        """A piece of a message came, and this node took its time over it.
+    def received(self, count: int) -> None:
+        """A piece of a message came.
 
         Raises
         ------
@@ -74,7 +82,7 @@ class Pace:
         """
         self._fragments += 1
         self._bytes += count
-        self.deadline += count / MINIMUM_RATE + worked_seconds
+        self.deadline += count / MINIMUM_RATE
         if self._fragments > FREE_FRAGMENTS and self._bytes < SMALLEST_FRAGMENT * (self._fragments - FREE_FRAGMENTS):
             raise ProtocolViolation("message in fragments without content", AbortReason.NOT_SPECIFIED)
 

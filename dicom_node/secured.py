@@ -6,12 +6,11 @@ import contextlib
 import select
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from dicom_node import tls
-from dicom_node.upper_layer import MINIMUM_RATE, Connection, ConnectionLost, Interrupted, PeerStalled, UpperLayerError
+from dicom_node.upper_layer import MINIMUM_RATE, SLICE, Connection, ConnectionLost, PeerStalled, UpperLayerError
 
 _T = TypeVar("_T")
 
@@ -66,13 +65,13 @@ class TlsConnection(Connection):
             Refused by us or by the peer; an alert has been sent.
         PeerStalled, Interrupted, ConnectionLost
         """
-        self._tried(self._tls.do_handshake, time.monotonic() + seconds, "no TLS handshake", interruptible=True)
+        self._tried(self._tls.do_handshake, self.waited + seconds, "no TLS handshake", interruptible=True)
         described, encoded = self._tls.getpeercert(), self._tls.getpeercert(binary_form=True)
         if described and encoded:
             self.certificate_names = tls.names_of(described, encoded)
 
     def send(self, data: bytes | bytearray | memoryview, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+        deadline = self.waited + timeout
         with memoryview(data) as whole:
             sent = 0
             while sent < len(whole):
@@ -82,7 +81,7 @@ class TlsConnection(Connection):
     def close(self, *, linger: float = 0.0) -> None:
         """Say that this is the end of our data (close_notify), then close as any connection."""
         with contextlib.suppress(UpperLayerError, ValueError):
-            self._tried(self._tls.unwrap, time.monotonic() + linger, "close_notify")
+            self._tried(self._tls.unwrap, self.waited + linger, "close_notify")
         super().close(linger=linger)
 
     def drop(self) -> None:
@@ -94,7 +93,7 @@ class TlsConnection(Connection):
         if interruptible:
             self._wait(0, 0.0, interruptible=interruptible)
         self._low = self._high = 0
-        self._read(time.monotonic() + timeout, "nothing received", interruptible)
+        self._read(self.waited + timeout, "nothing received", interruptible)
 
     def _fill(self, wanted: int) -> None:  # noqa: ARG002 - records come whole
         self._deadline += self._read(self._deadline, "PDU incomplete") / MINIMUM_RATE
@@ -130,24 +129,10 @@ class TlsConnection(Connection):
                 events = select.POLLOUT
             except OSError as error:
                 raise _lost(error) from None
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._wait(events, left, interruptible=interruptible):
+            left = deadline - self.waited
+            if left <= 0:
                 raise PeerStalled(problem)
-
-    def _wait(self, events: int, seconds: float, *, interruptible: bool = False) -> bool:
-        """True when one of the events came; 0 for none asks only whether this side wants to stop."""
-        poll = select.poll()
-        try:
-            if events:
-                poll.register(self._tls, events)
-            if interruptible and self._wake is not None:
-                poll.register(self._wake, select.POLLIN)
-            ready = poll.poll(seconds * 1000)
-        except (OSError, ValueError):
-            raise ConnectionLost("closed") from None
-        if interruptible and self._wake is not None and any(fd == self._wake.fileno() for fd, _ in ready):
-            raise Interrupted
-        return bool(ready)
+            self._wait(events, left if interruptible else min(left, SLICE), interruptible=interruptible)
 
 
 def _lost(error: OSError) -> ConnectionLost:

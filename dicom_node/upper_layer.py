@@ -28,7 +28,7 @@ SMALL_BUFFER_SIZE: Final = 16 * 1024
 MINIMUM_RATE: Final = 16 * 1024
 """Bytes per second that keep a PDU alive beyond the stall time: a modem passes, a drip feed does not."""
 
-_SLICE: Final = 0.25
+SLICE: Final = 0.25
 """Seconds after which a wait for bytes looks at its deadline."""
 
 MAXIMUM_CONTROL_PDU: Final = 256 * 1024
@@ -139,7 +139,7 @@ class Connection:
     ) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(_SLICE * 1e6)))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(SLICE * 1e6)))
         sock.setblocking(True)
         self._sock = sock
         self._stall_seconds = stall_seconds
@@ -152,6 +152,9 @@ class Connection:
         self._wanted = 1
         self._grown = False
         self.bytes_received = 0
+        self.waited = 0.0
+        """Seconds of waiting for the peer so far: the clock of every deadline here. While this process was stopped, or
+        busy with a slow disk, it did not wait, and no peer is to blame for that time."""
 
     def next_pdu(self, timeout: float, *, interruptible: bool = True, until: float = math.inf) -> Pdu:
         """Wait for the next PDU and read its header.
@@ -161,7 +164,7 @@ class Connection:
         timeout : float
             Seconds for its first byte.
         until : float
-            When the last byte of its body must be there at the latest, whatever its rate, on the monotonic clock.
+            When the last byte of its body must be there at the latest, whatever its rate, on the clock :attr:`waited`.
 
         Raises
         ------
@@ -172,11 +175,9 @@ class Connection:
         ProtocolViolation
             Unknown PDU type, or a length that this type cannot have here. Nothing of the body has been read.
         """
-        now = time.monotonic()
         if self._high == self._low:
-            self._await_first_byte(min(timeout, until - now), interruptible)
-            now = time.monotonic()
-        deadline = now + self._stall_seconds
+            self._await_first_byte(min(timeout, until - self.waited), interruptible)
+        deadline = self.waited + self._stall_seconds
         self._deadline = deadline if deadline < until else until
         start = self._low
         if self._high - start < _PDU_HEADER_SIZE:
@@ -202,8 +203,8 @@ class Connection:
         return self._high > self._low or self._wait(select.POLLIN, 0.0, interruptible=True)
 
     def limit_time(self, seconds: float) -> None:
-        """Bound the body of the current PDU by an absolute time from now, whatever its rate (ARTIM)."""
-        self._deadline = min(self._deadline, time.monotonic() + seconds)
+        """Bound the wait for the body of the current PDU from now, whatever its rate (ARTIM)."""
+        self._deadline = min(self._deadline, self.waited + seconds)
 
     def body(self, pdu: Pdu) -> bytes:
         """The body of an association, release or abort PDU."""
@@ -323,18 +324,21 @@ class Connection:
                 raise PeerStalled("nothing received")
         else:  # in the middle of a message there mostly is something
             self._low = self._high = 0
-            self._receive(time.monotonic() + timeout, "nothing received", 1)
+            self._receive(self.waited + timeout, "nothing received", 1)
 
     def _wait(self, events: int, seconds: float, *, interruptible: bool = False) -> bool:
-        """True when one of the events came in time."""
+        """True when one of the events came in time; 0 for none asks only whether this side wants to stop."""
         poll = select.poll()
+        seconds, began = max(0.0, seconds), time.monotonic()
         try:
-            poll.register(self._sock, events)
+            if events:
+                poll.register(self._sock, events)
             if interruptible and self._wake is not None:
                 poll.register(self._wake, select.POLLIN)
-            ready = poll.poll(max(0.0, seconds) * 1000)
+            ready = poll.poll(seconds * 1000)
         except (OSError, ValueError):
             raise ConnectionLost("closed") from None
+        self.waited += min(time.monotonic() - began, seconds)
         if interruptible and self._wake is not None and any(fd == self._wake.fileno() for fd, _ in ready):
             raise Interrupted
         return bool(ready)
@@ -368,17 +372,22 @@ class Connection:
         self._wanted = count
 
     def _receive(self, deadline: float, problem: str, wanted: int) -> int:
-        """Wait for ``wanted`` bytes and take what is there; fewer when they do not come within a moment."""
+        """Wait for ``wanted`` bytes and take what is there; fewer when they do not come within a moment.
+
+        The socket is asked before the peer is judged: what is there is there, however late this side looks.
+        """
         self._want(wanted)
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise PeerStalled(problem)
+            late = self.waited >= deadline
+            began = time.monotonic()
             try:
-                count = self._sock.recv_into(self._view[self._high :])
+                count = self._sock.recv_into(self._view[self._high :], 0, socket.MSG_DONTWAIT if late else 0)
+                self.waited += min(time.monotonic() - began, SLICE)
                 break
             except BlockingIOError:
-                continue
+                if late:
+                    raise PeerStalled(problem) from None
+                self.waited += min(time.monotonic() - began, SLICE)
             except OSError as error:
                 raise ConnectionLost(type(error).__name__) from None
         if not count:

@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def pace(clock: Clock) -> Pace:
-    pace = Pace(LIMITS, 15.0, clock)
+    pace = Pace(LIMITS, 15.0, waited=clock, clock=clock)
     pace.message_begins()
     return pace
 
@@ -47,10 +47,13 @@ def test_a_byte_every_14_seconds_is_no_message(clock: Clock, pace: Pace) -> None
     assert pace.deadline < clock.now
 
 
-def test_the_time_that_this_node_takes_is_not_counted(clock: Clock, pace: Pace) -> None:
-    clock.now += 100
-    pace.received(1, worked_seconds=100)
-    assert pace.deadline - clock.now == pytest.approx(15, abs=0.01)
+def test_only_waiting_for_the_peer_is_counted(clock: Clock) -> None:
+    waited = Clock()
+    pace = Pace(LIMITS, 15.0, waited=waited, clock=clock)
+    pace.message_begins()
+    clock.now += 100  # this node works, or is stopped
+    pace.received(1)
+    assert pace.deadline - waited.now == pytest.approx(15, abs=0.01)
 
 
 def test_the_next_message_starts_anew(clock: Clock, pace: Pace) -> None:
@@ -69,7 +72,7 @@ def test_a_message_in_crumbs_ends(pace: Pace, size: int) -> None:
 @given(st.lists(st.integers(SMALLEST_FRAGMENT, 10**6), max_size=3000))
 def test_fragments_with_content_never_end_a_message(sizes: list[int]) -> None:
     clock = Clock()
-    pace = Pace(LIMITS, 15.0, clock)
+    pace = Pace(LIMITS, 15.0, waited=clock, clock=clock)
     pace.message_begins()
     for size in sizes:
         pace.received(size)
