@@ -71,7 +71,7 @@ def list_(
 def resend(
     ids: Annotated[list[int] | None, typer.Argument(help="Ids as `firstread results list` shows them.")] = None,
     destination: Annotated[
-        str, typer.Option("--destination", help="Everything that was given up for this address.")
+        str, typer.Option("--destination", help="Everything that was given up, or waits, for this address.")
     ] = "",
     confirm_identity: Annotated[
         bool,

@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from triage.errors import StateError
-from triage.outbox import BUDGET, LONGEST_PAUSE, Next, Verdict, next_step, pause_after, spread_of
+from triage.outbox import BUDGET, FIRST_PAUSE, LONGEST_PAUSE, Next, Verdict, next_step, pause_after, spread_of
 from triage.repositories import commitments, events
 from triage.states import DeliveryStatus, Proof, advance
 from triage.tables import Analysis, Delivery, DeliveryAttempt, Event, ResultObject, Study
@@ -144,6 +144,7 @@ def conclude(
     delivery = _under_lease(session, delivery_id, token, finished_at)
     if delivery is None:
         return None
+    overcome = delivery.reason
     delivery.token, delivery.lease_until, delivery.reason = "", None, attempt.error
     if attempt.verdict is Verdict.HELD:
         delivery.status = advance(delivery.status, DeliveryStatus.DEAD)
@@ -166,6 +167,8 @@ def conclude(
     match next_step(attempt.verdict, in_a_row=in_a_row, age=age, give_up_after=give_up_after):
         case Next.DONE:
             _sent(session, delivery, attempt.note, finished_at)
+            if overcome:  # what failed for the same reason need not wait out its pause, which may be an hour
+                hurry(session, delivery.destination, before=finished_at + FIRST_PAUSE, reason=overcome)
             if provable and delivery.status is DeliveryStatus.SENT:
                 commitments.owe(session, delivery, at=finished_at)
         case Next.DEAD:
@@ -217,8 +220,26 @@ def give_back(session: Session, token: str) -> int:
     return len(deliveries)
 
 
+def hurry(session: Session, destination: str, *, before: datetime, reason: str = "") -> int:
+    """Let what waits for its next try come by a time; returns how many deliveries come sooner.
+
+    Parameters
+    ----------
+    reason : str
+        Only what waits for this very reason; empty for any.
+    """
+    waiting = sa.and_(_OPEN, Delivery.status == DeliveryStatus.PENDING, Delivery.not_before > before)
+    sooner = sa.update(Delivery).where(waiting, Delivery.destination == destination).values(not_before=before)
+    if reason:
+        sooner = sooner.where(Delivery.reason == reason)
+    moved = session.execute(sooner.execution_options(synchronize_session=False))
+    return cast(sa.CursorResult[Any], moved).rowcount
+
+
 def resend(session: Session, delivery: Delivery, *, at: datetime, who: str, confirmed: bool = False) -> None:
     """A person wants a delivery sent again, from the start: the same bytes under the same SOP Instance UID.
+
+    One that waits for its next try begins anew at once.
 
     Parameters
     ----------
@@ -228,15 +249,26 @@ def resend(session: Session, delivery: Delivery, *, at: datetime, who: str, conf
     Raises
     ------
     StateError
-        It is under way already, or held because of its identity and nobody has confirmed it.
+        It is due already or being sent, or held because of its identity and nobody has confirmed it.
     """
+    if delivery.status is DeliveryStatus.SENDING:
+        raise StateError(
+            "This delivery is being sent at this moment.",
+            next_step="Look at what becomes of it before sending it again.",
+        )
+    if delivery.status is DeliveryStatus.PENDING and delivery.not_before is None:
+        raise StateError(
+            "This delivery is due already.",
+            next_step="A running node sends it at once; `firstread doctor` says if none is.",
+        )
     held = delivery.status is DeliveryStatus.DEAD and delivery.reason.startswith(IDENTITY_DIFFERS)
     if held and not confirmed:
         raise StateError(
             f"{delivery.reason}.",
             next_step="A newer result has the new identity. To send this one as it is, confirm its identity.",
         )
-    delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
+    if delivery.status is not DeliveryStatus.PENDING:
+        delivery.status = advance(delivery.status, DeliveryStatus.PENDING)
     delivery.attempt_count, delivery.not_before, delivery.created_at = 0, None, at
     delivery.proof = delivery.proven_at = delivery.commitment = None
     if held:
@@ -246,15 +278,16 @@ def resend(session: Session, delivery: Delivery, *, at: datetime, who: str, conf
 
 
 def resend_dead(session: Session, destination: str, *, at: datetime, who: str, reason: str = "") -> int:
-    """Send everything again that was given up for a destination; returns how many.
+    """Send everything again that was given up for a destination, and at once what waits there; returns how many.
 
     What is held because of its identity stays where it is: each of these is a person's decision of its own.
 
     Parameters
     ----------
     reason : str
-        Only what was given up for this very reason; empty for any.
+        Only what failed for this very reason; empty for any.
     """
+    waiting = hurry(session, destination, before=at, reason=reason)
     query = (
         sa.select(Delivery)
         .where(
@@ -271,7 +304,7 @@ def resend_dead(session: Session, destination: str, *, at: datetime, who: str, r
     dead = session.scalars(query).all()
     for delivery in dead:
         resend(session, delivery, at=at, who=who)
-    return len(dead)
+    return len(dead) + waiting
 
 
 def identity_confirmed(session: Session, delivery: Delivery) -> bool:

@@ -123,7 +123,10 @@ def delivery_by_id(session: Session, delivery_id: int) -> Delivery:
     query = _with_everything(sa.select(Delivery)).where(Delivery.id == delivery_id)
     delivery = session.scalar(query.with_for_update(of=Delivery))
     if delivery is None:
-        raise NotFoundError("No delivery with this id is known.")
+        raise NotFoundError(
+            "No delivery with this id is known.",
+            next_step="`firstread results list` and the page Deliveries show the ids.",
+        )
     return delivery
 
 

@@ -55,7 +55,10 @@ def list_given_up(here: Here) -> GivenUp:
 
 @router.post("/resend", summary="Send everything again that was given up for a destination")
 def resend_all(here: Here, who: Who, wish: ResendAll) -> Resent:
-    """All DEAD deliveries of the destination, or those of one reason; those held because of their identity stay."""
+    """All DEAD deliveries of the destination, or those of one reason; those held because of their identity stay.
+
+    What waits for its next try there is tried at once.
+    """
     with here.database.write() as session:
         count = deliveries.resend_dead(session, wish.destination, at=here.clock(), who=who, reason=wish.reason)
     return Resent(destination=wish.destination, resent=count)
@@ -65,7 +68,8 @@ def resend_all(here: Here, who: Who, wish: ResendAll) -> Resent:
 def resend(here: Here, who: Who, delivery_id: RowId, wish: ResendWish = NO_WISH) -> QueuedDelivery:
     """The same object with the same SOP Instance UID, also where the destination has lost what it took.
 
-    409 while the delivery is under way, and for one that is held because of its identity without confirmation.
+    One that waits for its next try is tried at once. 409 while the delivery is due or being sent, and for one that is
+    held because of its identity without confirmation.
     """
     with here.database.write() as session:
         row = queues.delivery_by_id(session, delivery_id)

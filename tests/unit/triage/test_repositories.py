@@ -28,7 +28,7 @@ from triage.findings import (
     Urgency,
 )
 from triage.instances import Arrival, InstanceHeader, IntakeOutcome, StoredFile
-from triage.outbox import LONGEST_PAUSE, Verdict
+from triage.outbox import FIRST_PAUSE, LONGEST_PAUSE, Verdict
 from triage.priority import Breaker, Targets
 from triage.repositories import analyses, completing, deliveries, events, heartbeats, outcomes, placing, results
 from triage.repositories.associations import close_association, close_associations_of
@@ -414,6 +414,54 @@ def test_a_destination_that_is_down_is_tried_again_later_and_given_up_only_after
     assert (
         send(database, deliveries.Attempt(verdict=Verdict.DELIVERED, dicom_status=0), now) == [DeliveryStatus.SENT] * 2
     )
+
+
+def test_what_waits_for_the_same_reason_follows_the_first_that_gets_through(database: Database) -> None:
+    """A destination is back: nobody waits out a pause of an hour beside one whose turn came by chance."""
+    owed(database)
+    down = deliveries.Attempt(verdict=Verdict.TRANSIENT, error="connection refused")
+    full = deliveries.Attempt(verdict=Verdict.TRANSIENT, dicom_status=0xA700, error="0xA700")
+    taken = deliveries.Attempt(verdict=Verdict.DELIVERED, dicom_status=0)
+    assert send(database, down, NOW) == [DeliveryStatus.PENDING] * 2
+
+    def waits(reason: str) -> timedelta:
+        with database.write() as session:
+            late = session.scalars(sa.select(tables.Delivery).where(tables.Delivery.reason == reason)).one()
+            return (late.not_before or NOW) - NOW
+
+    with database.write() as session:
+        first, second = session.scalars(
+            sa.select(tables.Delivery).where(tables.Delivery.reason != "").order_by(tables.Delivery.id)
+        )
+        second.not_before = NOW + LONGEST_PAUSE
+    assert send(database, full, NOW + timedelta(seconds=10)) == [DeliveryStatus.PENDING]
+    assert send(database, taken, NOW + timedelta(seconds=60)) == [DeliveryStatus.SENT]
+    assert waits("connection refused") == LONGEST_PAUSE  # the first one waited for another reason at last
+    with database.write() as session:
+        session.get_one(tables.Delivery, first.id).reason = "connection refused"
+        deliveries.resend(session, session.get_one(tables.Delivery, first.id), at=NOW, who="admin")
+        session.get_one(tables.Delivery, first.id).reason = "connection refused"
+    assert send(database, taken, NOW + timedelta(seconds=60)) == [DeliveryStatus.SENT]
+    assert waits("connection refused") == timedelta(seconds=60) + FIRST_PAUSE
+    assert send(database, taken, NOW + timedelta(seconds=60) + FIRST_PAUSE) == [DeliveryStatus.SENT]
+
+
+def test_a_person_does_not_wait_for_the_next_try(database: Database) -> None:
+    owed(database)
+    down = deliveries.Attempt(verdict=Verdict.TRANSIENT, error="connection refused")
+    taken = deliveries.Attempt(verdict=Verdict.DELIVERED, dicom_status=0)
+    assert send(database, down, NOW) == [DeliveryStatus.PENDING] * 2
+    with database.write() as session:
+        one = session.scalars(sa.select(tables.Delivery).where(tables.Delivery.reason != "")).first()
+        assert one is not None
+        deliveries.resend(session, one, at=NOW, who="admin")
+    assert send(database, taken, NOW) == [DeliveryStatus.SENT]
+    with database.write() as session:
+        assert deliveries.resend_dead(session, "PACS@localhost:104", at=NOW, who="admin") == 1
+        assert deliveries.resend_dead(session, "PACS@localhost:104", at=NOW, who="admin") == 0
+        (row,) = deliveries.claim_batch(session, "PACS@localhost:104", NOW)
+        with pytest.raises(StateError, match="being sent at this moment"):
+            deliveries.resend(session, row, at=NOW, who="admin")
 
 
 def test_a_refusal_for_good_is_final_after_a_few_attempts(database: Database) -> None:
