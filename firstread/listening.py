@@ -163,7 +163,7 @@ def receive(settings: Settings, ports: Sequence[OpenPort], table: AssociationTab
     where = {"ae_title": settings.ae_title, "port": listener.port, "tls_port": listener.tls_port}
     pulse = Pulse(database, "listen", utc_now, lambda: where | {"refusing": space.refusing})
     pulse.start()  # before the first association: who starts at the same time must know that this process lives
-    bury_the_dead(database, settings.completion, utc_now())
+    bury_the_dead(database, settings.completion, utc_now(), starting=True)
     with alerts, closings, peers:
         listener.start()
         ending.wait()

@@ -14,7 +14,7 @@ from triage.logging import get_logger
 from triage.repositories import analyses, claims, completing, deliveries, heartbeats, ruling
 from triage.repositories.associations import close_associations_of
 from triage.tables import Association
-from workers.pulse import died_here
+from workers.pulse import died_here, is_own
 
 if TYPE_CHECKING:
     from workers.workbench import Workbench
@@ -37,20 +37,30 @@ def complete_due(bench: Workbench) -> int:
     return completed
 
 
-def bury_the_dead(database: Database, policy: CompletionPolicy, now: datetime) -> None:
+def bury_the_dead(database: Database, policy: CompletionPolicy, now: datetime, *, starting: bool = False) -> None:
     """Let nobody wait for a process that is gone: end its associations and its leases, forget its heartbeat.
 
     Gone is who fell silent, and at once who died on this host; a starting part therefore asks this first.
+
+    Parameters
+    ----------
+    starting : bool
+        This process has held nothing yet. What stands under its name is of a predecessor: a container that is started
+        again has the same host name and gives out the same process numbers.
     """
+
+    def died(name: str) -> bool:
+        return died_here(name) or (starting and is_own(name))
+
     with database.write() as session:
         names = [row.name for row in heartbeats.silent(session, now)]
-        living = {row.name for row in heartbeats.alive(session, now) if not died_here(row.name)}
+        living = {row.name for row in heartbeats.alive(session, now) if not died(row.name)}
         orphaned = sa.select(Association.listener).where(Association.closed_at.is_(None)).distinct()
         listeners = [name for name in session.scalars(orphaned) if name not in living]
         ended = close_associations_of(session, listeners, at=now, policy=policy)
-        workers = [name for name in analyses.holders(session) if died_here(name)]
+        workers = [name for name in analyses.holders(session) if died(name)]
         released = analyses.expire_leases_of(session, workers, now)
-        senders = [name for name in deliveries.holders(session) if died_here(name) or name in names]
+        senders = [name for name in deliveries.holders(session) if died(name) or name in names]
         released += deliveries.expire_leases_of(session, senders, now)
         for name in names:
             heartbeats.stop(session, name)

@@ -37,6 +37,11 @@ def died_here(name: str) -> bool:
     return False
 
 
+def is_own(name: str) -> bool:
+    """True when the name is of this process, whatever part of it."""
+    return name.partition("@")[2] == process_name("").partition("@")[2]
+
+
 class Pulse(threading.Thread):
     """Renews the heartbeat row of this process until it is stopped.
 

@@ -59,7 +59,7 @@ class Staff:
         self._born.value += 1
         if self._born.value > self._processes:  # its predecessor died: a crash point is met once
             bench.reached = nowhere
-        bury_the_dead(bench.database, bench.settings.completion, bench.clock())
+        bury_the_dead(bench.database, bench.settings.completion, bench.clock(), starting=True)
         analyses = Queue.ANALYSIS in self._queues
         if analyses:
             bench.decoder.start()

@@ -18,9 +18,9 @@ from triage import tables
 from triage.crash_points import CrashPoint, nowhere
 from triage.errors import StateError
 from triage.outbox import BUDGET, Verdict
-from triage.repositories import deliveries
+from triage.repositories import deliveries, heartbeats
 from triage.states import DeliveryStatus, Proof
-from triage.tables import Delivery
+from triage.tables import Association, Delivery
 from workers import delivery as sending
 from workers import reaching
 from workers.carriers import c_store
@@ -206,6 +206,31 @@ def test_a_sender_that_died_on_this_host_is_followed_at_once(node: Node) -> None
         assert owing.deliver(pacs.address) == 0
         bury_the_dead(node.bench.database, node.bench.settings.completion, node.clock())
         assert owing.deliver(pacs.address) == 2
+
+
+def test_a_container_that_is_started_again_does_not_wait_for_its_namesake(node: Node) -> None:
+    """It has the same host name, and its parts the same process numbers: nothing is theirs yet when they start."""
+    with difficult_pacs() as pacs:
+        owing = Debtor(node, destinations=to(pacs.address))
+        owing.owe(pacs.address)
+        own = sending.process_name("deliver")
+        with node.bench.database.write() as session:
+            assert len(deliveries.claim_batch(session, pacs.address, node.clock(), holder=own)) == 2
+            heartbeats.beat(session, sending.process_name("listen"), "listen", at=node.clock())
+            session.add(
+                Association(
+                    association_uid="1.2.3", listener=sending.process_name("listen"), calling_ae_title="CT1",
+                    called_ae_title="FIRSTREAD", peer_address="10.0.0.1", opened_at=node.clock(),
+                )
+            )  # fmt: skip
+        completion = node.bench.settings.completion
+        bury_the_dead(node.bench.database, completion, node.clock())
+        assert owing.deliver(pacs.address) == 0  # a part that has been at work holds what is its own
+        bury_the_dead(node.bench.database, completion, node.clock(), starting=True)
+        assert owing.deliver(pacs.address) == 2
+        with node.bench.database.read() as session:
+            ended = sa.select(Association.closed_at).where(Association.association_uid == "1.2.3")
+            assert session.scalars(ended).one() is not None
 
 
 class Killed(BaseException):
