@@ -307,14 +307,14 @@ def test_damaged_bytes_give_a_header_or_an_error_of_the_house(data):
     for _ in range(data.draw(st.integers(1, 8))):
         body[data.draw(st.integers(0, min(600, len(body) - 1)))] = data.draw(st.integers(0, 255))
     del body[data.draw(st.integers(1, len(body))) :]
-    started = time.monotonic()
+    started = time.thread_time()
     try:
         header = read_header(bytes(body), syntax)
     except DicomError as error:
         assert "ZZCANARY" not in str(error)
     else:
         assert header.study_instance_uid
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_pixel_data_is_located():

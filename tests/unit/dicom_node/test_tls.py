@@ -327,7 +327,7 @@ def test_plain_dicom_on_the_tls_port_is_refused(node: RecordingNode) -> None:
 
 
 def test_a_silent_client_is_dropped_and_delays_nobody(archive: Archive, own: TlsFiles, ct1: TlsFiles) -> None:
-    with RecordingNode(archive, config(own, artim_seconds=0.7)) as node:
+    with RecordingNode(archive, config(own, artim_seconds=3)) as node:
         port = node.listener.tls_port
         hello = client_hello()
         silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3)]
@@ -335,17 +335,17 @@ def test_a_silent_client_is_dropped_and_delays_nobody(archive: Archive, own: Tls
         silent[2].sendall(hello)  # and never an answer to the server's flight
         begin = time.monotonic()
         assert echo(at(port), calling_ae_title="CT1", tls=requestor_tls(ct1, now())).ok
-        assert time.monotonic() - begin < 0.5
+        assert time.monotonic() - begin < 2.5, "it waited for the silent ones"
         for sock in silent:
             with sock:
                 while sock.recv(65536):
                     pass
-        assert 0.5 < time.monotonic() - begin < 5
+        assert 2.5 < time.monotonic() - begin < 15
         with RawPeer(port) as drip, pytest.raises(ConnectionError):  # nor does a byte now and then buy time
-            for i in range(500):
+            for i in range(1500):
                 drip.send(hello[i : i + 1])
                 time.sleep(0.02)
-        assert time.monotonic() - begin < 8
+        assert time.monotonic() - begin < 25
 
 
 def test_a_silent_client_does_not_hold_the_end(archive: Archive, own: TlsFiles) -> None:
@@ -355,7 +355,7 @@ def test_a_silent_client_does_not_hold_the_end(archive: Archive, own: TlsFiles) 
         silent.send(client_hello()[:50])
         begin = time.monotonic()
         node.listener.stop(timeout=8)
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 7
         assert silent.is_closed()
 
 
@@ -369,7 +369,7 @@ def test_an_idle_association_is_released_at_the_end(archive: Archive, own: TlsFi
         begin = time.monotonic()
         ending.start()
         assert peer.receive()[0] == RELEASE_REQUEST
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
         peer.send(struct.pack(">BxLxxxx", RELEASE_RESPONSE, 4))
         ending.join(10)
         assert not ending.is_alive()

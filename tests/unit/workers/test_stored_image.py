@@ -32,10 +32,10 @@ def with_items(path: Path, count: int, syntax: str, *, undefined: bool) -> Path:
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
 def test_more_items_than_any_radiograph_has_are_not_read(tmp_path: Path, syntax: str, undefined: bool) -> None:
     path = with_items(tmp_path / "crowd.dcm", 500_000, syntax, undefined=undefined)
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(DicomError, match="more than 20000 sequence items"):
         stored_image.read(path)
-    assert time.monotonic() - start < 3
+    assert time.thread_time() - start < 3, "its items were made objects of"
     few = with_items(tmp_path / "few.dcm", 100, syntax, undefined=undefined)
     assert len(stored_image.read(few).RequestAttributesSequence) == 100
     assert stored_image.items_of(few) == 100
