@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from shown_case import any_mark, complete, film, grey, opened_case, picture, set
 from models.phantom.head_ct import generate_head_ct
 from models.phantom.head_dicom import to_datasets
 from triage import tables
-from triage.repositories import worklist
+from triage.repositories import events, worklist
 from workers.analysis import analyse_due
 from workers.workbench import Workbench
 
@@ -241,6 +242,90 @@ def test_a_half_typed_comment_outlives_a_change_of_the_case(page: Any, house: Ho
     page.get_by_text("claimed by local").wait_for()
     assert comment.input_value() == "half a"
     assert comment.evaluate("field => field === document.activeElement")
+
+
+@contextmanager
+def claimed_by(house: House, who: str) -> Iterator[Any]:
+    """The radiograph's case, claimed for as long as a test needs it; gives a function that says by whom."""
+
+    def reader() -> str:
+        with house.bench.database.read() as session:
+            return worklist.study_by_uid(session, house.radiograph).reader
+
+    with house.bench.database.write() as session:
+        worklist.claim(session, worklist.study_by_uid(session, house.radiograph), who=who, at=datetime.now(UTC))
+    yield reader
+    if reader():
+        with house.bench.database.write() as session:
+            worklist.release(session, worklist.study_by_uid(session, house.radiograph), who=who, at=datetime.now(UTC))
+
+
+def happened(house: House, kind: str, uid: str) -> None:
+    """Something about the case, so that its page is told and made anew."""
+    with house.bench.database.write() as session:
+        study = worklist.study_by_uid(session, uid)
+        events.record(session, kind, at=datetime.now(UTC), study=study, who="test")
+
+
+def test_no_key_takes_a_claim_from_somebody_else_and_a_refusal_stays_to_be_read(page: Any, house: House) -> None:
+    opened_case(page, house.url, house.radiograph)
+    refusal = page.locator("[data-refusal]")
+    with claimed_by(house, "dr-b") as reader:
+        page.get_by_text("claimed by dr-b").wait_for()
+        page.keyboard.press("c")
+        assert refusal.inner_text().startswith("dr-b has claimed this case.")
+        refusal.get_by_role("button", name="Close").click()
+        assert not refusal.is_visible()
+        page.keyboard.press("r")
+        assert refusal.is_visible()
+        page.locator("[data-finding-key=pneumothorax] [data-opinion=AGREE]").click()
+        refusal.get_by_text("dr-b has claimed this case.").wait_for()
+        happened(house, "analysis_requested", house.radiograph)
+        page.get_by_text("Another analysis asked for").wait_for()
+        assert refusal.is_visible(), "the part that was made anew did not take it along"
+        assert reader() == "dr-b"
+
+        asked: list[str] = []
+
+        def answer(dialog: Any) -> None:
+            asked.append(dialog.message)
+            (dialog.accept if len(asked) > 1 else dialog.dismiss)()
+
+        page.on("dialog", answer)
+        page.get_by_role("button", name="Release dr-b's claim").click()
+        assert asked == ["dr-b has claimed this case. Give it back to the list all the same?"]
+        assert reader() == "dr-b"
+        page.get_by_role("button", name="Release dr-b's claim").click()
+        page.get_by_role("button", name="Claim", exact=True).wait_for()
+        assert reader() == ""
+
+
+def test_a_case_that_changed_unseen_is_not_marked_as_read(page: Any, house: House) -> None:
+    opened_case(page, house.url, house.radiograph)
+    with page.expect_response("**/fragment/studies/*"):  # what the stream's opening asked for
+        happened(house, "analysis_requested", house.radiograph)
+    page.route("**/fragment/studies/*", lambda route: route.abort())
+    happened(house, "analysis_requested", house.radiograph)
+    page.keyboard.press("r")
+    page.locator("[data-refusal]").get_by_text("The case has changed just now. Look again, then repeat.").wait_for()
+    page.unroute("**/fragment/studies/*")
+    with page.expect_response("**/fragment/studies/*"):
+        happened(house, "analysis_requested", house.radiograph)
+    page.wait_for_function("() => document.querySelector('[data-live-state=live]')")
+    page.keyboard.press("r")
+    page.get_by_role("button", name="Read again").click()
+    page.get_by_role("button", name="Claim", exact=True).wait_for()
+
+
+def test_a_button_keeps_the_focus_when_what_stands_around_it_is_made_anew(page: Any, house: House) -> None:
+    opened_case(page, house.url, house.radiograph)
+    page.get_by_role("button", name="Mark as read").focus()
+    with house.bench.database.write() as session:
+        study = worklist.study_by_uid(session, house.radiograph)
+        study.ward = "ICU 2"
+        events.record(session, "ward_ordered", at=datetime.now(UTC), study=study, who="test", ward="ICU 2")
+    page.locator(".head").get_by_text("ICU 2").wait_for()
+    assert page.evaluate("() => document.activeElement.textContent") == "Mark as read"
 
 
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)])

@@ -18,6 +18,7 @@ from worklist.api.studies import read_detail, read_priors
 from worklist.context import Context, Here, StudyUid
 from worklist.ohif import LINK
 from worklist.page.rendering import render
+from worklist.permissions import Caller, Need
 from worklist.schemas.cases import FindingOut, InstanceOut, StudyDetail
 from worklist.timeline import condensed
 
@@ -27,16 +28,17 @@ router = APIRouter(include_in_schema=False)
 @router.get("/studies/{study_uid}")
 def case_page(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
     """One case."""
-    return render(request, "case.html", _case(here, study_uid))
+    return render(request, "case.html", _case(request, here, study_uid))
 
 
 @router.get("/fragment/studies/{study_uid}")
 def case_fragment(request: Request, here: Here, study_uid: StudyUid) -> HTMLResponse:
     """The part of the case page that changes."""
-    return render(request, "case_facts.html", _case(here, study_uid))
+    return render(request, "case_facts.html", _case(request, here, study_uid))
 
 
-def _case(here: Context, study_uid: str) -> dict[str, Any]:
+def _case(request: Request, here: Context, study_uid: str) -> dict[str, Any]:
+    caller: Caller = request.state.caller
     case, _ = read_detail(here, study_uid)
     marked = [instance for instance in case.instances if any(finding.positive for finding in instance.findings)]
     return {
@@ -44,7 +46,8 @@ def _case(here: Context, study_uid: str) -> dict[str, Any]:
         "first_image": min(marked, key=_weight).sop_instance_uid if marked else "",
         "shown": _shown(case),
         "choices": _choices(finding for instance in case.instances for finding in instance.findings),
-        "can_judge": any(analysis.status is AnalysisStatus.SUCCEEDED for analysis in case.analyses),
+        "can_judge": Need.READ in caller.may
+        and any(analysis.status is AnalysisStatus.SUCCEEDED for analysis in case.analyses),
         "reasons": list(OpinionReason),
         "others": [instance for instance in case.instances if not instance.analysed or instance.removed_at],
         "timeline": condensed(case.timeline),

@@ -15,7 +15,8 @@ from worklist_rows import NOON, Seen, arrive, decline, deliver, score
 
 from triage.findings import NotAnalysedReason
 from triage.outbox import Verdict
-from triage.repositories import outcomes, worklist
+from triage.people import Role
+from triage.repositories import browser_sessions, outcomes, users, worklist
 from triage.repositories.deliveries import Attempt
 from worklist.page.rendering import STATIC, dicom_date, duration, instant, person_name, why
 
@@ -223,3 +224,23 @@ def test_small_words() -> None:
     assert dicom_date("2026.03.01") == "2026.03.01"
     assert why("Pneumothorax → STAT; due 12:15") == "Pneumothorax → STAT"
     assert why("no due time in it") == "no due time in it"
+
+
+def test_a_technologist_is_offered_no_step_of_a_reader(house: Any) -> None:
+    with house.database.write() as session:
+        study = arrive(session, "doe", at=NOON)
+        score(session, study, [Seen("pneumothorax", 0.9)], at=NOON)
+        uid = study.study_instance_uid
+        users.add(session, "root.lee", Role.ADMIN, "", at=NOON, who="test")
+        people = {role: users.add(session, f"a.{role}", role, "", at=NOON, who="test") for role in Role}
+        secrets = {role: browser_sessions.begin(session, at=house.clock(), user=user) for role, user in people.items()}
+
+    def page(role: Role) -> str:
+        browser = house.client()
+        browser.cookies.set("firstread_session", secrets[role])
+        return str(browser.get(f"/studies/{uid}").text)
+
+    steps = ("/claim", "/read", "data-opinion=", "data-missed>", "/priority")
+    assert all(step in page(Role.READER) for step in steps)
+    assert not any(step in page(Role.TECHNOLOGIST) for step in steps)
+    assert all("/reanalyse" in page(role) for role in Role)

@@ -1,5 +1,7 @@
 // The case page: its viewer, what a reader says of the findings, and keys for both. page.js keeps the facts live.
 
+import { refuse, seenVersion, send } from "./forms.js";
+import { refreshNow } from "./live.js";
 import { Viewer } from "./viewer.js";
 
 const page = document.querySelector("[data-case]");
@@ -40,18 +42,13 @@ beside.querySelector("[data-unbeside]").addEventListener("click", closePrior);
 const opinion = document.querySelector("[data-opinion-form]");
 const missed = document.querySelector("[data-missed-form]");
 
-async function send(path, body, done) {
-  try {
-    const answer = await fetch(url + path, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-    });
-    const told = await answer.json();
-    if (!answer.ok) return told.detail;
-    said.textContent = done;
-    return "";
-  } catch {
-    return "firstread did not answer.";
-  }
+/** "" when it was kept, else why not. */
+async function keep(path, body, done) {
+  refuse("");
+  const refused = await send("POST", url + path, body, { changed: seenVersion().changed });
+  if (!refused) said.textContent = done;
+  refreshNow();
+  return refused;
 }
 
 function findingOf(element) {
@@ -69,8 +66,7 @@ async function give(finding, verdict) {
   remembered.finding = finding.dataset.finding;
   const name = finding.dataset.meaning;
   if (verdict === "AGREE") {
-    const problem = await send(`/findings/${finding.dataset.finding}/verdict`, { verdict }, `You agree: ${name}.`);
-    if (problem) said.textContent = problem;
+    refuse(await keep(`/findings/${finding.dataset.finding}/verdict`, { verdict }, `You agree: ${name}.`));
     return;
   }
   opinion.dataset.finding = finding.dataset.finding;
@@ -90,7 +86,7 @@ opinion.querySelector("form").addEventListener("submit", async (event) => {
   const { reason, comment } = fields(event.target);
   const { finding, verdict } = opinion.dataset;
   const output = opinion.querySelector("output");
-  output.textContent = await send(`/findings/${finding}/verdict`, { verdict, reason, comment: comment ?? "" }, "Your verdict is kept.");
+  output.textContent = await keep(`/findings/${finding}/verdict`, { verdict, reason, comment: comment ?? "" }, "Your verdict is kept.");
   if (!output.textContent) opinion.close();
 });
 
@@ -98,7 +94,7 @@ missed?.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const { key, laterality, text } = fields(event.target);
   const output = missed.querySelector("output");
-  output.textContent = await send("/missed", { key, laterality, text: text ?? "" }, "The missed finding is kept.");
+  output.textContent = await keep("/missed", { key, laterality, text: text ?? "" }, "The missed finding is kept.");
   if (!output.textContent) missed.close();
 });
 
@@ -126,11 +122,17 @@ const COMMANDS = {
 };
 const OPINIONS = { a: "AGREE", d: "DISAGREE", t: "CANNOT_TELL" };
 
-/** Press the button of a step of the case, if it is offered. */
+/** Press the button of a step of the case, or say why it is not offered. */
 function press(step) {
-  const button = live.querySelector(`form[action$="/${step}"] button`);
-  button?.click();
-  return Boolean(button);
+  const { reading, reader } = live.querySelector("[data-reading]").dataset;
+  if (reading === "READ") refuse(`${reader} has read this case.`);
+  else if (reading === "CLAIMED" && reader !== document.body.dataset.who) refuse(`${reader} has claimed this case.`);
+  else {
+    const path = step === "claim" && reading === "CLAIMED" ? "release" : step;
+    const button = live.querySelector(`.head form[action$="/${path}"] button`);
+    if (button) button.click();
+    else refuse("Your account may look at cases, and take no steps through them.");
+  }
 }
 
 document.addEventListener("keydown", (event) => {
@@ -142,7 +144,7 @@ document.addEventListener("keydown", (event) => {
   else if (OPINIONS[event.key]) give(chosen(), OPINIONS[event.key]);
   else if (event.key === "m" && missed) live.querySelector("[data-missed]")?.click();
   else if (event.key === "v") viewer.canvas.focus();
-  else if (event.key === "c") press("claim") || press("release");
+  else if (event.key === "c") press("claim");
   else if (event.key === "r") press("read");
   else if (event.key === "o") page.querySelector("[data-open]")?.click();
   else return;

@@ -21,12 +21,34 @@ export async function send(method, url, body = {}, { version, changed } = {}) {
   }
 }
 
+const refusal = document.querySelector("[data-refusal]");
+
+/** Say why something was not done, wherever the page is scrolled, until the next step: a part of the page that is
+ * made anew would take a message inside it along. "" takes it away. */
+export function refuse(words) {
+  refusal.querySelector("span").textContent = words;
+  refusal.hidden = !words;
+}
+
+refusal.querySelector("button").addEventListener("click", () => refuse(""));
+
+/** What the live part shows of a case: its version, and how to tell it the one after a change. */
+export function seenVersion() {
+  const seen = region?.querySelector("[data-version]");
+  return { version: seen?.dataset.version, changed: (now) => { if (seen && now) seen.dataset.version = now; } };
+}
+
 async function submit(form) {
+  if (form.dataset.ask && !confirm(form.dataset.ask)) return;
   const fields = [...new FormData(form)].map(([name, value]) => [name, value === "" ? null : value]);
-  const output = form.querySelector("output");
-  output.textContent = "";
-  output.textContent = await send(form.dataset.json, form.action, Object.fromEntries(fields));
-  if (!output.textContent) form.reset();
+  const { version, changed } = seenVersion();
+  const tell = region?.contains(form) ? refuse : (words) => { form.querySelector("output").textContent = words; };
+  tell("");
+  const refused = await send(form.dataset.json, form.action, Object.fromEntries(fields), {
+    version: form.hasAttribute("data-versioned") ? version : "", changed,
+  });
+  tell(refused);
+  if (!refused) form.reset();
   if (region) refreshNow();
 }
 

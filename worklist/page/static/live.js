@@ -109,9 +109,17 @@ export function signIn() {
   location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
+/** By which a control is found again after it was made anew. */
+function controlName(element) {
+  const where = element.closest("form")?.getAttribute("action") ?? element.closest("[data-key]")?.dataset.key;
+  return [where, element.getAttribute("href"), element.name, element.getAttribute("aria-label"), element.textContent.trim()].join("\n");
+}
+
 /** Keeps every element that did not change, so that focus, selection and the reader's eye stay where they are. */
 function replaceParts(fresh) {
-  const focused = document.activeElement?.closest("[data-key]")?.dataset.key;
+  const focused = region.contains(document.activeElement) ? document.activeElement : null;
+  const part = focused?.closest("[data-key]")?.dataset.key;
+  const name = focused && controlName(focused);
   const known = new Map([...region.querySelectorAll("[data-key]")].map((element) => [element.dataset.key, element]));
   for (const element of fresh.querySelectorAll("[data-key]")) {
     if (!fresh.contains(element)) continue; // inside one that was kept
@@ -120,7 +128,8 @@ function replaceParts(fresh) {
   }
   region.replaceChildren(...fresh.childNodes);
   if (focused && document.activeElement === document.body) {
-    region.querySelector(`[data-key="${CSS.escape(focused)}"] a`)?.focus({ preventScroll: true });
+    const same = [...region.querySelectorAll(focused.tagName)].find((one) => controlName(one) === name);
+    (same ?? (part && region.querySelector(`[data-key="${CSS.escape(part)}"] a`)))?.focus({ preventScroll: true });
   }
   document.dispatchEvent(new Event("fresh"));
 }
