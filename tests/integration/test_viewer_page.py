@@ -93,6 +93,11 @@ def colours() -> list[Dataset]:
     return [colour, plain]
 
 
+def dot() -> Dataset:
+    """An image of one pixel."""
+    return of_frames(np.full((1, 1, 1), 100, "u2"), "2.25.103", WindowCenter=100, WindowWidth=200)
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     head = to_datasets(
@@ -104,7 +109,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     prior.StudyDate, prior.StudyDescription = "20250301", "Chest last year"
     prior.file_meta.MediaStorageSOPInstanceUID = "2.25.203"
     with opened(tmp_path_factory.mktemp("viewer") / "data") as node:
-        for study in ([movie()], colours(), head, [prior], [chest]):
+        for study in ([movie()], colours(), [dot()], head, [prior], [chest]):
             node.receive(*study)
         complete(node)
         analyse_due(node.bench)
@@ -119,6 +124,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 def page(browser: Any, house: House) -> Iterator[Any]:
     with watched_tab(browser, house.url, width=1440, height=900) as tab:
         yield tab
+
+
+def test_an_image_of_one_pixel_is_shown(page: Any, house: House) -> None:
+    opened_case(page, house.url, "2.25.103")
+    assert state(page).endswith("1 × 1")
+    assert grey(page, 0.5, 0.5)[3] == 255, "painted"
 
 
 def state(page: Any) -> str:

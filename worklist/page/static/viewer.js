@@ -35,7 +35,7 @@ export class Viewer {
     this.flipped = false;
     this.toolChosen = false; // by a person
     this.turn = 0; // of asking: the latest one counts
-    this.frame = new OffscreenCanvas(1, 1);
+    this.frame = null; // a canvas with the pixels of what is shown, as large as that
     this.drawn = ""; // what the frame holds
     this.asking = false; // for frames of a multi-frame image
     this.ended = new AbortController(); // of listening: the same parts may show another study later
@@ -329,7 +329,7 @@ export class Viewer {
     const { rows, columns } = image.frame;
     const holds = [image.url, this.grey?.centre, this.grey?.width, this.flipped].join(" ");
     if (holds === this.drawn) return;
-    if (this.frame.width !== columns || this.frame.height !== rows) {
+    if (this.frame?.width !== columns || this.frame.height !== rows) {
       this.frame = new OffscreenCanvas(columns, rows);
       this.pixels = new ImageData(columns, rows);
     }
