@@ -81,5 +81,6 @@ def judge(facts: StudyFacts, now: datetime, policy: CompletionPolicy) -> Verdict
     quiet_until = since + timedelta(seconds=quiet)
     if now >= quiet_until:
         return Verdict(True, "the sender has finished" if quiet == 0 else f"nothing new for {quiet:.0f} s")
-    missing = "" if facts.expected is None else f"{facts.expected - facts.received} announced instances missing, "
+    absent = 0 if facts.expected is None else facts.expected - facts.received
+    missing = f"{absent} announced instance{'' if absent == 1 else 's'} missing, " if absent else ""
     return Verdict(False, f"{missing}waiting for {quiet:.0f} s without a new instance", min(quiet_until, deadline))

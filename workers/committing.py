@@ -170,7 +170,9 @@ def reason_for_all(images: Sequence[AnalysisImage]) -> tuple[NotAnalysedReason, 
     if not reasons:
         return NotAnalysedReason.NO_BUNDLE, "the study has no image"
     (reason, detail), others = reasons[0], {reason for reason, _ in reasons[1:]} - {reasons[0][0]}
-    more = f"{len(others)} more reasons among {len(reasons)} instances" if others else ""
+    more = (
+        f"{len(others)} more reason{'' if len(others) == 1 else 's'} among {len(reasons)} instances" if others else ""
+    )
     return reason, "; ".join(filter(None, (detail, more)))
 
 

@@ -96,9 +96,11 @@ def _to(destination: str, owed: Sequence[Delivery]) -> Iterator[StepOut]:
     tries = sorted((attempt for delivery in owed for attempt in delivery.attempts), key=lambda a: a.finished_at)
     failed = [attempt for attempt in tries if attempt.error]
     many = f"{len(owed)} result{'' if len(owed) == 1 else 's'}"
-    why = f", after {len(failed)} attempts that failed, the last: {failed[-1].error}" if failed else ""
+    last = failed[-1].error.removeprefix(f"{destination}: ") if failed else ""
+    many_failed = f"{len(failed)} attempt{'' if len(failed) == 1 else 's'}"
+    why = f", after {many_failed} that failed, the last: {last}" if failed else ""
     if open_:
-        waiting = f" and is tried again: {failed[-1].error}" if failed else ""
+        waiting = f" and is tried again: {last}" if failed else ""
         yield _step("delivery", began, None, f"{destination} is owed {len(open_)} of {many}{waiting}")
     elif sent:
         yield _step("delivery", began, max(sent), f"{many} sent to {destination}{why}")

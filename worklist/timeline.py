@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -90,6 +90,10 @@ _SENTENCES: Final[Mapping[str, Callable[[Detail], str]]] = {
 }
 
 
+_BY_TURNS: Final = frozenset({"delivery_retried", "instance_stored", "instance_resent"})
+"""Kinds of which several run beside each other; the order of one among the others says nothing."""
+
+
 def sentence(kind: str, detail: Detail) -> str:
     """An event in words; a kind without a sentence of its own is told by its name and reason."""
     tell = _SENTENCES.get(kind)
@@ -105,15 +109,29 @@ def timeline(events: Iterable[Event]) -> list[TimelineEntry]:
 
 
 def condensed(entries: Iterable[TimelineEntry]) -> list[TimelineEntry]:
-    """The same for people: a run of equal entries is one, with their number and the time of the last."""
-    runs = (list(run) for _, run in groupby(entries, key=lambda e: (e.kind, e.who, e.text)))
-    return [
-        run[-1].model_copy(update={"text": f"{len(run)} × {run[-1].text}"}) if len(run) > 1 else run[0] for run in runs
-    ]
+    """The same for people: a run of equal entries is one, with their number and the time of the last.
+
+    What is tried or comes again and again is so also by turns: the report and the heat map at a PACS that is away.
+    """
+    told: list[TimelineEntry] = []
+    for _, run in groupby(entries, key=lambda e: (e.kind, e.who, "" if e.kind in _BY_TURNS else e.text)):
+        same: dict[str, list[TimelineEntry]] = {}
+        for entry in run:
+            same.setdefault(entry.text, []).append(entry)
+        told += sorted((_counted(each) for each in same.values()), key=lambda entry: entry.at)
+    return told
+
+
+def _counted(same: Sequence[TimelineEntry]) -> TimelineEntry:
+    many = len(same)
+    return same[-1].model_copy(update={"text": f"{many} × {same[-1].text}"}) if many > 1 else same[0]
 
 
 def _because(text: str, detail: Detail, field: str = "reason") -> str:
-    return f"{text}: {detail[field]}" if detail.get(field) else text
+    if not detail.get(field):
+        return text
+    why = str(detail[field]).removeprefix(f"{detail.get('destination')}: ")  # which is named in the text already
+    return f"{text}: {why}"
 
 
 def _kept(detail: Detail) -> str:

@@ -47,7 +47,7 @@ def test_the_announced_number_completes_at_once() -> None:
 
 def test_missing_announced_instances_are_counted_in_the_reason() -> None:
     ct = facts(modalities=frozenset({"CT"}), received=119, expected=120)
-    assert judge(ct, NOON, POLICY).reason == "1 announced instances missing, waiting for 60 s without a new instance"
+    assert judge(ct, NOON, POLICY).reason == "1 announced instance missing, waiting for 60 s without a new instance"
 
 
 def test_a_ct_waits_until_it_is_quiet() -> None:

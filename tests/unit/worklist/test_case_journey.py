@@ -19,7 +19,7 @@ def steps(client: TestClient, uid: str) -> list[tuple[str, float | None, str]]:
 
 
 def test_every_wait_says_what_was_waited_for(house: Any, client: TestClient) -> None:
-    refused = Attempt(verdict=Verdict.TRANSIENT, error="connection refused")
+    refused = Attempt(verdict=Verdict.TRANSIENT, error=f"{PACS}: connection refused")
     with house.database.write() as session:
         study = arrive(session, "alpha")
         uid = study.study_instance_uid
@@ -42,7 +42,7 @@ def test_every_wait_says_what_was_waited_for(house: Any, client: TestClient) -> 
         worklist.claim(session, worklist.study_by_uid(session, uid), who="bea", at=NOON + timedelta(minutes=5))
         worklist.mark_read(session, worklist.study_by_uid(session, uid), who="bea", at=NOON + timedelta(minutes=8))
     told = steps(client, uid)
-    words = f"1 result sent to {PACS}, after 1 attempts that failed, the last: connection refused"
+    words = f"1 result sent to {PACS}, after 1 attempt that failed, the last: connection refused"
     assert ("delivery", 240.0, words) in told
     assert ("reading", 300.0, "waited until bea took it up") in told
     assert ("reading", 180.0, "read by bea") in told

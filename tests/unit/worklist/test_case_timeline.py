@@ -36,6 +36,11 @@ def test_every_event_that_a_repository_names_has_a_sentence() -> None:
             {"destination": "A@b:1", "kind_of_object": "SC", "reason": "0xA900"},
             "A@b:1 did not take the SC; given up: 0xA900",
         ),
+        (
+            "delivery_retried",
+            {"destination": "A@b:1", "kind_of_object": "SR", "reason": "A@b:1: nothing listens"},
+            "A@b:1 did not take the SR; again later: nothing listens",
+        ),
         ("something_new", {"reason": "why"}, "Something new: why"),
         ("something_new", {}, "Something new"),
     ],
@@ -53,3 +58,16 @@ def test_runs_of_the_same_are_told_once() -> None:
     told = condensed(entries)
     assert [entry.text for entry in told] == ["3 × CT received", "Study complete", "CT received"]
     assert told[0].at == NOON + timedelta(seconds=2)
+
+
+def test_what_is_tried_by_turns_is_told_once_each_and_steps_keep_their_order() -> None:
+    """A PACS that is away for a day must not bury the rest of the case."""
+    steps = [("delivery_retried", "no SR"), ("delivery_retried", "no SC")] * 40
+    steps += [("urgency_changed", "A → B"), ("urgency_changed", "B → A"), ("urgency_changed", "A → B")]
+    entries = [
+        TimelineEntry(at=NOON + timedelta(seconds=number), kind=kind, who="w", text=text)
+        for number, (kind, text) in enumerate(steps)
+    ]
+    told = condensed(entries)
+    assert [entry.text for entry in told] == ["40 × no SR", "40 × no SC", "A → B", "B → A", "A → B"]
+    assert [entry.at for entry in told] == sorted(entry.at for entry in told)

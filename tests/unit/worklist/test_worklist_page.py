@@ -129,12 +129,24 @@ def test_the_list_shows_class_due_time_finding_and_reason(house: Any, client: Te
         "Pneumothorax 0.94 ≥ 0.60 → STAT",
         "1 h 10 min late",
         "not analysed: no model for this body part: HAND",
-        "receiving: waiting for 60 s without a new instance",
+        "receiving",
         "They are no diagnosis",
         "this machine only, nobody signs in",
     ):
         assert words in text, words
+    assert 'title="waiting for 60 s without a new instance"' in client.get("/").text
     assert "waiting for analysis" not in text, "what a case waits for first is enough"
+
+
+def test_the_case_says_times_for_each_reader_s_zone_and_ends_a_sentence_once(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        study = arrive(session, "huge")
+        decline(session, study, NotAnalysedReason.DECODE_ERROR, "9000 x 9000 pixels are not decoded.")
+        uid = study.study_instance_uid
+    text = client.get(f"/studies/{uid}").text
+    assert "9000 x 9000 pixels are not decoded.</p>" in text
+    journey = text[text.index('class="journey"') :]
+    assert 'since <time datetime="2026-' in journey[: journey.index("</ol>")]
 
 
 def test_the_case_shows_its_viewer_findings_and_deliveries(house: Any, client: TestClient) -> None:
