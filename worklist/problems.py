@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -97,9 +98,18 @@ async def _firstread(request: Request, error: Exception) -> Response:
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     # pydantic's "input" and "ctx" repeat what was sent, which may be a patient's name in the wrong field
-    errors = [{"field": ".".join(map(str, item["loc"][1:])), "message": item["msg"]} for item in error.errors()]
+    errors = [{"field": ".".join(map(str, item["loc"][1:])), "message": in_words(item)} for item in error.errors()]
     named = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in errors)
     return problem(request, 422, named, errors=errors)
+
+
+def in_words(item: Mapping[str, Any]) -> str:
+    """What is wrong, by one of pydantic's errors, for people who know neither it nor regular expressions."""
+    if item["type"] == "string_pattern_mismatch" and item["ctx"]["pattern"].startswith("^[^\\x00-\\x1f"):
+        return "Has to be one line, without control characters"
+    if item["type"] == "extra_forbidden":
+        return "Nothing of this name is known here"
+    return str(item["msg"]).removeprefix("Value error, ")
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -51,7 +51,7 @@ def test_a_person_claims_sets_a_class_and_reads(page: Any, node: Node) -> None:
     with node.database.write() as session:  # meanwhile somebody else opened it again and read it
         session.connection().exec_driver_sql("UPDATE studies SET reading_status = 'UNREAD'")
     again.click()
-    page.wait_for_selector("text=ReadingStatus cannot go from UNREAD to UNREAD.")
+    page.wait_for_selector("text=The case waits to be read already: nobody has claimed or read it.")
 
 
 def test_the_open_page_of_a_case_keeps_its_claim(page: Any, node: Node) -> None:

@@ -156,6 +156,7 @@ def claim(session: Session, study: Study, *, who: str, at: datetime) -> None:
         refuse_other_reader(study, who)
         study.claim_seen_at = at
         return
+    _refuse_read(study)
     study.reading_status = advance(study.reading_status, ReadingStatus.CLAIMED)
     study.reader, study.claimed_at, study.claim_seen_at = who, at, at
     events.record(session, "case_claimed", at=at, study=study, who=who)
@@ -169,6 +170,8 @@ def release(session: Session, study: Study, *, who: str, at: datetime) -> None:
     StateError
         It is not claimed and not read.
     """
+    if study.reading_status is ReadingStatus.UNREAD:
+        raise StateError("The case waits to be read already: nobody has claimed or read it.")
     kind = "case_reopened" if study.reading_status is ReadingStatus.READ else "case_released"
     before = study.reader
     study.reading_status = advance(study.reading_status, ReadingStatus.UNREAD)
@@ -185,10 +188,16 @@ def mark_read(session: Session, study: Study, *, who: str, at: datetime) -> None
         Somebody else has claimed it, or it is read already.
     """
     refuse_other_reader(study, who)
+    _refuse_read(study)
     study.reading_status = advance(study.reading_status, ReadingStatus.READ)
     study.reader, study.claim_seen_at, study.read_at = who, None, at
     events.record(session, "case_read", at=at, study=study, who=who)
     verdicts.hasten(session, study, at=at)
+
+
+def _refuse_read(study: Study) -> None:
+    if study.reading_status is ReadingStatus.READ:
+        raise StateError(f"{study.reader or 'Somebody'} has read this case.", next_step="Open it again first.")
 
 
 def refuse_other_reader(study: Study, who: str) -> None:

@@ -31,6 +31,7 @@ from worklist.attention import concerns
 from worklist.context import Context, Here
 from worklist.page.rendering import render
 from worklist.permissions import Caller, need_of
+from worklist.problems import in_words
 from worklist.room import read_space
 from worklist.schemas.audit import AuditQuery
 
@@ -222,6 +223,9 @@ def rules_trial(request: Request, here: Here, written: WrittenRules) -> HTMLResp
     """Which recent cases these would have moved, as a table; or what is wrong with them."""
     try:
         text = tomllib.loads(written.toml)
+        if not text.get("rules"):  # a misspelt heading would otherwise read as rules that move nothing
+            problems = ["There is no [[rules]] in it: each rule begins with that line."]
+            return render(request, "admin_rules_trial.html", {"trial": None, "problems": problems, "days": 0})
         tried = RulesToTry.model_validate(
             {"rules": text.get("rules", []), "time_zone": text.get("time_zone", here.settings.time_zone),
              "days": written.days}
@@ -229,7 +233,7 @@ def rules_trial(request: Request, here: Here, written: WrittenRules) -> HTMLResp
     except tomllib.TOMLDecodeError as error:
         return render(request, "admin_rules_trial.html", {"trial": None, "problems": [str(error)], "days": 0})
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, found['loc'])) or 'rules'}: {found['msg']}" for found in error.errors()]
+        problems = [f"{'.'.join(map(str, found['loc'])) or 'rules'}: {in_words(found)}" for found in error.errors()]
         return render(request, "admin_rules_trial.html", {"trial": None, "problems": problems, "days": 0})
     facts = {"trial": test_rules(here, tried), "problems": [], "days": written.days}
     return render(request, "admin_rules_trial.html", facts)

@@ -56,7 +56,8 @@ def read_cases(session: Session, *, since: datetime, reading_minutes: float, mos
     rows = session.execute(query).all()
     if len(rows) < LEAST:
         raise SettingsError(
-            f"Only {len(rows)} cases have arrived since {since:%Y-%m-%d} and been read here; {LEAST} are the least.",
+            f"Only {len(rows)} case{'' if len(rows) == 1 else 's'} arrived since {since:%Y-%m-%d} and left the list as "
+            f"read; {LEAST} are the least.",
             next_step="Take a longer time (--days), or a scenario (--scenario chest).",
         )
     if most is not None and len(rows) > most:

@@ -110,4 +110,7 @@ def test_rules_are_tried_as_they_are_written_in_the_settings(pages: TestClient) 
     assert "only raise" in tried(rule.replace("STAT", "ROUTINE"))
     assert "Expected" in tried("[[rules]") or "expected" in tried("[[rules]").lower()
     assert "eval" in tried(f"{rule}eval = 1\n")
+    assert "There is no [[rules]] in it" in tried(rule.replace("[[rules]]", "[[rule]]")), "not: no case would move"
+    assert "There is no [[rules]] in it" in tried("")
+    assert "Value error" not in tried(f'{rule}hours = ["25:00-26:00"]\n')
     assert pages.post("/fragment/admin/rules/test", json={"toml": rule, "days": 0}).status_code == 422

@@ -320,3 +320,28 @@ def test_the_highest_claim_wins_and_the_ai_only_raises(house: Any, client: TestC
     (item,) = client.get("/api/v1/worklist").json()["items"]
     assert item["urgency"] == "STAT"
     assert (item["classes"]["order"], item["classes"]["ai"]) == ("STAT", "URGENT")
+
+
+def test_what_is_wrong_with_a_body_is_said_in_words(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        uid = arrive(session, "alpha").study_instance_uid
+    two_lines = client.patch(_url(uid, "/priority"), json={"urgency": "STAT", "reason": "a\r\nb"}).json()
+    assert two_lines["detail"] == "reason: Has to be one line, without control characters"
+    unknown = client.patch(_url(uid, "/priority"), json={"urgency": "STAT", "reason": "x", "x": 1}).json()
+    assert unknown["detail"] == "x: Nothing of this name is known here"
+    title = client.post("/api/v1/admin/peers", json={"ae_title": "A\\B", "services": ["store"]}).json()
+    assert title["detail"].startswith("ae_title: AE title")
+
+
+def test_a_step_that_comes_too_late_is_refused_in_words_of_the_reading_room(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        uid = arrive(session, "alpha").study_instance_uid
+    refused = [client.post(_url(uid, "/release"))]
+    assert client.post(_url(uid, "/read")).status_code == 200
+    refused += [client.post(_url(uid, step)) for step in ("/claim", "/read")]
+    assert [answer.status_code for answer in refused] == [409] * 3
+    assert [answer.json()["detail"] for answer in refused] == [
+        "The case waits to be read already: nobody has claimed or read it.",
+        "local has read this case.",
+        "local has read this case.",
+    ]

@@ -166,7 +166,14 @@ def test_the_case_shows_its_viewer_findings_and_deliveries(house: Any, client: T
     assert viewer["data-first"] in instances
     assert [attributes["aria-label"] for tag, attributes in page.seen if tag == "canvas" and "tabindex" in attributes]
     text = " ".join("".join(page.words).split())
-    for words in ("AI – not a diagnosis", "2 × DX received", "connection refused", "Class ROUTINE → STAT", "0.94"):
+    for words in (
+        "AI – not a diagnosis",
+        "2 × DX received",
+        "connection refused",
+        "Class ROUTINE → STAT",
+        "0.94",
+        "Send now",
+    ):
         assert words in text, words
 
 

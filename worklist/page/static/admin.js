@@ -1,5 +1,6 @@
-"use strict";
 // Forms of the administrator: JSON with the version that was seen. Answers that take a worker come by the live part.
+
+import { localTimes } from "./times.js";
 
 const said = document.querySelector("[data-said]");
 const busy = new WeakSet();
@@ -73,7 +74,9 @@ document.addEventListener("submit", async (event) => {
     });
     const text = await answer.text();
     if (!answer.ok) throw new Error("It could not be tried; look at the number of days.");
-    place.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
+    const fresh = new DOMParser().parseFromString(text, "text/html").body;
+    localTimes(fresh);
+    place.replaceChildren(...fresh.childNodes);
   } catch (error) {
     place.textContent = error instanceof TypeError ? "firstread did not answer." : error.message;
   }
