@@ -125,8 +125,13 @@ def test_every_key_of_the_list(page: Any, node: Node) -> None:
     page.wait_for_selector("text=set by local: known <since> yesterday → ROUTINE")
     assert _study(node, "alpha").manual_urgency is Urgency.ROUTINE
     assert _focused(page) == "ALPHA, ANNA", "the dialog gives the focus back"
+    page.keyboard.press("u")
+    page.wait_for_selector("[data-class-form][open]")
+    assert page.evaluate("document.activeElement.value") == "ROUTINE", "a space would choose what has the focus"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("[data-class-form][open]", state="detached")
     page.keyboard.press("z")
-    page.wait_for_selector("text=set by local", state="detached")
+    page.wait_for_selector("[data-rows] >> text=set by local", state="detached")
     assert (_study(node, "alpha").manual_urgency, _study(node, "alpha").urgency) == (None, Urgency.STAT)
     page.keyboard.press("z")
     page.wait_for_selector("text=there is nothing to undo")

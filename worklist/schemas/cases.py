@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 from triage.assessment import Opinion, OpinionReason
 from triage.findings import Laterality, ScoreKind, Urgency
 from triage.states import AnalysisStatus, CommitmentStatus, DeliveryStatus, Proof, ReadingStatus, StudyStatus
+from worklist.schemas.texts import ONE_LINE
 
 
 class _Answer(BaseModel):
@@ -317,9 +318,7 @@ class VerdictGiven(_Request):
     verdict: Opinion
     reason: OpinionReason | None = None
     """Why not AGREE."""
-    comment: Annotated[
-        str, StringConstraints(strip_whitespace=True, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")
-    ] = ""
+    comment: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500, pattern=ONE_LINE)] = ""
     """In the assessment as far as it is ASCII; no patient data."""
 
     @model_validator(mode="after")
@@ -335,7 +334,7 @@ class MissedGiven(_Request):
     key: Annotated[str, StringConstraints(max_length=40, pattern=r"^[a-z0-9_]*$")] | None = None
     """Of a finding that the AI looks for; null for anything else, which `text` then names."""
     laterality: Laterality | None = None
-    text: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    text: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=ONE_LINE)] = ""
     """No patient data."""
 
 

@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from triage.findings import Urgency
 from worklist.schemas.errands import ErrandOut
+from worklist.schemas.texts import ONE_LINE
 
-Why = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
+Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=ONE_LINE)]
 
 
 class _Answer(BaseModel):

@@ -13,9 +13,9 @@ from triage.errors import IdentifierError
 from triage.identifiers import ae_title, certificate_name
 from triage.services import PeerService
 from worklist.schemas.errands import ErrandOut
+from worklist.schemas.texts import ONE_LINE
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
-_LINE: Final = r"^[^\x00-\x1f\x7f]*$"
 
 
 def _title(text: str) -> str:
@@ -65,7 +65,7 @@ class PeerWish(_Request):
     services: Annotated[list[PeerService], Field(max_length=len(PeerService))] | None = None
     """What it may ask for; C-ECHO is everybody's, an empty list leaves just that. Null: for a new peer all of them, for
     one that is changed what it has."""
-    note: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=_LINE)] = ""
+    note: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=ONE_LINE)] = ""
     """For people: room, vendor, who to call."""
 
 

@@ -327,6 +327,10 @@ def test_what_is_wrong_with_a_body_is_said_in_words(house: Any, client: TestClie
         uid = arrive(session, "alpha").study_instance_uid
     two_lines = client.patch(_url(uid, "/priority"), json={"urgency": "STAT", "reason": "a\r\nb"}).json()
     assert two_lines["detail"] == "reason: Has to be one line, without control characters"
+    for turning in ("\u202e", "\u2066", "\u2028", "\x85"):  # they would turn the name and the time beside them
+        turned = client.patch(_url(uid, "/priority"), json={"urgency": "STAT", "reason": f"a{turning}b"})
+        assert turned.status_code == 422, turning
+    assert client.patch(_url(uid, "/priority"), json={"urgency": "STAT", "reason": "دكتور ד״ר"}).status_code == 200
     unknown = client.patch(_url(uid, "/priority"), json={"urgency": "STAT", "reason": "x", "x": 1}).json()
     assert unknown["detail"] == "x: Nothing of this name is known here"
     title = client.post("/api/v1/admin/peers", json={"ae_title": "A\\B", "services": ["store"]}).json()

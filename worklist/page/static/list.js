@@ -178,6 +178,7 @@ const steps = {
     dialog.dataset.key = row.dataset.key;
     dialog.dataset.version = row.dataset.version;
     dialog.showModal();
+    form.querySelector("[name=urgency]:checked")?.focus(); // not the first one: a space would choose it
   },
 
   undo(row) {
