@@ -16,6 +16,7 @@ from typing import Final
 
 from dicom_node.archive import Archive
 from dicom_node.digests import PATTERN as DIGEST
+from dicom_node.digests import of_data_set
 from dicom_node.header import read_header
 from dicom_node.part10 import read_head
 from triage.errors import DicomError, NotFoundError
@@ -62,6 +63,18 @@ def is_our_name(relative_path: str) -> bool:
     _, folder, name = relative_path.split("/", 2)
     match = _NAME.fullmatch(name)
     return bool(_FOLDER.fullmatch(folder) and match and name.startswith(folder))
+
+
+def holds_its_name(path: Path) -> bool:
+    """Whether a file holds the data set that the digest in its name stands for; reads it whole.
+
+    True for every name without a digest, such as that of a result: it promises nothing.
+    """
+    match = _NAME.fullmatch(path.name)
+    try:
+        return match is None or of_data_set(path) == match[2]
+    except DicomError:
+        return False
 
 
 def is_our_result_name(name: str) -> bool:

@@ -2,7 +2,8 @@
 
 Files first, then the database, then the files that came meanwhile: so every file that a copied row names is in the
 copy, however long the first pass took. File names hold digests and never change their content, so a second backup into
-the same folder copies only what is new. The manifest is written last; until then the backup before stands.
+the same folder copies only what is new, and a file of the archive that was damaged on the node since does not take the
+place of its sound copy. The manifest is written last; until then the backup before stands.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Final, Self
 
 import sqlalchemy as sa
 
+from dicom_node.stored import holds_its_name
 from firstread.database_copies import copy_to, digest, sync
 from triage.database import Database
 from triage.errors import SettingsError, StorageFullError
@@ -185,7 +187,7 @@ def copy_tree(source: Path, target: Path) -> Tree:
 
 
 def missing_files(database: Database, root: Path, last: tuple[int, int] | None = None) -> Iterator[str]:
-    """Paths below ``root`` that rows promise and that are not there in the right size.
+    """Paths below ``root`` that rows promise and that are not there, or not whole.
 
     Parameters
     ----------
@@ -196,16 +198,27 @@ def missing_files(database: Database, root: Path, last: tuple[int, int] | None =
     with database.read() as session:
         for start in custody.windows(session, Instance):
             rows = custody.instance_files(session, start, min(start + custody.WINDOW, instances))
-            yield from (f"archive/{row.relative_path}" for row in rows if _is_missing(root / "archive", row))
+            yield from (
+                f"archive/{row.relative_path}" for row in rows if _is_missing(root / "archive", row, holds_its_name)
+            )
         for start in custody.windows(session, ResultObject):
             rows = custody.result_files(session, start, min(start + custody.WINDOW, results))
-            yield from (f"results/{row.relative_path}" for row in rows if _is_missing(root / "results", row))
+            yield from (f"results/{row.relative_path}" for row in rows if _is_missing(root / "results", row, _never))
 
 
-def _is_missing(root: Path, row: custody.FileRow) -> bool:
-    """True without a file of the right size, unless the row knows of the damage already."""
+def _is_missing(root: Path, row: custody.FileRow, whole_all_the_same: Callable[[Path], bool]) -> bool:
+    """True without a file of the right size, unless the row knows of the damage already.
+
+    An instance may have another size and be whole: a resend after damage writes its file meta information anew.
+    """
     path = root / row.relative_path
-    return not row.damage and (not path.is_file() or path.stat().st_size != row.size)
+    if row.damage:
+        return False
+    return not path.is_file() or (path.stat().st_size != row.size and not whole_all_the_same(path))
+
+
+def _never(_path: Path) -> bool:
+    return False
 
 
 def _require_usable(settings: Settings, target: Path) -> None:
@@ -240,6 +253,8 @@ def _copy_file(source: Path, target: Path, tree: Tree) -> None:
     try:
         known = target.stat()
         if (known.st_size, int(known.st_mtime)) == (state.st_size, int(state.st_mtime)):
+            return
+        if not holds_its_name(source):
             return
     except FileNotFoundError:
         pass

@@ -21,6 +21,8 @@ from peers.processes import eventually, free_port, listens, run, running
 from peers.raw_peer import CR, EXPLICIT, encoded, radiograph
 from peers.replay_sender import Answer, Association, Instance
 
+from dicom_node.part10 import encode_head, read_head
+
 SENDERS = 4
 
 
@@ -170,6 +172,34 @@ def test_what_is_missing_is_said_and_the_rest_comes_back(small: dict[str, str], 
     tree = backup(small, kept)["trees"]["archive/store"]
     assert (tree["files"], tree["copied"]) == (3, 0), "the last pass found what the first had copied"
     assert len(list((kept / "archive" / "store").rglob("*.dcm"))) == 3
+
+
+def test_an_instance_that_came_again_from_another_sender_is_not_missing(small: dict[str, str], tmp_path: Path) -> None:
+    """Damaged and sent again, its file has another head than the row counted, and the same data set."""
+    kept, new = tmp_path / "backup", tmp_path / "new"
+    path = next((Path(small["FIRSTREAD_DATA"]) / "archive" / "store").rglob("*.dcm"))
+    whole = path.read_bytes()
+    head = read_head(whole)
+    renewed = encode_head(
+        sop_class_uid=CR, sop_instance_uid="1.2.3", transfer_syntax_uid=EXPLICIT, source_ae_title="ANOTHER_SENDER"
+    )
+    path.write_bytes(renewed + whole[head.offset :])
+    assert path.stat().st_size != len(whole)
+    assert backup(small, kept)["missing"] == []
+    run(FIRSTREAD, "restore", kept, "--data", new, env=small)
+
+
+@pytest.mark.parametrize("harm", ["cut", "altered"])
+def test_a_file_that_is_damaged_since_keeps_its_sound_copy(small: dict[str, str], tmp_path: Path, harm: str) -> None:
+    kept = tmp_path / "backup"
+    store = Path(small["FIRSTREAD_DATA"]) / "archive" / "store"
+    backup(small, kept)
+    path = next(store.rglob("*.dcm"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] if harm == "cut" else whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(path, (0, 0))
+    assert backup(small, kept)["missing"] == []
+    assert (kept / "archive" / "store" / path.relative_to(store)).read_bytes() == whole
 
 
 @pytest.mark.peer
