@@ -93,6 +93,7 @@ def _clock(_settings: Settings) -> Iterator[Finding]:
 def _ground(settings: Settings) -> Iterator[Finding]:
     if settings.archive.is_dir():
         ground.require_one_device(settings.archive)
+        ground.require_memory(settings, utc_now())
     for doubt, advice in ground.doubts(settings):
         yield Finding("data directory", Grade.WARNING, doubt, advice)
 

@@ -14,16 +14,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
 
+import sqlalchemy as sa
+
 from triage import release
 from triage.database import Database
 from triage.durable import sync_folder
 from triage.errors import SettingsError
 from triage.logging import get_logger
 from triage.settings import Settings
+from triage.tables import Instance
 
 VOLATILE: Final = frozenset({"tmpfs", "ramfs", "overlay"})
 REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "fuse.sshfs", "fuse.glusterfs"})
 PATIENCE: Final = 2.0  # seconds
+YOUNG: Final = 3600.0
+"""Seconds after which a stored file belongs to a node that has been at work."""
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 
 log = get_logger(__name__)
@@ -88,6 +93,51 @@ def require_one_device(archive: Path) -> None:
                 f"{folder} is on another file system than {archive}: a file cannot be renamed between them.",
                 next_step="Mount the whole archive as one file system.",
             )
+
+
+def require_memory(settings: Settings, now: datetime) -> None:
+    """Refuse a database without an image beside an archive in use: the list would be empty, and what was acknowledged
+    forgotten by everybody but the disk.
+
+    A young file is no sign: a listener killed between its first file and its first row leaves one.
+
+    Raises
+    ------
+    SettingsError
+        The database is another one, or has been lost.
+    """
+    if not _in_use(settings, now) or _has_rows(settings):
+        return
+    raise SettingsError(
+        f"The database knows of no image, and {settings.archive} holds some: it is not the database of this archive.",
+        next_step=(
+            "Correct `database_url`, put the backup of the database back, or make one from the archive with "
+            "`firstread fsck --reindex`."
+        ),
+    )
+
+
+def _in_use(settings: Settings, now: datetime) -> bool:
+    if any(names for _, _, names in os.walk(settings.results)):
+        return True  # results are made of what rows say
+    return any(
+        now.timestamp() - file.stat().st_mtime > YOUNG
+        for folder, _, names in os.walk(settings.archive / "store")
+        for file in (Path(folder, name) for name in names)
+    )
+
+
+def _has_rows(settings: Settings) -> bool:
+    database = Database(settings.database)
+    if database.is_sqlite and database.url.database and not Path(database.url.database).is_file():
+        return False  # to ask would make it
+    try:
+        if database.revision()[0] is None:
+            return False
+        with database.read() as session:
+            return bool(session.scalar(sa.select(sa.exists(sa.select(Instance.id)))))
+    finally:
+        database.dispose()
 
 
 def doubts(settings: Settings) -> Iterator[tuple[str, str]]:

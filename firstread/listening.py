@@ -30,7 +30,7 @@ from dicom_node.stored import damage
 from dicom_node.tls import expiring
 from firstread.closings import Closings
 from firstread.ending import Ending
-from firstread.ground import stand
+from firstread.ground import require_memory, stand
 from firstread.peer_watch import PeerWatch
 from firstread.siblings import Siblings
 from triage.crash_points import CrashPoint, kill_at
@@ -61,11 +61,13 @@ def listen(settings: Settings) -> None:
     Raises
     ------
     SettingsError
-        The port is taken, the database has another schema or another listener, or there is no ground to stand on.
+        The port is taken, the database has another schema or another listener or is not the archive's, or there is no
+        ground to stand on.
     """
     configure(part="listen", as_json=settings.log_json)
     held = stand(settings, utc_now())
     _require_schema(settings)
+    require_memory(settings, utc_now())
     config = listener_config(settings)
     _warn_of_certificates(config, utc_now())
     ports = config.open_ports(utc_now())

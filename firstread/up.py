@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, Final
 
-from firstread.ground import hold, make_folders, require_sane_clock
+from firstread.ground import hold, make_folders, require_memory, require_sane_clock
 from firstread.schema import make_or_require
 from firstread.way_in import require_way_in
 from triage.database import Database
@@ -82,12 +82,13 @@ class Supervisor:
         ------
         SettingsError
             The clock or the data directory cannot be used, another ``up`` already runs on it, the database has another
-            schema, or the page would be open to the network with nobody who can sign in.
+            schema or forgets the archive, or the page would be open to the network with nobody who can sign in.
         """
         signal.signal(signal.SIGTERM, self._request_stop)
         require_sane_clock(utc_now())
         make_folders(self.settings)
         self._lock = hold(self.settings.data / "up.lock", "`firstread up`")
+        require_memory(self.settings, utc_now())
         make_or_require(self.settings)
         database = Database(self.settings.database)
         require_way_in(self.settings, database, utc_now())

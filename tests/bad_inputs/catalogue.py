@@ -121,7 +121,7 @@ CONFIGURATION: Final = {
     "C7": "secret empty, default or in a file that everybody reads: refused",
     "C8": "key and certificate differ, certificate about to expire: refused, warned",
     "C9": "destination is the node itself: refused",
-    "C10": "schema newer than the program: refused; older: migrated by command only, with a backup",
+    "C10": "schema newer than the program, no row beside a used archive: refused; older: migrated by command, copied",
     "C11": "times of 0, negative limits: refused",
     "C12": "clock before the build date: refused",
     "C13": "two nodes on one data directory: the second refuses",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,41 @@ def test_an_older_schema_is_changed_by_command_only_and_after_a_copy(tmp_path: P
     with sa.create_engine(f"sqlite:///{copy}").connect() as kept:
         assert kept.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0001"
     database.dispose()
+
+
+@case("C10")
+@pytest.mark.parametrize("part", ["up", "listen", "doctor"])
+def test_a_database_that_knows_nothing_of_the_archive_is_refused(tmp_path: Path, data: Path, part: str) -> None:
+    """Lost, or another one: the list would be empty and nobody would miss what was acknowledged."""
+    kept = data / "archive" / "store" / "ab" / "ab.dcm"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    if part == "up":
+        (data / "firstread.sqlite").unlink()
+    os.utime(kept, (0, 0))
+    ended = firstread(part, cwd=tmp_path, settings={"FIRSTREAD_DATA": str(data), "FIRSTREAD_DICOM_PORT": "0"})
+    assert "fsck --reindex" in " ".join(ended.output.split())
+    if part == "doctor":
+        assert "knows of no image" in " ".join(ended.output.split())
+        return
+    refused(ended, "knows of no image", str(data / "archive"))
+    assert part == "listen" or not (data / "firstread.sqlite").exists(), "a start that is refused makes none"
+
+
+@case("C10")
+def test_a_file_without_a_row_of_a_first_start_is_no_lost_database(tmp_path: Path) -> None:
+    """Killed between the first file and the first row, the node starts again."""
+    settings = Settings(data=tmp_path)
+    kept = settings.archive / "store" / "ab" / "ab.dcm"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    ground.require_memory(settings, datetime.now(UTC))
+    with pytest.raises(SettingsError):
+        ground.require_memory(settings, datetime.now(UTC) + timedelta(hours=2))
+    (settings.results / "ab").mkdir(parents=True)
+    (settings.results / "ab" / "ab.dcm").touch()
+    with pytest.raises(SettingsError):
+        ground.require_memory(settings, datetime.now(UTC))
 
 
 @case("C12")
