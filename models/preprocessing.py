@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
+from models.header_values import usable_number, values_of
 from models.metadata import InputSpec
 from models.placement import Placement
 from models.resampling import shrink
+from models.shutter import Shutter, shutter_of
 from triage.errors import PixelError
 
 __all__ = [
@@ -38,7 +40,7 @@ __all__ = [
     "unlike_an_image",
 ]
 
-PREPROCESSING_VERSION = "1"
+PREPROCESSING_VERSION = "2"
 """Changes whenever the same file would give the network other numbers."""
 
 FALLBACK_PERCENTILES = (0.5, 99.5)
@@ -73,7 +75,7 @@ def display_image(dataset: Dataset, pixels: NDArray[Any]) -> Float32:
         raise PixelError(f"expected one frame of integer pixels, not {pixels.dtype} {pixels.shape}.")
     check_rescale(dataset)
     padding = padding_range(dataset, pixels)
-    shutter = shutter_of(dataset, pixels)
+    shutter = shutter_of(dataset, *pixels.shape, pixel_aspect=pixel_aspect(dataset))
 
     def grey(stored: NDArray[Any], curve: _Curve) -> Float32:
         display = np.clip(curve(modality_values(dataset, stored)), 0.0, 1.0)
@@ -85,9 +87,11 @@ def display_image(dataset: Dataset, pixels: NDArray[Any]) -> Float32:
 
     curve = _voi_curve(dataset)
     if curve is None:
-        curve = _percentile_curve(modality_values(dataset, _meaningful(pixels[shutter], padding)))
+        curve = _percentile_curve(modality_values(dataset, _meaningful(pixels, padding, shutter)))
     by_value = _look_up if pixels.dtype.itemsize <= 2 else _apply
-    return _blank_outside(by_value(pixels, lambda stored: grey(stored, curve)), shutter)
+    display = by_value(pixels, lambda stored: grey(stored, curve))
+    shutter.blank(display)
+    return display
 
 
 def display_from_png(array: NDArray[Any]) -> Float32:
@@ -205,7 +209,7 @@ def _apply(pixels: NDArray[Any], function: Callable[[NDArray[Any]], Float32]) ->
 def modality_values(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float64]:
     try:
         return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
-    except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+    except Exception as error:  # pydicom parses an element when it is asked for, and may fail in any way
         raise PixelError(f"the Modality LUT cannot be applied: {type(error).__name__}.") from error
 
 
@@ -222,13 +226,13 @@ def _voi_curve(dataset: Dataset) -> _Curve | None:
 
 
 def voi_lut_curve(dataset: Dataset) -> _Curve | None:
-    sequence = dataset.get("VOILUTSequence")
-    if not sequence:
-        return None
     try:
+        sequence = dataset.get("VOILUTSequence")
+        if not sequence:
+            return None
         bits = int(sequence[0].LUTDescriptor[2])
         apply_voi(np.zeros(1, dtype=np.int32), dataset)
-    except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+    except Exception:  # noqa: BLE001 - pydicom parses an element when it is asked for, and may fail in any way
         return None
     if not 8 <= bits <= 16:
         return None
@@ -296,60 +300,9 @@ def _stored_value(dataset: Dataset, keyword: str, pixels: NDArray[Any]) -> int |
     return value - (1 << bits) if pixels.dtype.kind == "i" and value >= 1 << (bits - 1) else value
 
 
-def shutter_of(dataset: Dataset, pixels: NDArray[Any]) -> tuple[slice, slice]:
-    """The part inside a rectangular shutter (PS3.3 C.7.6.11); the whole image where none makes sense."""
-    rows, columns = pixels.shape
-    whole = slice(0, rows), slice(0, columns)
-    if "RECTANGULAR" not in {str(value).strip().upper() for value in values_of(dataset, "ShutterShape")}:
-        return whole
-    edges = [
-        usable_number(next(iter(values_of(dataset, keyword)), None))
-        for keyword in (
-            "ShutterUpperHorizontalEdge",
-            "ShutterLowerHorizontalEdge",
-            "ShutterLeftVerticalEdge",
-            "ShutterRightVerticalEdge",
-        )
-    ]
-    if any(edge is None for edge in edges):
-        return whole
-    upper, lower, left, right = (int(edge) for edge in edges if edge is not None)
-    # Rows and columns count from 1; the edges themselves still belong to the image.
-    inside = slice(max(0, upper - 1), min(rows, lower)), slice(max(0, left - 1), min(columns, right))
-    empty = inside[0].start >= inside[0].stop or inside[1].start >= inside[1].stop
-    return whole if empty else inside
-
-
-def _blank_outside(image: Float32, inside: tuple[slice, slice]) -> Float32:
-    rows, columns = inside
-    image[: rows.start] = 0.0
-    image[rows.stop :] = 0.0
-    image[:, : columns.start] = 0.0
-    image[:, columns.stop :] = 0.0
-    return image
-
-
-def _meaningful(pixels: NDArray[Any], padding: tuple[int, int] | None) -> NDArray[Any]:
+def _meaningful(pixels: NDArray[Any], padding: tuple[int, int] | None, shutter: Shutter) -> NDArray[Any]:
     """Stored values that may set the window, thinned to some 260 000 so that the percentiles cost little."""
-    step = max(1, int(math.sqrt(pixels.size / (1 << 18))))
-    sample = pixels[::step, ::step].ravel()
+    rows, columns = shutter.box
+    size = (rows.stop - rows.start) * (columns.stop - columns.start)
+    sample = shutter.seen(pixels, max(1, int(math.sqrt(size / (1 << 18)))))
     return sample if padding is None else sample[(sample < padding[0]) | (sample > padding[1])]
-
-
-# --- tolerant reading of numbers ---
-
-
-def values_of(dataset: Dataset, keyword: str) -> list[Any]:
-    """The values of an element, none where it is absent or empty."""
-    value = dataset.get(keyword)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return []
-    return list(value) if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
-
-
-def usable_number(value: object) -> float | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None

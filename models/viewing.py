@@ -19,8 +19,10 @@ from pydicom.dataset import Dataset
 from models import preprocessing
 from models.colour import to_rgb
 from models.decoding import Picture
+from models.header_values import usable_number, values_of
 from models.layout import Colour
 from models.preprocessing import FALLBACK_PERCENTILES, display_image, pixel_aspect
+from models.shutter import shutter_of
 from triage.errors import PixelError
 
 MOST_WINDOWS: Final = 8
@@ -83,9 +85,8 @@ def viewable_picture(dataset: Dataset, picture: Picture, longest: int) -> Viewab
     if picture.colour is Colour.GREY:
         return viewable(dataset, picture.samples, longest)
     shown = to_rgb(dataset, picture)
-    inside = preprocessing.shutter_of(dataset, shown[..., 0])
-    seen = np.zeros_like(shown)
-    seen[inside] = shown[inside]
+    seen = shown.copy()
+    shutter_of(dataset, *shown.shape[:2], pixel_aspect=pixel_aspect(dataset)).blank(seen)
     return Viewable(
         words=_fitted(seen, longest),
         rows=shown.shape[0],
@@ -148,7 +149,7 @@ def viewable(dataset: Dataset, pixels: NDArray[Any], longest: int) -> Viewable:
 
 def _words(dataset: Dataset, pixels: NDArray[Any]) -> tuple[Words, float, float]:
     """Values from 0 upwards, with slope and intercept back to the modality's values."""
-    if dataset.get("ModalityLUTSequence"):
+    if values_of(dataset, "ModalityLUTSequence"):
         values = np.rint(preprocessing.modality_values(dataset, pixels)).astype(np.int64)
         slope, intercept = 1.0, 0.0
     else:
@@ -163,25 +164,21 @@ def _words(dataset: Dataset, pixels: NDArray[Any]) -> tuple[Words, float, float]
 
 
 def _hidden(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Padding and what lies outside a rectangular shutter; None where nothing is hidden."""
+    """Padding and what lies outside a shutter; None where nothing is hidden."""
     padding = preprocessing.padding_range(dataset, pixels)
-    rows, columns = preprocessing.shutter_of(dataset, pixels)
-    whole = (rows.start, rows.stop, columns.start, columns.stop) == (0, pixels.shape[0], 0, pixels.shape[1])
-    if padding is None and whole:
-        return None
-    hidden = np.ones(pixels.shape, np.bool_)
-    hidden[rows, columns] = False
+    seen = np.ones(pixels.shape, np.bool_)
+    shutter_of(dataset, *pixels.shape, pixel_aspect=pixel_aspect(dataset)).blank(seen)
     if padding is not None:
-        hidden |= (pixels >= padding[0]) & (pixels <= padding[1])
-    return hidden
+        seen &= (pixels < padding[0]) | (pixels > padding[1])
+    return None if seen.all() else ~seen
 
 
 def _windows(dataset: Dataset) -> Iterator[Window]:
-    centres = preprocessing.values_of(dataset, "WindowCenter")
-    widths = preprocessing.values_of(dataset, "WindowWidth")
-    names = [str(name).strip() for name in preprocessing.values_of(dataset, "WindowCenterWidthExplanation")]
+    centres = values_of(dataset, "WindowCenter")
+    widths = values_of(dataset, "WindowWidth")
+    names = [str(name).strip() for name in values_of(dataset, "WindowCenterWidthExplanation")]
     for index, (centre, width) in enumerate(zip(centres, widths, strict=False)):
-        middle, extent = preprocessing.usable_number(centre), preprocessing.usable_number(width)
+        middle, extent = usable_number(centre), usable_number(width)
         if index < MOST_WINDOWS and middle is not None and extent is not None and extent > 0:
             yield Window(middle, extent, names[index][:64] if index < len(names) else "")
 
@@ -202,8 +199,8 @@ def _unit(dataset: Dataset) -> str:
 
 
 def _number(dataset: Dataset, keyword: str, default: float) -> float:
-    stated = preprocessing.values_of(dataset, keyword)
-    number = preprocessing.usable_number(stated[0]) if stated else None
+    stated = values_of(dataset, keyword)
+    number = usable_number(stated[0]) if stated else None
     return default if number is None else number
 
 

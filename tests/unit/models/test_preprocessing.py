@@ -7,14 +7,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from model_samples import data_files, make_dataset
 from numpy.typing import NDArray
 from pydicom import config
-from pydicom.dataelem import DataElement
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.tag import Tag
 
 from models.decoding import decode, read
 from models.metadata import InputSpec
@@ -208,6 +210,77 @@ def test_shutter_blanks_outside_and_sets_no_window() -> None:
     assert not image.any()
 
 
+def noise(rows: int, columns: int) -> NDArray[Any]:
+    return np.random.default_rng(3).integers(0, 4096, (rows, columns)).astype(np.uint16)
+
+
+def seen_of(image: NDArray[Any]) -> NDArray[np.bool_]:
+    return image > 0
+
+
+@given(
+    st.floats(-5, 65), st.floats(-5, 85), st.floats(1, 70), st.sampled_from([1.0, 0.5, 2.0]),
+)  # fmt: skip
+def test_a_circular_shutter_is_a_circle_where_it_is_looked_at(
+    row: float, column: float, radius: float, aspect: float
+) -> None:
+    stored = np.full((60, 80), 1000, np.uint16)
+    image = shown(
+        stored, ShutterShape="CIRCULAR", CenterOfCircularShutter=[round(row), round(column)],
+        RadiusOfCircularShutter=round(radius), PixelAspectRatio=[round(aspect * 2), 2], WindowCenter=1000,
+        WindowWidth=10,
+    )  # fmt: skip
+    r, c = np.mgrid[1:61, 1:81]
+    expected = np.hypot((r - round(row)) * aspect, c - round(column)) <= round(radius)
+    np.testing.assert_array_equal(seen_of(image), expected if expected.any() else np.ones_like(expected))
+
+
+def test_a_polygonal_shutter_hides_what_lies_outside_and_sets_no_window() -> None:
+    stored = noise(60, 80)
+    stored[:20] = 60000
+    # Row and column of each corner: a triangle below row 20.
+    image = shown(stored, ShutterShape="POLYGONAL", VerticesOfThePolygonalShutter=[21, 1, 60, 1, 60, 80])
+    inside = np.zeros((60, 80), np.bool_)
+    for row in range(20, 60):
+        inside[row, : 1 + int((row - 20) / 39 * 79 + 0.5)] = True
+    beyond = ~inside & ~np.roll(inside, 1, axis=1)  # a pixel that the edge runs through may belong to the image
+    beyond[:20] = True
+    assert np.count_nonzero(seen_of(image) & beyond) == 0
+    assert np.count_nonzero(seen_of(image)) > 0.95 * inside.sum()
+    assert image[inside].mean() == pytest.approx(0.5, abs=0.05)  # the bright rows set no window
+
+
+def test_shutters_of_several_shapes_show_what_all_show() -> None:
+    stored = np.full((60, 80), 1000, np.uint16)
+    window = {"WindowCenter": 1000, "WindowWidth": 10}
+    circle = {"CenterOfCircularShutter": [30, 40], "RadiusOfCircularShutter": 20}
+    edges = dict(zip(("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "ShutterLeftVerticalEdge",
+                      "ShutterRightVerticalEdge"), (1, 30, 1, 80), strict=True))  # fmt: skip
+    both = shown(stored, ShutterShape=["RECTANGULAR", "CIRCULAR"], **circle, **edges, **window)
+    round_one = shown(stored, ShutterShape="CIRCULAR", **circle, **window)
+    flat = shown(stored, ShutterShape="RECTANGULAR", **edges, **window)
+    np.testing.assert_array_equal(seen_of(both), seen_of(round_one) & seen_of(flat))
+    assert 0 < np.count_nonzero(both) < np.count_nonzero(round_one)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ShutterShape": "CIRCULAR"},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [10, 10], "RadiusOfCircularShutter": 0},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [900, 900], "RadiusOfCircularShutter": 5},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 1, 20, 20]},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 1, 5, 5, 9, 9]},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 1, 1, 20, 20]},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [90, 90, 90, 95, 95, 95]},
+        {"ShutterShape": "BITMAP"},
+    ],
+)
+def test_a_shutter_of_another_shape_without_sense_is_ignored(elements: dict[str, Any]) -> None:
+    stored = noise(20, 20)
+    np.testing.assert_array_equal(shown(stored, **elements), shown(stored))
+
+
 def test_shutter_without_sense_is_ignored() -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (20, 20)).astype(np.uint8)
     closed = shown(
@@ -229,6 +302,43 @@ def test_meaningless_rescale_is_refused(slope: str) -> None:
         dataset.add(DataElement("RescaleSlope", "DS", slope))
     with pytest.raises(PixelError, match="RescaleSlope"):
         display_image(dataset, pixels)
+
+
+HOW_IT_IS_SEEN = (
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "ModalityLUTSequence", "RescaleSlope",
+    "RescaleIntercept", "PresentationLUTShape", "PixelPaddingValue", "PixelPaddingRangeLimit", "ShutterShape",
+    "CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter", "ShutterLeftVerticalEdge",
+    "PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing",
+)  # fmt: skip
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(HOW_IT_IS_SEEN),
+        st.one_of(
+            st.binary(max_size=12),
+            st.sampled_from([b"inf", b"1e400", b"NaN", b"-5", b"1\\", b"CIRCULAR", b"POLYGONAL", b"9" * 20]),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+@example({"PixelAspectRatio": b"inf "})
+@example({"VOILUTSequence": b"-5"})
+@example({"ModalityLUTSequence": b"-5"})
+def test_whatever_a_header_says_a_picture_or_a_reason_comes_of_it(elements: dict[str, bytes]) -> None:
+    stored = noise(20, 30)
+    dataset = make_dataset(stored)
+    for keyword, value in elements.items():
+        tag = Tag(tag_for_keyword(keyword) or 0)
+        dataset._dict[tag] = RawDataElement(tag, None, len(value), value, 0, True, True)
+    try:
+        image = display_image(dataset, stored)
+    except PixelError:
+        return
+    assert image.dtype == np.float32
+    assert 0.0 <= image.min() <= image.max() <= 1.0
+    assert 0.25 <= pixel_aspect(dataset) <= 4.0
 
 
 def test_wide_words_give_the_same_picture() -> None:

@@ -71,6 +71,16 @@ def test_padding_and_what_a_shutter_hides_are_black_and_set_no_window() -> None:
     assert inverted.windows[0].width < 300
 
 
+def test_a_round_shutter_hides_the_corners() -> None:
+    stored = np.full((40, 40), 500, np.int16)
+    stored[0, 0] = 3000
+    stored[20, 20] = 400
+    told = header(ShutterShape="CIRCULAR", CenterOfCircularShutter=[20, 20], RadiusOfCircularShutter=15)
+    plain = viewable(told, stored, 100)
+    assert values(plain)[0, 0] == values(plain)[39, 39] == 400.0
+    assert values(plain)[20, 30] == 500.0
+
+
 def test_a_large_image_comes_smaller_and_says_its_size() -> None:
     view = viewable(header(PixelSpacing=[2, 1]), np.full((400, 100), 7, np.uint16), 200)
     assert view.words.shape == (200, 50)
