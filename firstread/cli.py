@@ -381,8 +381,8 @@ def main() -> None:
     try:
         app()
     except SettingsError as error:
-        Console(stderr=True).print(f"[bold red]{error.advice()}[/]", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(error.advice(), style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EX_CONFIG)
     except FirstreadError as error:
-        Console(stderr=True).print(f"[bold red]{error.advice()}[/]", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(error.advice(), style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.markup import escape
 
 from firstread import destination_checks, dicom_checks, ground, order_checks, room_checks
 from firstread.finding import Finding, Grade
@@ -50,9 +51,9 @@ def report(settings: Settings, console: Console) -> bool:
     healthy = True
     for finding in examine(settings):
         healthy &= finding.grade is not Grade.BAD
-        console.print(f"{marks[finding.grade]} [bold]{finding.subject}[/]: {finding.message}", highlight=False)
+        console.print(f"{marks[finding.grade]} [bold]{finding.subject}[/]: {escape(finding.message)}", highlight=False)
         if finding.next_step:
-            console.print(f"  → {finding.next_step}", highlight=False)
+            console.print(f"  → {escape(finding.next_step)}", highlight=False)
     return healthy
 
 

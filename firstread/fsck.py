@@ -115,7 +115,7 @@ def cannot_run(error: FirstreadError, *, as_json: bool, output: IO[str] = sys.st
     if as_json:
         output.write(json.dumps({"error": str(error), "next_step": error.next_step}) + "\n")
     else:
-        Console(stderr=True).print(f"[bold red]{error.advice()}[/]", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(error.advice(), style="bold red", markup=False, highlight=False, soft_wrap=True)
     return CANNOT_RUN
 
 

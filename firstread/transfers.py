@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dicom_node.scu import SendOutcome, echo, send
@@ -66,7 +67,8 @@ def send_files(
         outcomes = send(peer, files, calling_ae_title=calling_ae_title, progress=advance, tls=tls)
     failed = [outcome for outcome in outcomes if not outcome.stored]
     for outcome in failed[:SHOWN]:
-        console.print(f"[red]not stored[/] {outcome.sop_instance_uid or 'not DICOM'}: {outcome.error}", highlight=False)
+        which = outcome.sop_instance_uid or "not DICOM"
+        console.print(f"[red]not stored[/] {which}: {escape(outcome.error)}", highlight=False)
     console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} stored.", highlight=False)
     if failed:
         kinds = Counter("no answer" if o.status is None else f"status 0x{o.status:04X}" for o in failed)
@@ -86,4 +88,4 @@ def echo_peer(peer: PeerAddress, *, calling_ae_title: str, console: Console, tls
     if not outcome.ok:
         raise DeliveryError(outcome.message)
     how = " over TLS" if tls is not None else ""
-    console.print(f"[green]{outcome.message}[/] ({outcome.milliseconds:.0f} ms{how})", highlight=False)
+    console.print(f"[green]{escape(outcome.message)}[/] ({outcome.milliseconds:.0f} ms{how})", highlight=False)

@@ -257,7 +257,7 @@ def _print(report: Mapping[str, Any], written: Sequence[Path]) -> None:
             highlight=False,
         )
     for note in report["notes"]:
-        console.print(f"Note: {note}", highlight=False)
+        console.print(f"Note: {note}", highlight=False, markup=False)
     console.print(f"Read {written[0]}; the same figures are in {written[1]}.", highlight=False, soft_wrap=True)
 
 

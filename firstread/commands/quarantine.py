@@ -92,7 +92,7 @@ def retry(ids: Ids, data: Data = None, as_json: AsJson = False) -> None:
     else:
         for outcome in outcomes:
             result = outcome.problem or f"is now in the archive as {outcome.sop_instance_uid}"
-            Console().print(f"{outcome.id}: {result}", highlight=False, soft_wrap=True)
+            Console().print(f"{outcome.id}: {result}", highlight=False, soft_wrap=True, markup=False)
     raise typer.Exit(any(outcome.problem for outcome in outcomes))
 
 

@@ -225,6 +225,7 @@ def _record(settings: Settings, store: BundleStore, changes: Sequence[Change]) -
             f"The change stands in {store.folder / 'site.json'}, not in the audit trail: {error.advice()}",
             highlight=False,
             soft_wrap=True,
+            markup=False,
         )
     finally:
         database.dispose()

@@ -61,6 +61,12 @@ def test_a_wrong_setting_is_one_line_that_says_what_to_do(tmp_path: Path) -> Non
     assert "Traceback" not in result.stderr
 
 
+def test_brackets_in_an_error_are_words_and_no_markup(tmp_path: Path) -> None:
+    result = firstread("models", "add", "bundle[red]s.zip", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "bundle[red]s.zip cannot be read" in result.stderr
+
+
 def test_a_worklist_without_database_says_how_to_make_one(tmp_path: Path) -> None:
     result = firstread("worklist", "--data", str(tmp_path), cwd=tmp_path)
     assert result.returncode == 78
