@@ -23,7 +23,7 @@ from workers.names import Queue
 from workers.pulse import Pulse
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.applications import Starlette
 
 _COLLECT_AFTER: Final = 20_000
 """Objects made and not freed by their last reference before the collector looks for circles. A page of the list makes
@@ -89,7 +89,7 @@ def serve(settings: Settings) -> None:
         database.dispose()
 
 
-def archive_over_http(settings: Settings, database: Database) -> ASGIApp:
+def archive_over_http(settings: Settings, database: Database) -> Starlette:
     """The archive over DICOMweb, read only."""
     from dicom_node.web_archive import web_archive  # noqa: PLC0415 - pydicom, which only this part of the door needs
 

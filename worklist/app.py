@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from triage.crash_points import kill_at
 from triage.database import Database
@@ -79,7 +79,7 @@ def create_app(
     *,
     clock: Clock = utc_now,
     extra_hosts: Iterable[str] = (),
-    dicom_web: ASGIApp | None = None,
+    dicom_web: Starlette | None = None,
 ) -> FastAPI:
     """The HTTP door of a node, as an ASGI application.
 
@@ -93,7 +93,7 @@ def create_app(
         Now, aware and in UTC.
     extra_hosts : iterable of str
         Further host names that a loopback node answers to.
-    dicom_web : ASGI application, optional
+    dicom_web : Starlette, optional
         Our archive over DICOMweb, for ``/dicom-web``.
 
     Raises
@@ -133,9 +133,9 @@ def create_app(
     app.include_router(statistics_routes.router)
     app.include_router(simulator_routes.router)
     if dicom_web is not None:
-        app.mount("/dicom-web", dicom_web)
+        problems.mount(app, "/dicom-web", dicom_web)
     if settings.ohif_folder is not None:
-        app.mount(PREFIX, Ohif(settings.ohif_folder).application())
+        problems.mount(app, PREFIX, Ohif(settings.ohif_folder).application())
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     problems.install(app)

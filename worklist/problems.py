@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from triage.errors import (
@@ -77,6 +78,13 @@ def wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
 
 
+def mount(app: FastAPI, path: str, other: Starlette) -> None:
+    """What has routes of its own, below a path of ours, refuses as everything else does."""
+    other.state = app.state  # which pages are made from
+    other.add_exception_handler(HTTPException, _http)
+    app.mount(path, other)
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers. Unhandled exceptions are answered by :class:`worklist.guard.Guard`, outside of these."""
     app.add_exception_handler(FirstreadError, _firstread)
@@ -114,7 +122,14 @@ def in_words(item: Mapping[str, Any]) -> str:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    return problem(request, error.status_code, error.detail, headers=dict(error.headers or {}))
+    detail, more = error.detail, {}
+    if detail == HTTPStatus(error.status_code).phrase:  # the framework's own, of an address or a method
+        if error.status_code == 404:
+            detail = "There is nothing at this address."
+            more["next_step"] = "/docs lists what programs can ask for; the list is at /."
+        elif error.status_code == 405:
+            detail = f"{request.method} is not taken at this address."
+    return problem(request, error.status_code, detail, headers=dict(error.headers or {}), **more)
 
 
 async def _not_to_be_kept(request: Request, error: Exception) -> Response:

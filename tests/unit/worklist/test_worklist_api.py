@@ -9,11 +9,14 @@ import pytest
 from starlette.testclient import TestClient
 from worklist_rows import NOON, PACS, Seen, arrive, decline, deliver, score
 
+from dicom_node.web_archive import web_archive
 from triage.findings import Considered, NotAnalysedReason, ScoreKind, Urgency
 from triage.outbox import Verdict
 from triage.repositories import outcomes
+from triage.repositories.catalogue import DatabaseCatalogue
 from triage.repositories.deliveries import Attempt
 from triage.tables import AnalysisImage
+from worklist.app import create_app
 
 JPEG = b"\xff\xd8\xff\xe0 picture"
 OVERLAY = b"\xff\xd8\xff\xe0 picture with heat map"
@@ -349,3 +352,25 @@ def test_a_step_that_comes_too_late_is_refused_in_words_of_the_reading_room(hous
         "local has read this case.",
         "local has read this case.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "detail"),
+    [
+        ("GET", "/nothing/here", 404, "There is nothing at this address."),
+        ("PUT", "/api/v1/worklist", 405, "PUT is not taken at this address."),
+        ("GET", "/dicom-web/nothing", 404, "There is nothing at this address."),
+        ("POST", "/dicom-web/studies", 405, "POST is not taken at this address."),
+        ("DELETE", "/dicom-web/workitems/1.2.3", 404, "There is nothing at this address."),
+    ],
+)
+def test_what_is_not_there_is_said_alike_everywhere(
+    house: Any, method: str, path: str, status: int, detail: str
+) -> None:
+    archive = web_archive(house.settings.archive, DatabaseCatalogue(house.database), lambda *_: [])
+    client = TestClient(create_app(house.settings, house.database, dicom_web=archive), base_url="http://127.0.0.1:8080")
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.json()["detail"] == detail
+    if method == "GET":
+        assert detail in client.get(path, headers={"Accept": "text/html"}).text
