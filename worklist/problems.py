@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -26,6 +27,8 @@ from worklist.signin import WINDOW, TooManyTriesError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
+_CHOICE: Final = re.compile(r"\^\(([\w|]+)\)\$")
+"""Of a pattern: one of these words."""
 
 _STATUS: Final[tuple[tuple[type[FirstreadError], int], ...]] = (
     (NotFoundError, 404),
@@ -113,8 +116,12 @@ async def _validation(request: Request, error: Exception) -> Response:
 
 def in_words(item: Mapping[str, Any]) -> str:
     """What is wrong, by one of pydantic's errors, for people who know neither it nor regular expressions."""
-    if item["type"] == "string_pattern_mismatch" and item["ctx"]["pattern"].startswith("^[^\\x00-\\x1f"):
-        return "Has to be one line, without control characters"
+    if item["type"] == "string_pattern_mismatch":
+        pattern = item["ctx"]["pattern"]
+        if pattern.startswith("^[^\\x00-\\x1f"):
+            return "Has to be one line, without control characters"
+        if choice := _CHOICE.fullmatch(pattern):
+            return f"Has to be one of {', '.join(filter(None, choice[1].split('|')))}"
     if item["type"] == "extra_forbidden":
         return "Nothing of this name is known here"
     return str(item["msg"]).removeprefix("Value error, ")

@@ -14,7 +14,7 @@ from typing import Any, Final
 from triage.findings import Urgency
 from worklist.context import Context
 from worklist.schemas.simulator import GroupOut, PolicyOut, SimulationOut, SimulatorQuery, Source
-from worklist.simulation.cases import HOURS
+from worklist.simulation.cases import HOURS, Scenario
 from worklist.simulation.history import read_cases
 from worklist.simulation.measures import Waiting
 from worklist.simulation.scenarios import SCENARIOS, scenario
@@ -64,14 +64,7 @@ def _trial(here: Context, query: SimulatorQuery) -> tuple[Trial, SimulatorQuery]
         changes["ordered_urgent"] = min(chosen.ordered_urgent, 1 - query.stat_share)
     chosen = replace(chosen, **changes)
     require_affordable(sum(chosen.arrivals_per_hour) * (query.days + 1))
-    inputs = query.model_copy(
-        update={
-            "prevalence": round(sum(c.prevalence for c in chosen.conditions), 4),
-            "stat_share": chosen.ordered_stat,
-            "readers": max(chosen.readers),
-            "reading_minutes": chosen.reading_minutes,
-        }
-    )
+    inputs = query.model_copy(update=_inputs(chosen))
     return Trial(targets=targets, scenario=chosen, days=query.days, seed=query.seed), inputs
 
 
@@ -107,7 +100,19 @@ def _words(groups: Sequence[GroupOut], *, gain: bool) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _inputs(chosen: Scenario) -> dict[str, float]:
+    return {
+        "prevalence": round(sum(c.prevalence for c in chosen.conditions), 4),
+        "stat_share": chosen.ordered_stat,
+        "readers": max(chosen.readers),
+        "reading_minutes": chosen.reading_minutes,
+    }
+
+
 def usual(source: Source) -> dict[str, float]:
-    """Sensitivity and specificity of a scenario's first finding: where the sliders stand before they are moved."""
-    first = SCENARIOS.get(source, SCENARIOS["chest"]).conditions[0]
-    return {"sensitivity": first.sensitivity, "specificity": first.specificity}
+    """Where the sliders stand before they are moved: what a source has, of the model its first finding's figures."""
+    if source is Source.HISTORY:
+        return {"readers": READERS, "reading_minutes": READING_MINUTES}
+    chosen = SCENARIOS[source]
+    first = chosen.conditions[0]
+    return _inputs(chosen) | {"sensitivity": first.sensitivity, "specificity": first.specificity}

@@ -42,5 +42,11 @@ def test_a_slider_plays_again_and_the_address_keeps_it(page: Any, node: Node) ->
 
 def test_what_cannot_be_played_is_said_beside_the_sliders(page: Any, node: Node) -> None:
     page.goto(f"{node.url}/simulator?days=2&reading_minutes=30")
-    assert "of what the readers can do" in page.locator("[role=alert]").inner_text()
+    assert "of what the readers can do" in page.locator("main [role=alert]").inner_text()
     assert page.locator("input[name=reading_minutes]").input_value() == "30"
+    assert page.locator("input[name=prevalence]").input_value() == "0.3", (
+        "what is not given stays as the scenario has it"
+    )
+    page.locator("input[name=seed]").fill("")
+    page.get_by_text("seed: Input should be a valid integer").wait_for()
+    assert page.locator("header").count() == 1, "not a page within the page"

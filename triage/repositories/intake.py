@@ -389,15 +389,9 @@ class _Batch:
 
     def _event(self, study: Study, kind: str, item: Received, **detail: events.Detail) -> None:
         detail = {"sop_instance_uid": item.header.sop_instance_uid, **detail}
-        self._events.append(
-            {
-                "study_id": study.id,
-                "at": item.arrival.received_at,
-                "kind": kind,
-                "who": item.arrival.calling_ae_title,
-                "detail": {name: value for name, value in detail.items() if value is not None},
-            }
-        )
+        told = {name: value for name, value in detail.items() if value is not None}
+        at, who = item.arrival.received_at, item.arrival.calling_ae_title
+        self._events.append({"study_id": study.id, "at": at, "kind": kind, "who": who, "detail": told})
 
 
 def _flag(study: Study, flag: str) -> None:

@@ -263,3 +263,9 @@ def test_a_technologist_is_offered_no_step_of_a_reader(house: Any) -> None:
     assert all(step in page(Role.READER) for step in steps)
     assert not any(step in page(Role.TECHNOLOGIST) for step in steps)
     assert all("/reanalyse" in page(role) for role in Role)
+
+
+def test_an_address_that_cannot_be_understood_is_told_what_it_may_say(client: TestClient) -> None:
+    page = client.get("/?status=BAD", headers={"Accept": "text/html"}).text
+    assert "<h1>Not understood</h1>" in page
+    assert "status: Has to be one of OPEN, ALL, UNREAD, CLAIMED, READ, RECEIVING, COMPLETE" in page

@@ -25,7 +25,8 @@ async function play() {
     const answer = await fetch(`/fragment/simulator?${query}`, { headers: { Accept: "text/html" }, signal: asked.signal });
     if (answer.status === 401) { location.reload(); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").body;
-    waits.replaceChildren(...fresh.childNodes);
+    const problem = fresh.querySelector(".problem"); // a whole page: of a field that cannot be understood
+    waits.replaceChildren(...(problem ? problem.querySelectorAll("p:not(.hint)") : fresh.childNodes));
     waits.removeAttribute("aria-busy");
   } catch (error) {
     if (error.name === "AbortError") return;
