@@ -6,7 +6,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
@@ -93,6 +93,8 @@ class Requestor:
         self._timeouts = timeouts
         self._message_id = 0
         self._fragment_size = 0
+        self.on_progress: Callable[[], None] = _nothing
+        """Told of each piece of an object that the peer has taken, in this thread."""
         self.accepted: Mapping[tuple[str, str], int] = {}
         """Context ids by (SOP class, transfer syntax)."""
 
@@ -252,6 +254,7 @@ class Requestor:
             out += piece_view
             self._connection.send(out, self._timeouts.send)
             out.clear()
+            self.on_progress()
 
     def _response(self) -> int:
         command = bytearray()
@@ -309,6 +312,10 @@ def _connection(sock: socket.socket, peer: PeerAddress, timeouts: Timeouts, tls:
     except OSError as error:
         sock.close()
         raise DeliveryError(f"{peer}: {_network_reason(error)}.") from error
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def pdv_header(context_id: int, control: int, length: int) -> bytes:

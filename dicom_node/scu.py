@@ -128,6 +128,8 @@ class StoreSession:
         Secure every association; without it none is.
     also : iterable of (SOP class UID, transfer syntax UIDs)
         Proposed with every association: for objects that will follow, or to learn what the peer serves.
+    on_progress : callable, optional
+        Told of each piece of an object that the peer has taken.
     """
 
     def __init__(
@@ -138,8 +140,10 @@ class StoreSession:
         timeouts: Timeouts | None = None,
         tls: PeerTls | None = None,
         also: Iterable[Context] = (),
+        on_progress: Callable[[], None] | None = None,
     ) -> None:
         self._peer = peer
+        self._on_progress = on_progress
         self._also = frozenset(also)
         self._calling_ae_title = calling_ae_title
         self._timeouts = timeouts or Timeouts()
@@ -236,6 +240,8 @@ class StoreSession:
             tls=self._tls,
         )
         self._offered = wanted
+        if self._on_progress is not None:
+            self._association.on_progress = self._on_progress
         return self._association
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workers.workbench import Workbench
 
 PATIENCE: Final = Timeouts(send=10.0)
-"""A result has at most a few hundred kilobytes: who takes longer than this for 128 KiB of it is as good as silent."""
+"""A picture that is not compressed has 3 MB: who takes longer than this for 128 KiB of it is as good as silent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from triage.states import DeliveryStatus, Proof, advance
 from triage.tables import Analysis, Delivery, DeliveryAttempt, Event, ResultObject, Study
 
 LEASE: Final = timedelta(seconds=240)
-"""Longest time one object may take: connect, associate, send, be answered. Renewed with each object of a batch."""
+"""Renewed with each object of a batch, and while a slow destination takes one: longer than any single wait of these."""
 BATCH: Final = 50
 """Objects sent over one association."""
 IDENTITY_DIFFERS: Final = "The study has another identity now than the result"
@@ -121,6 +121,13 @@ def expire_leases_of(session: Session, gone: Collection[str], now: datetime) -> 
             delivery.lease_until = now - timedelta(microseconds=1)
             ended += 1
     return ended
+
+
+def renew(session: Session, token: str, now: datetime) -> None:
+    """The sender gets on: what it holds stays its own."""
+    held = sa.and_(_OPEN, Delivery.status == DeliveryStatus.SENDING, Delivery.token == token)
+    longer = sa.update(Delivery).where(held).values(lease_until=now + LEASE)
+    session.execute(longer.execution_options(synchronize_session=False))
 
 
 def conclude(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from dicom_node.scu import SendOutcome, StoreSession, contexts_of, echo
+from triage.errors import DatabaseUnavailableError
+from triage.logging import get_logger
 from triage.outbox import judge
 from triage.peers import Destination
+from triage.repositories import deliveries
 from triage.repositories.deliveries import Attempt
 from triage.settings import Settings
 from triage.tables import Delivery
@@ -20,6 +23,11 @@ from workers.transport import tls_towards
 
 if TYPE_CHECKING:
     from workers.workbench import Workbench
+
+RENEW_AFTER: Final = timedelta(seconds=30)
+"""With a lease of 240 s this leaves a single wait 210."""
+
+log = get_logger(__name__)
 
 
 class CStoreCarrier:
@@ -42,7 +50,9 @@ class CStoreCarrier:
             timeouts=PATIENCE,
             tls=self._line.tls,
             also=contexts.union(self._line.proof_contexts),
+            on_progress=self._get_on,
         )
+        self._bench, self._token, self._renewed_at = bench, batch[0].token, bench.clock()
         self._out_of_reach: Attempt | None = None
 
     def __enter__(self) -> Self:
@@ -66,6 +76,18 @@ class CStoreCarrier:
         if outcome.unreachable:
             self._out_of_reach = attempt
         return attempt
+
+    def _get_on(self) -> None:
+        """Hold the batch while the destination takes an object, however slowly: nobody else sends it meanwhile."""
+        now = self._bench.clock()
+        if now - self._renewed_at < RENEW_AFTER:
+            return
+        self._renewed_at = now
+        try:
+            with self._bench.database.write() as session:
+                deliveries.renew(session, self._token, now)
+        except DatabaseUnavailableError as error:
+            log.warning("lease_not_renewed", advice=error.advice())
 
 
 def attempt_of(outcome: SendOutcome) -> Attempt:

@@ -186,11 +186,28 @@ def test_a_batch_that_takes_too_long_gives_the_rest_back(node: Node, monkeypatch
         assert owing.deliver(pacs.address) == 2
 
 
-def test_the_longest_wait_for_one_object_is_shorter_than_its_lease() -> None:
+def test_the_longest_wait_without_progress_is_shorter_than_the_lease() -> None:
+    """Connected, TLS, associated, the first piece; or a piece and the answer."""
     patience = reaching.PATIENCE
-    largest = 1024 * 1024 / (128 * 1024)  # fragments of the largest result
-    longest = patience.connect + patience.association + largest * patience.send + patience.response
-    assert timedelta(seconds=longest) < deliveries.LEASE
+    longest = patience.connect + 2 * patience.association + patience.send + patience.response
+    assert timedelta(seconds=longest) + c_store.RENEW_AFTER < deliveries.LEASE
+
+
+def test_a_sender_that_gets_on_keeps_its_batch_however_slow_the_destination(node: Node) -> None:
+    """A picture of 3 MB may take longer than a lease: a second sender would begin it anew, and so for ever."""
+    with difficult_pacs() as pacs:
+        owing = Debtor(node, destinations=to(pacs.address))
+        owing.owe(pacs.address)
+        with node.bench.database.write() as session:
+            batch = deliveries.claim_batch(session, pacs.address, node.clock(), holder="deliver@elsewhere:1")
+        for _ in range(3):
+            with c_store.CStoreCarrier(node.bench, node.bench.settings.destinations[0], batch) as carrier:
+                node.clock.pass_by(minutes=3)
+                carrier.send(batch[0], node.bench.settings.results / batch[0].result_object.relative_path)
+            assert owing.deliver(pacs.address) == 0, "it is the first one's"
+        assert len(pacs.contents) == 1
+        node.clock.pass_by(minutes=5)
+        assert owing.deliver(pacs.address) == 2
 
 
 # --- senders that die ------------------------------------------------------------------------------------------------
