@@ -203,7 +203,7 @@ def _reindexed(lab: Lab, here: Rig, how: str = "--reindex") -> Verdict:
     here.product.start()
     here.product.await_ready()
     here.sender().deliver(here.exams.radiograph())
-    verdict = here.check()
+    verdict = here.check(forgotten=True)
     lab.note(f"{verdict.receipts} receipts found again by `firstread fsck {how}`")
     return verdict
 

@@ -114,6 +114,7 @@ def verify(
     dead: bool = False,
     failed: bool = False,
     damaged: Sequence[str] = (),
+    forgotten: bool = False,
 ) -> Verdict:
     """V as a whole.
 
@@ -125,6 +126,8 @@ def verify(
         The fault may leave dead deliveries, failed analyses.
     damaged : sequence of str
         SOP Instance UIDs whose files the fault itself has damaged.
+    forgotten : bool
+        The database is younger than the reports: to whom they were owed is not known.
     """
     verdict = Verdict()
     try:
@@ -139,7 +142,22 @@ def verify(
         _custody(session, product, receipts, verdict, damaged)
         _analyses(session, product, receipts, verdict, failed=failed)
         _results(session, product, archives, verdict, dead=dead)
+        if not forgotten:
+            _owed(session, archives, verdict)
     return verdict
+
+
+def _owed(session: Session, archives: Mapping[str, Pacs], verdict: Verdict) -> None:
+    """I6: what was found is reported, and every report is owed to every destination."""
+    reports = sa.select(ResultObject).where(ResultObject.kind == "SR")
+    reported = set()
+    for report in session.scalars(reports):
+        reported.add(report.analysis.study_id)
+        if report.analysis.status is AnalysisStatus.SUCCEEDED:
+            nowhere = archives.keys() - {delivery.destination for delivery in report.deliveries}
+            verdict.lost += [f"I6: report {report.sop_instance_uid} is not owed to {address}" for address in nowhere]
+    succeeded = set(session.scalars(sa.select(Analysis.study_id).where(Analysis.status == AnalysisStatus.SUCCEEDED)))
+    verdict.lost += [f"I6: study {study_id} was analysed and has no report" for study_id in succeeded - reported]
 
 
 def _custody(session: Session, product: Product, receipts: Receipts, verdict: Verdict, damaged: Sequence[str]) -> None:

@@ -80,6 +80,30 @@ def test_work_that_is_still_owed_is_seen(settled: Rig) -> None:
     assert verdict(settled).holds
 
 
+def test_a_report_that_is_not_owed_to_a_destination_is_seen(settled: Rig) -> None:
+    def owe_to(address: str) -> str:
+        with settled.product.database.write() as session:
+            report = session.scalars(sa.select(ResultObject).where(ResultObject.kind == "SR")).first()
+            assert report is not None
+            (delivery,) = report.deliveries
+            before, delivery.destination = delivery.destination, address
+            return before
+
+    pacs = owe_to("ELSEWHERE@127.0.0.1:1")
+    assert any(f"is not owed to {pacs}" in line for line in verdict(settled).lost)
+    owe_to(pacs)
+    assert verdict(settled).holds
+
+
+def test_an_analysis_without_a_report_is_seen(settled: Rig) -> None:
+    with settled.product.database.write() as session:
+        session.execute(sa.update(ResultObject).where(ResultObject.kind == "SR").values(kind="XX"))
+    assert any("has no report" in line for line in verdict(settled).lost)
+    with settled.product.database.write() as session:
+        session.execute(sa.update(ResultObject).where(ResultObject.kind == "XX").values(kind="SR"))
+    assert verdict(settled).holds
+
+
 def test_an_image_that_the_last_look_missed_is_seen(settled: Rig) -> None:
     with settled.product.database.write() as session:
         study = session.scalars(sa.select(Instance.study_id)).first()
