@@ -235,10 +235,16 @@ def hurry(session: Session, destination: str, *, before: datetime, reason: str =
     reason : str
         Only what waits for this very reason; empty for any.
     """
-    waiting = sa.and_(_OPEN, Delivery.status == DeliveryStatus.PENDING, Delivery.not_before > before)
-    sooner = sa.update(Delivery).where(waiting, Delivery.destination == destination).values(not_before=before)
+    waiting = sa.select(Delivery.id).where(
+        _OPEN,
+        Delivery.status == DeliveryStatus.PENDING,
+        Delivery.not_before > before,
+        Delivery.destination == destination,
+    )
     if reason:
-        sooner = sooner.where(Delivery.reason == reason)
+        waiting = waiting.where(Delivery.reason == reason)
+    free = waiting.with_for_update(skip_locked=True)  # who holds another decides about it; nobody waits in a circle
+    sooner = sa.update(Delivery).where(Delivery.id.in_(free)).values(not_before=before)
     moved = session.execute(sooner.execution_options(synchronize_session=False))
     return cast(sa.CursorResult[Any], moved).rowcount
 

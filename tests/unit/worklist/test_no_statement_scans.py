@@ -48,6 +48,7 @@ A_DAY: Final[dict[str, Callable[[Session], Any]]] = {
     "is anything to send": lambda session: deliveries.due_destinations(session, NOON),
     "claim deliveries": lambda session: deliveries.claim_batch(session, PACS, NOON),
     "who holds deliveries": deliveries.holders,
+    "what waits is sent sooner": lambda session: deliveries.hurry(session, PACS, before=NOON, reason="refused"),
     "leases of gone senders": lambda session: deliveries.expire_leases_of(session, ["gone"], NOON),
     "studies to complete": lambda session: completing.due_studies(session, NOON),
     "is anything to complete": lambda session: completing.any_due(session, NOON),
