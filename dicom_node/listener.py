@@ -281,7 +281,11 @@ class Listener:
             log.error("accept_failed", error=type(error).__name__, number=error.errno)
             time.sleep(0.1)
             return
-        self._admit(sock, str(address[0]), port.tls)
+        try:
+            self._admit(sock, str(address[0]), port.tls)
+        except Exception as error:  # the boundary: without this thread the node is deaf and looks alive
+            log.error("connection_not_served", peer=str(address[0]), error=type(error).__name__, exc_info=error)
+            sock.close()
 
     def _admit(self, sock: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
         stall, maximum = self._config.stall_seconds, self._config.maximum_pdu
@@ -301,7 +305,7 @@ class Listener:
             self._silent[thread] = time.monotonic()
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads
+        except (RuntimeError, MemoryError):  # the system has no more threads
             log.error("thread_refused", peer=address)
             self._forget(thread)
             connection.close()

@@ -67,3 +67,6 @@ class Closings:
                     self._some.set()
             except DatabaseUnavailableError:
                 continue
+            except Exception as error:  # the boundary: the others wait behind this one
+                uid, _ = self._left.popleft()
+                log.error("association_not_closed", association=uid, error=type(error).__name__, exc_info=error)

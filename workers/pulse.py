@@ -81,6 +81,8 @@ class Pulse(threading.Thread):
                 heartbeats.beat(session, self.process_name, self._part, at=self._clock(), detail=detail)
         except DatabaseUnavailableError as error:
             log.warning("heartbeat_failed", advice=error.advice())
+        except Exception:  # the boundary: a process without a pulse is taken for dead, and its associations for ended
+            log.error("heartbeat_broke", exc_info=True)
 
     def stop(self) -> None:
         """Stop and take the row along: an orderly end is no loss."""

@@ -33,6 +33,7 @@ from peers.processes import eventually
 from pynetdicom import AE, build_context
 
 from dicom_node import dimse, upper_layer
+from dicom_node import listener as listener_module
 from dicom_node.admission import AllowedPeer
 from dicom_node.archive import Archive
 from dicom_node.association import AssociationEnd
@@ -397,6 +398,23 @@ def test_two_hundred_silent_sockets_lock_nobody_out(node, nothing_left_open):
         for sock in silent:
             sock.close()
     node.listener.stop(timeout=10)
+
+
+def test_a_connection_that_cannot_be_served_leaves_nobody_deaf(archive, monkeypatch):
+    real, failures = listener_module.Connection, [MemoryError(), ValueError("?")]
+
+    def connection(*args, **kwargs):
+        if failures:
+            raise failures.pop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(listener_module, "Connection", connection)
+    with RecordingNode(archive, ListenerConfig(ae_title="NODE", port=0)) as node:
+        for _ in range(2):
+            with RawPeer(node.port) as peer:
+                assert peer.is_closed()
+        with RawPeer(node.port) as peer:
+            assert peer.associate()[0] == 2
 
 
 def test_a_silent_connection_is_closed_after_artim(archive):

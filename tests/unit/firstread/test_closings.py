@@ -44,6 +44,23 @@ def test_ends_that_the_database_could_not_take_are_written_when_it_is_back() -> 
     assert {at for _, at in book.written} == {AT}
 
 
+def test_one_that_cannot_be_written_holds_up_no_other() -> None:
+    book = Book()
+    book.away = True
+
+    def close(association_uid: str, at: datetime) -> None:
+        if association_uid == "1.2.0" and not book.away:
+            raise ValueError(association_uid)
+        book.close(association_uid, at)
+
+    with Closings(close, pause=0.01) as closings:
+        for number in range(4):
+            closings.closed(f"1.2.{number}", AT)
+        book.away = False
+        assert book.complete.wait(10)
+    assert [uid for uid, _ in book.written] == ["1.2.1", "1.2.2", "1.2.3"]
+
+
 def test_it_ends_although_something_is_left() -> None:
     book = Book()
     book.away = True
