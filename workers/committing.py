@@ -173,7 +173,7 @@ def reason_for_all(images: Sequence[AnalysisImage]) -> tuple[NotAnalysedReason, 
     more = (
         f"{len(others)} more reason{'' if len(others) == 1 else 's'} among {len(reasons)} instances" if others else ""
     )
-    return reason, "; ".join(filter(None, (detail, more)))
+    return reason, "; ".join(filter(None, (detail.rstrip(".") if more else detail, more)))
 
 
 def report_sources(

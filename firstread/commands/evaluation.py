@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from firstread.bundle_argument import bundle_named
 from triage.errors import SettingsError
@@ -243,7 +243,7 @@ def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _print(report: Mapping[str, Any], written: Sequence[Path]) -> None:
-    table = Table("Finding", "+ / −", "AUC", "Sensitivity", "Specificity", "ECE")
+    table = Table(Column("Finding", overflow="fold"), "+ / −", "AUC", "Sensitivity", "Specificity", "ECE")
     for key, figures in report["test"]["findings"].items():
         error = figures["expected_calibration_error"]
         rates = (_interval(figures[name]) for name in ("auc", "sensitivity", "specificity"))

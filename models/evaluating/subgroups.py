@@ -74,7 +74,9 @@ def groups(subjects: Sequence[Subject]) -> Mapping[str, Mapping[str, Array]]:
 def too_few(positives: int, negatives: int) -> str:
     """Why a group's figures would be noise, or an empty text."""
     scarce = [
-        f"{count} {word}" for count, word in ((positives, "positives"), (negatives, "negatives")) if count < FEWEST
+        f"{count} {word}{'' if count == 1 else 's'}"
+        for count, word in ((positives, "positive"), (negatives, "negative"))
+        if count < FEWEST
     ]
     return f"too few to say anything: {' and '.join(scarce)}" if scarce else ""
 

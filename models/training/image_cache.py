@@ -101,7 +101,7 @@ def _fill(paths: Sequence[Path], spec: InputSpec, file: Path, facts: Path, proce
             os.posix_fallocate(stream.fileno(), 0, size)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise no_room(f"the {size / 2**30:.1f} GiB of fitted images", part, error) from error
+        raise no_room(f"the {size / 2**20:.0f} MiB of fitted images", part, error) from error
     done = {filled.number: filled for filled in _logged(log)}
     chunks = [
         _Chunk(number, tuple(paths[start : start + _CHUNK]), spec, part)

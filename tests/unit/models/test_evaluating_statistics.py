@@ -359,4 +359,5 @@ def test_a_table_goes_before_a_header() -> None:
 def test_ten_of_each_are_the_fewest() -> None:
     assert too_few(10, 10) == ""
     assert too_few(9, 200) == "too few to say anything: 9 positives"
+    assert too_few(1, 200) == "too few to say anything: 1 positive"
     assert too_few(0, 3) == "too few to say anything: 0 positives and 3 negatives"

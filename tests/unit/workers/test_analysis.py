@@ -19,8 +19,10 @@ from models.inference import Predictor
 from triage.errors import InferenceError
 from triage.findings import NotAnalysedReason, Urgency
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus
+from triage.tables import AnalysisImage
 from workers.analysis import analyse_due
 from workers.claims import take
+from workers.committing import reason_for_all
 from workers.housekeeping import bury_the_dead
 
 Draw = Callable[..., Dataset]
@@ -338,3 +340,13 @@ def test_a_header_corrected_while_its_study_is_open_gives_one_result_of_the_corr
     assert not first.deliveries
     assert len(second.deliveries) == 2
     assert [result.kind for result in analysis.result_objects].count("SR") == 1
+
+
+def test_one_reason_stands_for_all_and_says_that_there_are_more() -> None:
+    decode, own, view = NotAnalysedReason.DECODE_ERROR, NotAnalysedReason.OWN_RESULT, NotAnalysedReason.UNSUPPORTED_VIEW
+    images = [AnalysisImage(reason=decode, detail="It is cut off."), AnalysisImage(reason=decode, detail="")]
+    assert reason_for_all(images) == (decode, "It is cut off.")
+    images.append(AnalysisImage(reason=own, detail=""))
+    assert reason_for_all(images) == (decode, "It is cut off; 1 more reason among 3 instances")
+    images.append(AnalysisImage(reason=view, detail=""))
+    assert reason_for_all(images)[1].endswith("; 2 more reasons among 4 instances")
