@@ -27,6 +27,8 @@ from triage.errors import PixelError
 
 MOST_WINDOWS: Final = 8
 """Of one image: scanners write one or two."""
+FITTED: Final = "from its values"
+"""Name of the window of an image that asks for none: not to be taken for one that was sent."""
 
 Words = NDArray[np.uint16]
 Rgb = NDArray[np.uint8]
@@ -186,9 +188,9 @@ def _windows(dataset: Dataset) -> Iterator[Window]:
 def _window_of(seen: Words, slope: float, intercept: float) -> Window:
     """From the image's own values, for one that asks for no window."""
     if not seen.size:
-        return Window(0.5, 1.0)
+        return Window(0.5, 1.0, FITTED)
     low, high = sorted(float(p) * slope + intercept for p in np.percentile(seen, FALLBACK_PERCENTILES))
-    return Window((low + high) / 2, max(high - low, abs(slope)) + 1.0)
+    return Window((low + high) / 2, max(high - low, abs(slope)) + 1.0, FITTED)
 
 
 def _unit(dataset: Dataset) -> str:

@@ -51,6 +51,7 @@ def environment() -> Environment:
     )
     templates.filters |= {
         "person": person_name,
+        "person_otherwise": person_otherwise,
         "duration": duration,
         "minutes": lambda count: duration(timedelta(minutes=count)),
         "seconds": short_duration,
@@ -91,6 +92,13 @@ def person_name(name: str) -> str:
     family, *rest = (part.strip() for part in written.split("^"))
     given = " ".join(part for part in rest if part)
     return ", ".join(part for part in (family, given) if part) or "no name"
+
+
+def person_otherwise(name: str) -> str:
+    """The same person in the script of the second group (ideographic, PS3.5 6.2.1.1), "" where none is written."""
+    first, _, rest = name.partition("=")
+    ideographic = rest.partition("=")[0]
+    return person_name(ideographic) if first.strip(" ^") and ideographic.strip(" ^") else ""
 
 
 def dicom_date(text: str) -> str:

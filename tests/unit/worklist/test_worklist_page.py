@@ -18,7 +18,7 @@ from triage.outbox import Verdict
 from triage.people import Role
 from triage.repositories import browser_sessions, outcomes, users, worklist
 from triage.repositories.deliveries import Attempt
-from worklist.page.rendering import STATIC, dicom_date, duration, instant, person_name, why
+from worklist.page.rendering import STATIC, dicom_date, duration, instant, person_name, person_otherwise, why
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -269,3 +269,27 @@ def test_an_address_that_cannot_be_understood_is_told_what_it_may_say(client: Te
     page = client.get("/?status=BAD", headers={"Accept": "text/html"}).text
     assert "<h1>Not understood</h1>" in page
     assert "status: Has to be one of OPEN, ALL, UNREAD, CLAIMED, READ, RECEIVING, COMPLETE" in page
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "山田, 太郎"),
+        ("Yamada^Tarou==やまだ^たろう", ""),
+        ("=山田^太郎", ""),
+        ("^=山田^太郎", ""),
+        ("DOE^JANE", ""),
+        ("", ""),
+    ],
+)
+def test_a_name_in_two_scripts_is_shown_in_both(written: str, shown: str) -> None:
+    assert person_otherwise(written) == shown
+
+
+def test_list_and_case_show_the_name_in_both_scripts(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        uid = arrive(session, "yamada", patient_name="Yamada^Tarou=山田^太郎=やまだ^たろう").study_instance_uid
+    for path in ("/", f"/studies/{uid}"):
+        text = "".join(Elements(client.get(path).text).words)
+        assert "Yamada, Tarou" in text
+        assert "山田, 太郎" in text

@@ -13,6 +13,9 @@ const POLL_MS = 120; // first look for what a worker makes; later ones wait long
 const POLL_LONGEST_MS = 1500;
 const AHEAD = 10; // neighbouring images that are fetched before anybody scrolls there
 
+const NAMED = 3; // of what is marked in an image; the findings beside it have them all
+
+const someOf = (names) => names.slice(0, NAMED).join(", ") + (names.length > NAMED ? ` and ${names.length - NAMED} more` : "");
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 export class Viewer {
@@ -374,7 +377,7 @@ export class Viewer {
     const parts = [];
     if (this.stack.length > (image?.frames ?? 1)) parts.push(`${this.at.image + 1} of ${this.stack.length}`);
     if (image?.frames > 1) parts.push(`frame ${image.number} of ${image.frames}`);
-    if (image?.marks.length) parts.push(`marked: ${image.marks.map((mark) => mark.meaning).join(", ")}`);
+    if (image?.marks.length) parts.push(`marked: ${someOf(image.marks.map((mark) => mark.meaning))}`);
     if (image?.frame) {
       const { columns, source_columns, source_rows, unit } = image.frame;
       if (this.isColour) parts.push("colour, as sent: no window");
