@@ -27,6 +27,8 @@ from triage.tables import Event
 
 ACCEPT, REJECT, ABORT = 2, 3, 7
 RELEASE_RQ = struct.pack(">BxLxxxx", 5, 4)
+BUSY = 6.0
+"""Seconds by which a machine that runs all these cases at once may be late; every limit is longer than that."""
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 
 
@@ -89,11 +91,6 @@ def slow(attacked_node: Attacked) -> Iterator[dict[str, Slow]]:
         peer.send(struct.pack(">BxLLBB", 4, 506, 502, 1, 0))
 
     connections = {
-        "silence": Slow(port, lambda _: None),
-        "TLS silence": Slow(attacked_node.tls_port, lambda _: None),
-        "half a TLS hello": Slow(attacked_node.tls_port, lambda peer: peer.send(client_hello()[:20]), drip=b"\0"),
-        "TLS hello": Slow(attacked_node.tls_port, lambda peer: peer.send(client_hello())),
-        "request": Slow(port, lambda peer: peer.send(bytes(request()[:40])), drip=b" "),
         "value": Slow(port, half_a_value, drip=b"\x00"),
         "fragments": Slow(port, open_data_set, drip=pdata(1, 0, b"\x00")),
         "empty fragments": Slow(port, open_data_set, drip=pdata(1, 0, b"")),
@@ -104,6 +101,19 @@ def slow(attacked_node: Attacked) -> Iterator[dict[str, Slow]]:
     yield connections
     for connection in connections.values():
         connection.thread.join(120)
+
+
+@pytest.fixture(scope="module")
+def silent(attacked_node: Attacked) -> dict[str, Slow]:
+    """Connections without a request, begun when first asked for: the crowds of other cases would push them out."""
+    plain, tls = attacked_node.port, attacked_node.tls_port
+    return {
+        "silence": Slow(plain, lambda _: None),
+        "request": Slow(plain, lambda peer: peer.send(bytes(request()[:40])), drip=b" "),
+        "TLS silence": Slow(tls, lambda _: None),
+        "half a TLS hello": Slow(tls, lambda peer: peer.send(client_hello()[:20]), drip=b"\0"),
+        "TLS hello": Slow(tls, lambda peer: peer.send(client_hello())),
+    }
 
 
 @case("N2")
@@ -401,28 +411,25 @@ def test_who_is_trusted_is_served_while_others_keep_silent_before_their_hello(at
             sock.close()
 
 
-@pytest.mark.parametrize("how", [one("N20", how, name=how) for how in ("TLS silence", "half a TLS hello", "TLS hello")])
-def test_a_handshake_that_does_not_end_is_closed(attacked: Attacked, slow: dict[str, Slow], how: str) -> None:
-    assert slow[how].closed_after() < 30
-
-
-@case("N1")
-def test_a_silent_connection_is_closed(attacked: Attacked, slow: dict[str, Slow]) -> None:
-    assert slow["silence"].closed_after() < 30
+@pytest.mark.parametrize(
+    "how",
+    [
+        one("N1", "silence"),
+        one("N3", "request", name="request"),
+        *(one("N20", how, name=how) for how in ("TLS silence", "half a TLS hello", "TLS hello")),
+    ],
+)
+def test_who_does_not_ask_is_closed_when_the_time_to_ask_is_over(
+    attacked: Attacked, silent: dict[str, Slow], how: str
+) -> None:
+    assert 9 < silent[how].closed_after() < 10 + BUSY
 
 
 @pytest.mark.parametrize(
-    ("how", "seconds"),
-    [
-        one("N3", "request", 30, name="request"),
-        one("N3", "value", 45, name="value"),
-        one("N3", "fragments", 45, name="fragments"),
-        one("N3", "empty fragments", 45, name="empty fragments"),
-        one("N3", "empty command", 45, name="empty command"),
-    ],
+    "how", [one("N3", how, name=how) for how in ("value", "fragments", "empty fragments", "empty command")]
 )
-def test_a_drip_feed_is_closed(attacked: Attacked, slow: dict[str, Slow], how: str, seconds: float) -> None:
-    assert slow[how].closed_after() < seconds
+def test_a_drip_feed_is_closed(attacked: Attacked, slow: dict[str, Slow], how: str) -> None:
+    assert 14 < slow[how].closed_after() < 15 + BUSY
 
 
 def test_a_thousand_associations_leave_no_thread_descriptor_or_memory(attacked: Attacked) -> None:
