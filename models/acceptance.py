@@ -22,6 +22,8 @@ from models.site import Acceptance, Figure
 from triage.errors import BundleError
 
 _EVALUATION_LIMIT = 64 << 20
+_SAME_POINT = 1e-3
+"""Thresholds nearer than that are one: reports round them."""
 
 
 class Proof(StrEnum):
@@ -45,7 +47,9 @@ class AcceptanceError(BundleError):
     next_step = "`firstread models accept NAME --evaluation report.json` takes figures that the site has measured."
 
 
-def judge(metadata: BundleMetadata, evaluation: Mapping[str, Any], proof: Proof) -> tuple[Figure, ...]:
+def judge(
+    metadata: BundleMetadata, evaluation: Mapping[str, Any], proof: Proof, points: Mapping[str, float] | None = None
+) -> tuple[Figure, ...]:
     """Hold figures against the bundle's own criteria.
 
     Parameters
@@ -54,11 +58,15 @@ def judge(metadata: BundleMetadata, evaluation: Mapping[str, Any], proof: Proof)
         As :func:`read_evaluation` gives it.
     proof : Proof
         Where the figures come from.
+    points : mapping of str to float, optional
+        The site's own thresholds by finding: rates count at the bundle's operating point or at these.
     """
-    return tuple(_judge(metadata, evaluation, proof))
+    return tuple(_judge(metadata, evaluation, proof, points or {}))
 
 
-def _judge(metadata: BundleMetadata, evaluation: Mapping[str, Any], proof: Proof) -> Iterator[Figure]:
+def _judge(
+    metadata: BundleMetadata, evaluation: Mapping[str, Any], proof: Proof, points: Mapping[str, float]
+) -> Iterator[Figure]:
     criteria = metadata.acceptance
     own = criteria.measured_on == "installation"
     required = "figures measured on this installation" if own else "measured figures"
@@ -69,19 +77,28 @@ def _judge(metadata: BundleMetadata, evaluation: Mapping[str, Any], proof: Proof
     yield _least("images", "images", criteria.min_images, images)
     for finding in metadata.findings:
         figures = _at(evaluation, "test", "findings", finding.key)
-        yield from _judge_finding(finding.key, figures, criteria.findings.get(finding.key, criteria.every_finding))
+        asked = criteria.findings.get(finding.key, criteria.every_finding)
+        in_force = finding.threshold, points.get(finding.key, finding.threshold)
+        yield from _judge_finding(finding.key, figures, asked, in_force)
 
 
-def _judge_finding(key: str, figures: object, asked: FindingCriteria) -> Iterator[Figure]:
+def _judge_finding(
+    key: str, figures: object, asked: FindingCriteria, in_force: tuple[float, float]
+) -> Iterator[Figure]:
+    measured_at = _number(figures, "threshold")
+    elsewhere = measured_at is not None and min(abs(measured_at - point) for point in in_force) > _SAME_POINT
     auc = _number(figures, "auc", "low")
     yield _least(key, "auc.low", 0.0 if asked.min_auc_low is None else asked.min_auc_low, auc)
-    for figure, bound in (
-        (("sensitivity", "value"), asked.min_sensitivity),
-        (("specificity", "value"), asked.min_specificity),
-        (("pointing_game", "inside", "value"), asked.min_pointing_game),
-    ):
-        if bound is not None:
-            yield _least(key, figure[0], bound, _number(figures, *figure))
+    for rate, bound in (("sensitivity", asked.min_sensitivity), ("specificity", asked.min_specificity)):
+        if bound is not None and elsewhere:
+            said = f"{_said(_number(figures, rate, 'value'))}, but at a threshold of {measured_at:g}"
+            required = f"{rate} >= {bound:g} at the threshold of {in_force[1]:g}"
+            yield Figure(subject=key, required=required, measured=said, met=False)
+        elif bound is not None:
+            yield _least(key, rate, bound, _number(figures, rate, "value"))
+    if asked.min_pointing_game is not None:
+        pointing = _number(figures, "pointing_game", "inside", "value")
+        yield _least(key, "pointing_game", asked.min_pointing_game, pointing)
     if asked.max_calibration_error is not None:
         error, bound = _number(figures, "expected_calibration_error"), asked.max_calibration_error
         required = f"expected_calibration_error <= {bound:g}"
@@ -156,7 +173,14 @@ def require_about(bundle: Bundle, evaluation: Mapping[str, Any], source: Path) -
 
 
 def assess(
-    bundle: Bundle, *, known: Acceptance | None, report: Path | None, data: str, at: datetime, who: str
+    bundle: Bundle,
+    *,
+    known: Acceptance | None,
+    report: Path | None,
+    data: str,
+    at: datetime,
+    who: str,
+    points: Mapping[str, float] | None = None,
 ) -> Acceptance:
     """Judge a bundle that has just passed :func:`models.self_test.verify` on this machine.
 
@@ -168,6 +192,8 @@ def assess(
         Figures of this installation; None: what is known, else the maker's.
     data : str
         Where the figures come from, in words; "" says how many images and whose.
+    points : mapping of str to float, optional
+        As of :func:`judge`.
 
     Raises
     ------
@@ -192,7 +218,7 @@ def assess(
         self_test=True,
         proof=proof.value,
         data=data or f"{source}, {_said(images)} images",
-        figures=judge(bundle.metadata, evaluation, proof),
+        figures=judge(bundle.metadata, evaluation, proof, points),
     )
 
 

@@ -162,6 +162,7 @@ class BundleStore:
                 data=data,
                 at=self.clock(),
                 who=self.who,
+                points=_points_of(state.standing(name), bundle.metadata.files[WEIGHTS]),
             )
             standing = state.standing(name).model_copy(update={"acceptance": record})
             self._write(
@@ -362,6 +363,15 @@ def _said_of(source: Path, work: Path) -> Iterator[None]:
         known_better = error.next_step != BundleError.next_step
         advice = error.next_step if known_better else _NOT_ADDED
         raise BundleError(str(error).replace(str(work), str(source)), next_step=advice) from error
+
+
+def _points_of(standing: Standing, weights: str) -> dict[str, float]:
+    """The site's thresholds that are in force for these weights."""
+    return {
+        key: point.threshold
+        for key, point in standing.findings.items()
+        if point.threshold is not None and point.weights_sha256 == weights
+    }
 
 
 def _enabled(standing: Standing, bundle: Bundle, source: Literal["site", "shipped"]) -> Standing:

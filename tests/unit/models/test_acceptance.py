@@ -65,6 +65,23 @@ def test_what_is_below_or_was_not_measured_is_named(path: tuple[str, ...], value
     assert unmet(AcceptanceCriteria(every_finding=STRICT), evaluation) == [named]
 
 
+def test_rates_at_another_threshold_prove_nothing_about_this_one() -> None:
+    own = {finding.key: finding.threshold for finding in make_metadata().findings}
+
+    def missed(at: float, points: dict[str, float] | None = None) -> list[str]:
+        moved = {"test": {"images": 400, "findings": {key: {**FIGURES, "threshold": at} for key in own}}}
+        criteria = AcceptanceCriteria(findings={"pneumothorax": STRICT})
+        figures = judge(make_metadata(acceptance=criteria), moved, Proof.BUNDLE, points)
+        return [f"{figure.required}: {figure.measured}" for figure in figures if not figure.met]
+
+    assert missed(own["pneumothorax"]) == []
+    rates = missed(own["pneumothorax"] + 0.1)
+    assert [line.split()[0] for line in rates] == ["sensitivity", "specificity"]
+    assert f"but at a threshold of {own['pneumothorax'] + 0.1:g}" in rates[0]
+    # A site that has moved its operating point measures there.
+    assert missed(own["pneumothorax"] + 0.1, {"pneumothorax": own["pneumothorax"] + 0.1}) == []
+
+
 def test_a_finding_may_have_criteria_of_its_own() -> None:
     criteria = AcceptanceCriteria(findings={"pleural_effusion": FindingCriteria(min_auc_low=0.99)})
     assert unmet(criteria, EVALUATION) == ["pleural_effusion auc.low >= 0.99"]

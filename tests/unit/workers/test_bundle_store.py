@@ -218,6 +218,18 @@ def test_an_unaccepted_bundle_does_not_go_live(store: BundleStore, make: Make) -
     assert reads(store)[0] == "hospital-cxr 1.0.0"
 
 
+def test_rates_count_at_the_threshold_that_the_site_has_set(store: BundleStore, make: Make) -> None:
+    store.add(make(acceptance={"findings": {"pneumothorax": {"min_sensitivity": 0.9}}}))
+    figures = json.loads((SHIPPED / "phantom-cxr" / "evaluation.json").read_text())
+    figures["weights_sha256"] = Bundle.load(store.folder / "hospital-cxr").metadata.files["weights.safetensors"]
+    figures["test"]["findings"]["pneumothorax"]["threshold"] = 0.6
+    report = store.folder.parent / "report.json"
+    report.write_text(json.dumps(figures))
+    assert not store.accept("hospital-cxr", evaluation=report).met
+    store.set_point("hospital-cxr", "pneumothorax", threshold=0.6)
+    assert store.accept("hospital-cxr", evaluation=report).met
+
+
 def test_acceptance_that_is_not_met_is_on_record_too(store: BundleStore, make: Make) -> None:
     store.add(make(acceptance={"every_finding": {"min_sensitivity": 0.99}}))
     assert not store.accept("hospital-cxr", evaluation=None).met
