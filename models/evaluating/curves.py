@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,19 @@ def average_precision(labels: Array, scores: Array) -> float:
     """
     curve = precision_recall(labels, scores)
     return float(np.sum(np.diff(curve.x, prepend=0.0) * curve.y))
+
+
+def stepped(points: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Corners of a precision-recall curve as it is drawn: each precision holds back to the recall before it.
+
+    The area under it is the average precision; straight lines between the points would flatter.
+    """
+    starts = [0.0, *(recall for recall, _ in points)]
+    return [
+        corner
+        for start, (recall, precision) in zip(starts, points, strict=False)
+        for corner in ((start, precision), (recall, precision))
+    ]
 
 
 def thinned(curve: Curve, points: int = 200) -> Curve:

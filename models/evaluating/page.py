@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from models.evaluating.curves import stepped
 from models.evaluating.plots import Range, Row, Series, chart, forest
 from models.evaluating.subgroups import FEWEST
 
@@ -79,7 +80,7 @@ def _roc(both: list[tuple[str, Figures]]) -> dict[str, Any]:
 def _precision_recall(both: list[tuple[str, Figures]], figures: Figures) -> dict[str, Any]:
     share = figures["positives"] / (figures["positives"] + figures["negatives"])
     lines = [Series(points=[(0, share), (1, share)], style="reference")]
-    lines += [Series(points=one["curves"]["precision_recall"], style=style) for style, one in both]
+    lines += [Series(points=stepped(one["curves"]["precision_recall"]), style=style) for style, one in both]
     return _plot("Precision and recall", "sensitivity (recall)", "PPV (precision)", lines,
                  _key(both) + Markup(' <span class="key reference"></span>share of positives'))  # fmt: skip
 

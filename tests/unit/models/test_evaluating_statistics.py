@@ -61,6 +61,14 @@ def test_precision_recall_curve_and_average_are_scikit_learns(case: Case) -> Non
 
 
 @given(scored())
+def test_the_area_under_the_drawn_precision_is_the_average_precision(case: Case) -> None:
+    curve = curves.precision_recall(*case)
+    corners = np.array(curves.stepped(list(zip(curve.x.tolist(), curve.y.tolist(), strict=True))))
+    area = np.sum(np.diff(corners[:, 0]) * (corners[1:, 1] + corners[:-1, 1]) / 2)
+    assert area == pytest.approx(average_precision_score(*case))
+
+
+@given(scored())
 def test_curves_depend_on_the_order_of_scores_alone(case: Case) -> None:
     labels, scores = case
     for curve in (curves.roc, curves.precision_recall):
