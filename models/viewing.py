@@ -27,8 +27,8 @@ from triage.errors import PixelError
 
 MOST_WINDOWS: Final = 8
 """Of one image: scanners write one or two."""
-FITTED: Final = "from its values"
-"""Name of the window of an image that asks for none: not to be taken for one that was sent."""
+FITTED: Final = "fitted"
+"""Name of the window of an image that asks for none, made from its values: not to be taken for one that was sent."""
 
 Words = NDArray[np.uint16]
 Rgb = NDArray[np.uint8]

@@ -50,7 +50,7 @@ def test_without_a_usable_window_the_values_make_one() -> None:
     (window,) = viewable(header(WindowCenter=[40], WindowWidth=[0]), stored, 100).windows
     assert window.centre == pytest.approx(500, abs=5)
     assert window.width == pytest.approx(800, abs=20)
-    assert window.name == "from its values", "nobody sent it"
+    assert window.name == "fitted", "nobody sent it"
 
 
 def test_padding_and_what_a_shutter_hides_are_black_and_set_no_window() -> None:

@@ -286,6 +286,13 @@ def test_a_name_in_two_scripts_is_shown_in_both(written: str, shown: str) -> Non
     assert person_otherwise(written) == shown
 
 
+def test_a_referrer_without_a_name_is_none(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        uid = arrive(session, "alpha", referring_physician_name="^^^^").study_instance_uid
+    for path in ("/", f"/studies/{uid}"):
+        assert "no name" not in "".join(Elements(client.get(path).text).words)
+
+
 def test_list_and_case_show_the_name_in_both_scripts(house: Any, client: TestClient) -> None:
     with house.database.write() as session:
         uid = arrive(session, "yamada", patient_name="Yamada^Tarou=山田^太郎=やまだ^たろう").study_instance_uid
