@@ -300,6 +300,32 @@ def test_no_key_takes_a_claim_from_somebody_else_and_a_refusal_stays_to_be_read(
         assert reader() == ""
 
 
+def test_a_key_that_is_held_down_and_a_double_click_take_one_step(page: Any, house: House) -> None:
+    opened_case(page, house.url, house.radiograph)
+    asked: list[str] = []
+    page.on(
+        "request", lambda request: asked.append(request.url.rpartition("/")[2]) if request.method == "POST" else None
+    )
+    page.keyboard.down("c")
+    page.get_by_text("claimed by local").wait_for()
+    page.keyboard.down("c")
+    page.keyboard.up("c")
+    page.get_by_role("button", name="Release", exact=True).dblclick()
+    page.get_by_role("button", name="Claim", exact=True).wait_for()
+    assert [step for step in asked if step in ("claim", "release")] == ["claim", "release"]
+    place = page.get_by_role("button", name="Claim", exact=True).bounding_box()
+    page.mouse.move(place["x"] + 5, place["y"] + 5)
+    page.mouse.down()
+    page.mouse.up()
+    page.get_by_role("button", name="Mark as read").and_(page.locator(":hover")).wait_for()
+    page.mouse.down(click_count=2)
+    page.mouse.up(click_count=2)
+    page.get_by_role("button", name="Release", exact=True).click()
+    page.get_by_role("button", name="Claim", exact=True).wait_for()
+    assert "read" not in asked, "it stands where the claim's button was"
+    assert not page.locator("[data-refusal]").is_visible()
+
+
 def test_a_case_that_changed_unseen_is_not_marked_as_read(page: Any, house: House) -> None:
     opened_case(page, house.url, house.radiograph)
     with page.expect_response("**/fragment/studies/*"):  # what the stream's opening asked for

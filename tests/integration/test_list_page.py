@@ -100,6 +100,23 @@ def test_rows_stand_still_under_the_reader_and_what_is_new_is_said(page: Any, no
     _row(page, "gamma").wait_for(state="detached")
 
 
+def test_a_key_that_is_held_down_takes_one_step_and_reads_no_second_case(page: Any, node: Node) -> None:
+    for number, name in enumerate(("alpha", "beta", "gamma")):
+        node.case(name, 0.94, minutes_ago=9 - number)
+    _live(page, node.url)
+    page.keyboard.press("j")
+    page.keyboard.down("r")
+    page.get_by_text("ALPHA, ANNA marked as read.").wait_for()
+    page.wait_for_function("() => document.activeElement.textContent === 'BETA, ANNA'")
+    for _ in range(3):
+        page.keyboard.down("r")  # as a keyboard repeats it
+    page.keyboard.up("r")
+    page.keyboard.press("c")
+    page.get_by_text("claimed by local").wait_for()
+    standing = [_study(node, name).reading_status for name in ("alpha", "beta", "gamma")]
+    assert standing == [ReadingStatus.READ, ReadingStatus.CLAIMED, ReadingStatus.UNREAD]
+
+
 def test_every_key_of_the_list(page: Any, node: Node) -> None:
     for number, name in enumerate(("alpha", "beta")):
         node.case(name, 0.94, minutes_ago=9 - number)

@@ -141,6 +141,7 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   // Closed, it has the focus until the browser next draws.
   if (COMMANDS[event.key]) (prior && beside.contains(event.target) ? prior : viewer).command(COMMANDS[event.key]);
+  else if (event.repeat) return; // held down, a step is taken once
   else if (OPINIONS[event.key]) give(chosen(), OPINIONS[event.key]);
   else if (event.key === "m" && missed) live.querySelector("[data-missed]")?.click();
   else if (event.key === "v") viewer.canvas.focus();

@@ -38,7 +38,19 @@ export function seenVersion() {
   return { version: seen?.dataset.version, changed: (now) => { if (seen && now) seen.dataset.version = now; } };
 }
 
+const busy = new Set(); // what is being asked for: a double click asks once, also when the button was made anew
+
 async function submit(form) {
+  if (busy.has(form.action)) return;
+  busy.add(form.action);
+  try {
+    await take(form);
+  } finally {
+    busy.delete(form.action);
+  }
+}
+
+async function take(form) {
   if (form.dataset.ask && !confirm(form.dataset.ask)) return;
   const fields = [...new FormData(form)].map(([name, value]) => [name, value === "" ? null : value]);
   const { version, changed } = seenVersion();
@@ -57,6 +69,14 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   submit(event.target);
 });
+
+// After the first click of a double click another button may stand under the pointer: "Mark as read" where "Claim" was.
+document.addEventListener("click", (event) => {
+  if (event.detail > 1 && event.target.closest?.("[data-json] button, [data-do]")) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }
+}, true);
 
 document.addEventListener("click", (event) => {
   if (event.target.closest?.("[data-close]")) event.target.closest("dialog")?.close();

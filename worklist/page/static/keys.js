@@ -2,9 +2,12 @@
 
 const table = [];
 
-/** Let a key do something; `shown` is how the help names it ("j"), none: another way to do the same. */
-export function key(name, words, action, shown = name) {
-  table.push({ name, words, action, shown });
+/**
+ * Let a key do something; `shown` is how the help names it ("j"), none: another way to do the same. Held down it does so
+ * once, unless it `repeats`: a step through a case must not go on to the next one and the next.
+ */
+export function key(name, words, action, { shown = name, repeats = false } = {}) {
+  table.push({ name, words, action, shown, repeats });
 }
 
 export function typing(element) {
@@ -17,7 +20,7 @@ document.addEventListener("keydown", (event) => {
   const known = table.find((entry) => entry.name === event.key);
   if (!known?.action) return;
   event.preventDefault();
-  known.action(event);
+  if (!event.repeat || known.repeats) known.action(event);
 });
 
 function help() {

@@ -250,8 +250,8 @@ function withRow(action) {
   };
 }
 
-key("j", "next case", () => movedFrom(rows, 1));
-key("k", "case before", () => movedFrom(rows, -1));
+key("j", "next case", () => movedFrom(rows, 1), { repeats: true });
+key("k", "case before", () => movedFrom(rows, -1), { repeats: true });
 key("Enter", "open the case", null);
 key("c", "claim the case, or give back your own", withRow(steps.claim));
 key("r", "mark as read (can be undone)", withRow(steps.read));
