@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 from page_node import Node
-from worklist_rows import deliver
+from worklist_rows import arrive, decline, deliver
 
+from triage.findings import NotAnalysedReason
 from triage.outbox import Verdict
 from triage.repositories.deliveries import Attempt
 
@@ -85,15 +86,25 @@ def test_what_was_given_up_is_sent_again_with_a_click(page: Any, node: Node) -> 
     page.wait_for_selector("text=2 taken, not proven")
 
 
-@pytest.mark.parametrize("width", [360, 800, 1280])
+@pytest.mark.parametrize("width", [360, 800, 1280, 1440])
 def test_nothing_is_wider_than_the_screen(page: Any, node: Node, width: int) -> None:
     uid = node.case("alpha", 0.94, minutes_ago=200)
     node.case("a-very-long-name-without-any-space-in-it-at-all-indeed", 0.7, minutes_ago=1)
+    with node.database.write() as session:
+        at = datetime.now(UTC) - timedelta(minutes=130)
+        mixed = arrive(session, "beta", at=at, modality="CT", body_part_examined="ABDOMEN", ward="Emergency 2")
+        mixed.modality = "CT\\OT\\SR"
+        decline(session, mixed, NotAnalysedReason.UNSUPPORTED_MODALITY, "CT", at=at)
     page.set_viewport_size({"width": width, "height": 800})
     for path in ("/", f"/studies/{uid}", "/deliveries", "/docs", "/sign-in"):
         page.goto(node.url + path)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, path
+    page.goto(node.url)
+    right = "name => document.querySelector(name).getBoundingClientRect().right"
+    assert page.evaluate(right, ".cases") <= page.evaluate(right, ".filters") + 1, (
+        "it ends where the rest of the page does"
+    )
 
 
 def test_the_stream_over_the_wire_with_what_was_missed(node: Node) -> None:
