@@ -248,10 +248,11 @@ class Requestor:
             return
         # The first fragment leaves together with its command: one packet less for a small object.
         for start in range(0, max(1, len(data_set)), size):
-            piece_view = data_set[start : start + size]
-            last = start + size >= len(data_set)
-            out += pdv_header(context_id, 2 if last else 0, len(piece_view))
-            out += piece_view
+            # Let go before anything can fail: the traceback of an error would keep the piece, and that the file mapped.
+            with data_set[start : start + size] as piece_view:
+                last = start + size >= len(data_set)
+                out += pdv_header(context_id, 2 if last else 0, len(piece_view))
+                out += piece_view
             self._connection.send(out, self._timeouts.send)
             out.clear()
             self.on_progress()

@@ -68,12 +68,20 @@ def send_files(
     failed = [outcome for outcome in outcomes if not outcome.stored]
     for outcome in failed[:SHOWN]:
         which = outcome.sop_instance_uid or "not DICOM"
-        console.print(f"[red]not stored[/] {which}: {escape(outcome.error)}", highlight=False)
+        console.print(f"[red]not stored[/] {which}: {escape(_without_retries(outcome.error))}", highlight=False)
     console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} stored.", highlight=False)
     if failed:
         kinds = Counter("no answer" if o.status is None else f"status 0x{o.status:04X}" for o in failed)
         summary = ", ".join(f"{count} × {kind}" for kind, count in kinds.most_common())
-        raise DeliveryError(f"{len(failed)} of {len(outcomes)} objects were not stored ({summary}).")
+        raise DeliveryError(
+            f"{len(failed)} of {len(outcomes)} objects were not stored ({summary}).",
+            next_step="Mend the cause and send them again: what the peer has already does no harm.",
+        )
+
+
+def _without_retries(text: str) -> str:
+    """What went wrong, without the advice about deliveries: by hand, nothing is tried again by itself."""
+    return text.removesuffix(DeliveryError.next_step).strip()
 
 
 def echo_peer(peer: PeerAddress, *, calling_ae_title: str, console: Console, tls: PeerTls | None = None) -> None:
@@ -86,6 +94,8 @@ def echo_peer(peer: PeerAddress, *, calling_ae_title: str, console: Console, tls
     """
     outcome = echo(peer, calling_ae_title=calling_ae_title, tls=tls)
     if not outcome.ok:
-        raise DeliveryError(outcome.message)
+        text = _without_retries(outcome.message)
+        advice = "" if text == outcome.message else "Check address and port, and that it runs."
+        raise DeliveryError(text, next_step=advice)
     how = " over TLS" if tls is not None else ""
     console.print(f"[green]{escape(outcome.message)}[/] ({outcome.milliseconds:.0f} ms{how})", highlight=False)

@@ -384,6 +384,23 @@ def test_an_abort_costs_one_object_only():
     assert outcomes[0].retryable
 
 
+def test_a_peer_that_goes_while_it_is_sent_a_large_object_is_a_failure_like_any(tmp_path):
+    """The file is mapped: nothing may still hold a piece of it when the association breaks."""
+
+    def leave(sock: socket.socket) -> None:
+        accept(sock)
+        sock.recv(1000)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    large = tmp_path / "large.dcm"
+    large.write_bytes(part10_file(radiograph("1.2.4", PixelData=bytes(20_000_000))))
+    with scripted_peer(leave) as peer:
+        (outcome,) = send_as_us(peer, large, timeouts=QUICK)
+    assert not outcome.stored
+    assert outcome.retryable
+    assert "closed the connection" in outcome.error
+
+
 def silent(sock: socket.socket) -> None:
     """Take everything, say nothing."""
     while sock.recv(65536):

@@ -110,6 +110,14 @@ def test_send_fails_loudly_when_something_was_not_stored(tmp_path: Path) -> None
         result = firstread("send", "no.dcm", "--to", str(pacs.address), cwd=tmp_path)
     assert result.returncode == 1
     assert "1 of 1 objects were not stored" in result.stderr
+    assert "retried" not in result.stderr + result.stdout, "nobody tries again what was sent by hand"
+
+
+def test_echo_says_once_what_to_do(tmp_path: Path) -> None:
+    result = firstread("echo", "NOBODY@127.0.0.1:1", cwd=tmp_path)
+    assert result.returncode != 0
+    said = " ".join(result.stderr.split())
+    assert said.endswith("nothing listens on that port (connection refused). Check address and port, and that it runs.")
 
 
 @pytest.mark.parametrize(
