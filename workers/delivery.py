@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from triage.crash_points import CrashPoint
-from triage.errors import SettingsError
+from triage.errors import DatabaseUnavailableError, SettingsError
 from triage.logging import get_logger
 from triage.outbox import Verdict
 from triage.repositories import deliveries
@@ -73,12 +73,27 @@ class _Batch:
                 self._give_back()
                 break
             started_at = self._bench.clock()
-            attempt = self._objection(delivery)
-            if attempt is None:
-                attempt = carrier.send(delivery, self._bench.settings.results / delivery.result_object.relative_path)
-                self._bench.reached(CrashPoint.SENT)
+            attempt = self._attempt(carrier, delivery)
             taken += self._conclude(delivery, attempt, started_at, provable=carrier.provable)
         return taken
+
+    def _attempt(self, carrier: Carrier, delivery: Delivery) -> Attempt:
+        """One try. What breaks in it is an attempt as well: it is counted, waits, and holds up nothing behind it."""
+        try:
+            objection = self._objection(delivery)
+            if objection is not None:
+                return objection
+            attempt = carrier.send(delivery, self._bench.settings.results / delivery.result_object.relative_path)
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:
+            log.error("delivery_broke", destination=self._destination, delivery=delivery.id, exc_info=True)
+            kind = type(error).__name__
+            return Attempt(
+                verdict=Verdict.TRANSIENT, error=f"Sending it failed here ({kind}): see the log of this node."
+            )
+        self._bench.reached(CrashPoint.SENT)
+        return attempt
 
     def _objection(self, delivery: Delivery) -> Attempt | None:
         try:

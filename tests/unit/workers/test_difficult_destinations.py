@@ -210,6 +210,28 @@ def test_a_sender_that_gets_on_keeps_its_batch_however_slow_the_destination(node
         assert owing.deliver(pacs.address) == 2
 
 
+def test_what_breaks_a_sender_is_counted_and_holds_up_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the most urgent result would break every batch before the others' turn, for ever and without a reason."""
+    real = c_store.CStoreCarrier.send
+
+    def breaking(carrier: c_store.CStoreCarrier, delivery: Delivery, path: Path) -> deliveries.Attempt:
+        if delivery.result_object.kind == "SC":
+            raise BufferError("cannot close exported pointers exist")
+        return real(carrier, delivery, path)
+
+    monkeypatch.setattr(c_store.CStoreCarrier, "send", breaking)
+    with difficult_pacs() as pacs:
+        owing = Debtor(node, destinations=to(pacs.address))
+        owing.owe(pacs.address)
+        assert owing.deliver(pacs.address) == 1
+        broken, sent = sorted(owing.deliveries(), key=lambda delivery: delivery.result_object.kind)
+        assert (sent.status, broken.status, broken.attempt_count, broken.token) == (SENT, PENDING, 1, "")
+        assert broken.reason == "Sending it failed here (BufferError): see the log of this node."
+        monkeypatch.setattr(c_store.CStoreCarrier, "send", real)
+        node.clock.pass_by(minutes=1)
+        assert owing.deliver(pacs.address) == 1
+
+
 # --- senders that die ------------------------------------------------------------------------------------------------
 
 
