@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
 from models.header_values import usable_number, values_of
+from models.lookup import LookupTable
 from models.metadata import InputSpec
 from models.placement import Placement
 from models.resampling import shrink
@@ -207,10 +207,21 @@ def _apply(pixels: NDArray[Any], function: Callable[[NDArray[Any]], Float32]) ->
 
 
 def modality_values(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float64]:
-    try:
-        return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
-    except Exception as error:  # pydicom parses an element when it is asked for, and may fail in any way
-        raise PixelError(f"the Modality LUT cannot be applied: {type(error).__name__}.") from error
+    """Output of the Modality LUT (PS3.3 C.11.1).
+
+    Raises
+    ------
+    PixelError
+        Its table cannot be used.
+    """
+    table = LookupTable.of(dataset, "ModalityLUTSequence")
+    if table is not None:
+        return table(stored)
+    slope, intercept = (
+        usable_number(next(iter(values_of(dataset, keyword)), None)) for keyword in ("RescaleSlope", "RescaleIntercept")
+    )
+    values = stored.astype(np.float64)
+    return values if slope is None or intercept is None else values * slope + intercept
 
 
 def check_rescale(dataset: Dataset) -> None:
@@ -226,18 +237,12 @@ def _voi_curve(dataset: Dataset) -> _Curve | None:
 
 
 def voi_lut_curve(dataset: Dataset) -> _Curve | None:
+    """The first VOI LUT; None where there is none that can be used."""
     try:
-        sequence = dataset.get("VOILUTSequence")
-        if not sequence:
-            return None
-        bits = int(sequence[0].LUTDescriptor[2])
-        apply_voi(np.zeros(1, dtype=np.int32), dataset)
-    except Exception:  # noqa: BLE001 - pydicom parses an element when it is asked for, and may fail in any way
+        table = LookupTable.of(dataset, "VOILUTSequence")
+    except PixelError:
         return None
-    if not 8 <= bits <= 16:
-        return None
-    # apply_voi indexes its table with integers; Modality LUT output is rounded to them (C.11.2.1.1).
-    return lambda values: apply_voi(np.rint(values).astype(np.int32), dataset) / float((1 << bits) - 1)
+    return None if table is None else lambda values: table(values) / table.top
 
 
 def _window_curve(dataset: Dataset) -> _Curve | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from models.decoding import decode, read
 from models.metadata import InputSpec
@@ -96,6 +98,78 @@ def test_modality_lut_equals_pydicom(path: Any) -> None:
     low, high = np.percentile(values, (0.5, 99.5))
     expected = np.clip((values - low) / (high - low), 0, 1)
     np.testing.assert_allclose(display_image(dataset, pixels), expected, atol=1e-6)
+
+
+WORDS, BYTES, NUMBERS = "words", "bytes", "numbers"
+
+
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize(
+    ("signed", "first", "bits", "form", "syntax"),
+    [
+        (False, 0, 12, WORDS, ExplicitVRLittleEndian),
+        (False, 100, 16, NUMBERS, ExplicitVRLittleEndian),
+        (False, 0, 8, WORDS, ExplicitVRLittleEndian),
+        (False, 0, 8, BYTES, ExplicitVRLittleEndian),
+        (False, 0, 8, BYTES, ExplicitVRBigEndian),
+        (False, 0, 8, NUMBERS, ExplicitVRLittleEndian),
+        (False, 0, 9, WORDS, ExplicitVRBigEndian),
+        (True, -1024, 12, WORDS, ExplicitVRLittleEndian),
+        (True, 64512, 12, WORDS, ExplicitVRLittleEndian),  # -1024, written as US
+        (True, -1024, 8, BYTES, ImplicitVRLittleEndian),
+    ],
+)
+def test_a_table_is_read_as_the_standard_says(
+    signed: bool, first: int, bits: int, form: str, syntax: UID, keyword: str, tmp_path: Path
+) -> None:
+    top = (1 << bits) - 1
+    table = np.rint(np.linspace(0, 1, 1900) ** 2 * top).astype(np.uint16)
+    stored = (
+        np.random.default_rng(5)
+        .integers(-1024 if signed else 0, 1024, (20, 30))
+        .astype(np.int16 if signed else np.uint16)
+    )
+    dataset = make_dataset(stored, WindowCenter=top / 2 + 0.5, WindowWidth=top + 1)
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    packed = table.astype(np.uint8).tobytes() if form == BYTES else b""
+    words = np.frombuffer(packed, "<u2") if packed else table
+    item = Dataset()
+    item.add(DataElement("LUTDescriptor", "SS" if first < 0 else "US", [1900, first, bits]))
+    if form == NUMBERS:
+        item.add(DataElement("LUTData", "US", table.tolist()))
+    else:
+        item.add(DataElement("LUTData", "OW", words.astype(f"{order}u2").tobytes()))
+    if keyword == "ModalityLUTSequence":
+        item.ModalityLUTType = "US"
+    setattr(dataset, keyword, [item])
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset["PixelData"].VR = "OW"
+    dataset.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+    path = tmp_path / "image.dcm"
+    dataset.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian)
+    read_back = read(path)
+    expected = table[np.clip(stored.astype(int) - (-1024 if signed else first), 0, 1899)] / top
+    np.testing.assert_allclose(display_image(read_back, decode(read_back)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"LUTDescriptor": [256, 0], "LUTData": [1] * 256},
+        {"LUTDescriptor": [256, 0, 32], "LUTData": [1] * 256},
+        {"LUTDescriptor": [256, 0, 16], "LUTData": [1] * 100},
+        {"LUTDescriptor": [256, 0, 16]},
+        {},
+    ],
+)
+def test_a_table_that_cannot_be_used_gives_way_to_the_window_or_is_refused(elements: dict[str, Any]) -> None:
+    stored, item = noise(20, 30), Dataset()
+    for keyword, value in elements.items():
+        item.add(DataElement(keyword, "US", value))
+    window = {"WindowCenter": 2000, "WindowWidth": 3000}
+    np.testing.assert_array_equal(shown(stored, VOILUTSequence=[item], **window), shown(stored, **window))
+    with pytest.raises(PixelError, match="ModalityLUTSequence"):
+        shown(stored, ModalityLUTSequence=[item], **window)
 
 
 def test_voi_lut_goes_before_the_window() -> None:
