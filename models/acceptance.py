@@ -217,7 +217,7 @@ def assess(
         weights_sha256=bundle.metadata.files[WEIGHTS],
         self_test=True,
         proof=proof.value,
-        data=data or f"{source}, {_said(images)} images",
+        data=data or f"{source}, {'an unknown number of' if images is None else _said(images)} images",
         figures=judge(bundle.metadata, evaluation, proof, points),
     )
 
@@ -235,7 +235,10 @@ def require_met(bundle: Bundle, record: Acceptance | None) -> None:
         raise AcceptanceError(f"{title} has not been accepted here.", next_step=f"`firstread models accept {name}`")
     if not record.met:
         unmet = "; ".join(f"{f.subject}: {f.required}, {f.measured}" for f in record.figures if not f.met)
-        raise AcceptanceError(f"{title} does not meet its acceptance criteria ({unmet}).")
+        raise AcceptanceError(
+            f"{title} does not meet its acceptance criteria ({unmet}).",
+            next_step=AcceptanceError.next_step.replace("NAME", name),
+        )
 
 
 def summary(record: Acceptance) -> str:
