@@ -100,6 +100,17 @@ def test_rows_stand_still_under_the_reader_and_what_is_new_is_said(page: Any, no
     _row(page, "gamma").wait_for(state="detached")
 
 
+def test_a_refresh_that_failed_is_tried_again_soon(page: Any, node: Node) -> None:
+    node.case("alpha", 0.1, minutes_ago=50)
+    _live(page, node.url)
+    page.route("**/fragment/worklist*", lambda route: route.abort())
+    node.case("beta", 0.1, minutes_ago=20)
+    page.wait_for_selector("[data-live-state=stale]")
+    page.unroute("**/fragment/worklist*")  # the stream was there all the time, and says nothing more
+    page.wait_for_selector("[data-live-state=live]", timeout=10_000)
+    assert _row(page, "beta").is_visible()
+
+
 def test_a_key_that_is_held_down_takes_one_step_and_reads_no_second_case(page: Any, node: Node) -> None:
     for number, name in enumerate(("alpha", "beta", "gamma")):
         node.case(name, 0.94, minutes_ago=9 - number)

@@ -13,6 +13,7 @@ const PRESSED_MS = 5000; // a press whose end was never told, as of a menu of th
 const ANSWER_MS = 15000; // or the refresh counts as lost
 const OLD_MS = 45000; // since the last refresh: the stream may be alive and the list not
 const RECONNECT_MS = 2000;
+const AGAIN_MS = 3000; // after a refresh that failed, give or take a half: many pages do not ask together
 const SILENT_MS = 30000; // the server pings every 10 s: a stream that says nothing for so long is dead
 const TICK_MS = 2000;
 const ASLEEP_MS = 10000; // between two ticks: the machine slept
@@ -96,6 +97,7 @@ async function refresh() {
     else if (!answer.ok) showStale("The database does not answer; trying again.");
   } catch {
     showStale();
+    setTimeout(() => refreshSoon(), AGAIN_MS * (0.5 + Math.random())); // beside whatever else may ask sooner
   } finally {
     fetching = false;
     refreshed = performance.now();
