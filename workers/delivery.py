@@ -59,10 +59,12 @@ class _Batch:
             destination = destination_at(self._bench.settings, self._destination)
             carrier = carrier_kind(destination.kind).open(self._bench, destination, self._batch)
         except SettingsError as error:
-            unwelcome = Attempt(verdict=Verdict.UNWELCOME, error=error.advice())
-            for delivery in self._batch:
-                self._conclude(delivery, unwelcome, self._bench.clock(), provable=False)
-            return 0
+            return self._conclude_all(Attempt(verdict=Verdict.UNWELCOME, error=error.advice()))
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:
+            log.error("delivery_broke", destination=self._destination, exc_info=True)
+            return self._conclude_all(_broken(error))
         with carrier:
             return self._over(carrier)
 
@@ -88,10 +90,7 @@ class _Batch:
             raise
         except Exception as error:
             log.error("delivery_broke", destination=self._destination, delivery=delivery.id, exc_info=True)
-            kind = type(error).__name__
-            return Attempt(
-                verdict=Verdict.TRANSIENT, error=f"Sending it failed here ({kind}): see the log of this node."
-            )
+            return _broken(error)
         self._bench.reached(CrashPoint.SENT)
         return attempt
 
@@ -118,7 +117,17 @@ class _Batch:
             )
         return concluded is not None and attempt.verdict is Verdict.DELIVERED
 
+    def _conclude_all(self, attempt: Attempt) -> int:
+        for delivery in self._batch:
+            self._conclude(delivery, attempt, self._bench.clock(), provable=False)
+        return 0
+
     def _give_back(self) -> None:
         with self._bench.database.write() as session:
             returned = deliveries.give_back(session, self._token)
         log.warning("batch_out_of_time", destination=self._destination, returned=returned)
+
+
+def _broken(error: Exception) -> Attempt:
+    kind = type(error).__name__
+    return Attempt(verdict=Verdict.TRANSIENT, error=f"Sending it failed here ({kind}): see the log of this node.")

@@ -232,6 +232,19 @@ def test_what_breaks_a_sender_is_counted_and_holds_up_nothing(node: Node, monkey
         assert owing.deliver(pacs.address) == 1
 
 
+def test_a_carrier_that_does_not_open_is_an_attempt_too(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> reaching.Line:
+        raise KeyError("?")
+
+    with difficult_pacs() as pacs, monkeypatch.context() as patch:
+        owing = Debtor(node, destinations=to(pacs.address))
+        owing.owe(pacs.address)
+        patch.setattr(c_store.Line, "to", broken)
+        assert owing.deliver(pacs.address) == 0
+        assert [(d.status, d.attempt_count) for d in owing.deliveries()] == [(PENDING, 1)] * 2
+        assert "KeyError" in owing.deliveries()[0].reason
+
+
 # --- senders that die ------------------------------------------------------------------------------------------------
 
 
