@@ -85,7 +85,7 @@ def verify(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check checksums, shapes and the stored self-test on this machine. Exit status 1 when one cannot be used.
+    """Check checksums, shapes and the self-test (graph and weights) on this machine. Exit status 1 when one cannot be used.
 
     Example: `firstread models verify`
     """
@@ -100,6 +100,7 @@ def verify(
         if entry.bundle is not None and not problem:
             try:
                 self_test.verify(entry.bundle)
+                self_test.verify_architecture(entry.bundle)
             except BundleError as error:
                 problem = str(error)
         problems[title] = problems.get(title) or problem

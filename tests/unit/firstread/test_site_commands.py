@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -10,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from migrated import migrate
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from firstread.commands.models import app
@@ -183,3 +186,18 @@ def test_a_card_in_another_encoding_is_shown(run: Run, tmp_path: Path) -> None:
     card = tmp_path / "data" / "bundles" / "hospital-cxr" / "MODEL_CARD.md"
     card.write_bytes("# Für Erwachsene\n".encode("latin-1"))
     assert "Erwachsene" in run("card", "hospital-cxr").stdout
+
+
+@pytest.mark.usefixtures("added")
+def test_weights_of_another_network_than_the_graph_are_found_in_a_bundle_that_was_copied(
+    run: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data" / "bundles" / "hospital-cxr"
+    weights = load_file(folder / "weights.safetensors")
+    weights["features.conv1.0.weight"] = weights["features.conv1.0.weight"] * np.float32(1.5)
+    save_file(weights, folder / "weights.safetensors")
+    metadata = json.loads((folder / "metadata.json").read_text())
+    content = (folder / "weights.safetensors").read_bytes()
+    metadata["files"]["weights.safetensors"] = hashlib.sha256(content).hexdigest()
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    assert "do not belong together" in run("verify", "hospital-cxr", fails=True).stdout
