@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from page_node import Node
+from page_node import Node, watched_tab
 
 from triage.database import Database
 from triage.findings import Urgency
@@ -98,6 +98,18 @@ def test_rows_stand_still_under_the_reader_and_what_is_new_is_said(page: Any, no
     assert _focused(page) == "GAMMA, ANNA", "also a row that has gone stands until the reader leaves it"
     page.evaluate("document.activeElement.blur()")
     _row(page, "gamma").wait_for(state="detached")
+
+
+def test_rows_stand_still_under_a_finger_too(browser: Any, node: Node) -> None:
+    node.case("alpha", 0.1, minutes_ago=50)
+    with watched_tab(browser, node.url, width=390, height=844, has_touch=True) as phone:
+        _live(phone, node.url)
+        _row(phone, "alpha").locator(".due").tap()
+        node.case("gamma", 0.95, minutes_ago=0)
+        phone.wait_for_selector("text=1 new STAT above – show")
+        assert phone.locator("[data-rows] .patient a").all_inner_texts() == ["ALPHA, ANNA"]
+        phone.locator(".asof").tap()
+        _first(phone, "gamma")
 
 
 def test_a_refresh_that_failed_is_tried_again_soon(page: Any, node: Node) -> None:

@@ -21,11 +21,17 @@ const undoing = document.querySelector("[data-undo-form]");
 
 let touched = 0;
 let over = false;
+let fingered = false; // the last touch was at the rows: a finger has left the screen before it comes again
 
 document.addEventListener("pointermove", (event) => {
   if (event.pointerType === "touch") return;
   over = Boolean(event.target.closest?.("[data-rows]"));
   if (over) touched = Date.now();
+});
+document.addEventListener("pointerdown", (event) => {
+  if (event.pointerType !== "touch") return;
+  fingered = Boolean(event.target.closest?.("[data-rows]"));
+  if (fingered) touched = Date.now();
 });
 document.documentElement.addEventListener("pointerleave", () => { over = false; });
 for (const sign of ["keydown", "focusin"]) {
@@ -34,7 +40,7 @@ for (const sign of ["keydown", "focusin"]) {
 
 function occupied() {
   if (document.querySelector("dialog[open]")) return true;
-  return (over || rows.focused() !== null) && Date.now() - touched < KEPT_MS;
+  return (over || fingered || rows.focused() !== null) && Date.now() - touched < KEPT_MS;
 }
 
 // --- a fresh list ----------------------------------------------------------------------------------------------------
