@@ -85,7 +85,7 @@ def verify(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check checksums, shapes and the self-test (graph and weights) on this machine. Exit status 1 when one cannot be used.
+    """Check checksums, shapes and the self-test, of graph and weights, here. Exit status 1 when one cannot be used.
 
     Example: `firstread models verify`
     """
