@@ -229,7 +229,7 @@ def foreign_names(inspection: Inspection, subject: Subject | None) -> Iterator[V
             yield Violation(
                 invariant=Invariant.I10,
                 kind="foreign_file",
-                what=f"a file in {name.rpartition('/')[0]} has a name that is not firstread's: move it out, nothing reads it",
+                what=f"a file in {name.rpartition('/')[0]} has a name that is not ours: move it out, nothing reads it",
                 subject=name,
             )
 
