@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from triage.crash_points import CrashPoint
-from triage.errors import FirstreadError, LeaseLostError
+from triage.errors import DatabaseUnavailableError, FirstreadError, LeaseLostError
 from triage.logging import get_logger
 from triage.repositories import analyses
 from workers.pulse import process_name
@@ -74,6 +74,9 @@ def answered(bench: Workbench, *claims: Claim) -> Iterator[None]:
         yield
     except LeaseLostError as error:
         log.warning("analysis_lease_lost", advice=error.advice())
+    except DatabaseUnavailableError as error:
+        log.warning("analysis_run_interrupted", advice=error.advice())
+        give_back(bench, claims, str(error), counted=False)
     except FirstreadError as error:
         log.warning("analysis_run_failed", error=type(error).__name__, advice=error.advice())
         give_back(bench, claims, str(error))
@@ -82,8 +85,14 @@ def answered(bench: Workbench, *claims: Claim) -> Iterator[None]:
         give_back(bench, claims, f"unexpected {type(error).__name__}")
 
 
-def give_back(bench: Workbench, claims: tuple[Claim, ...], reason: str) -> None:
-    """Back into the queue after a pause, or given up when the attempts are used up. What is not held is left alone."""
+def give_back(bench: Workbench, claims: tuple[Claim, ...], reason: str, *, counted: bool = True) -> None:
+    """Back into the queue after a pause, or given up when the attempts are used up. What is not held is left alone.
+
+    Parameters
+    ----------
+    counted : bool
+        False for a run that broke off without the study's doing (:func:`triage.repositories.analyses.retry_later`).
+    """
     now = bench.clock()
     for claim in claims:
         with bench.database.write() as session:
@@ -91,7 +100,7 @@ def give_back(bench: Workbench, claims: tuple[Claim, ...], reason: str) -> None:
                 analysis = analyses.held(session, claim.analysis_id, claim.token)
             except LeaseLostError:
                 continue  # its successor answers for it
-            if analysis.attempts >= bench.settings.analysis_attempts:
+            if counted and analysis.attempts >= bench.settings.analysis_attempts:
                 analyses.fail(session, analysis, reason, at=now)
             else:
-                analyses.retry_later(session, analysis, reason, at=now)
+                analyses.retry_later(session, analysis, reason, at=now, counted=counted)

@@ -223,8 +223,17 @@ def park(analysis: Analysis) -> None:
     _let_go(analysis)
 
 
-def retry_later(session: Session, analysis: Analysis, reason: str, *, at: datetime) -> None:
-    """A run failed in a way that may pass."""
+def retry_later(session: Session, analysis: Analysis, reason: str, *, at: datetime, counted: bool = True) -> None:
+    """A run failed in a way that may pass.
+
+    Parameters
+    ----------
+    counted : bool
+        False when nothing of the study had a part in it: the attempt is given back, and the case is not given up for
+        how often the database goes away.
+    """
+    if not counted:
+        analysis.attempts -= 1
     pause = RETRY_PAUSE * float(1 << max(0, analysis.attempts - 1))
     analysis.status = advance(analysis.status, AnalysisStatus.QUEUED)
     analysis.due, analysis.not_before, analysis.reason = True, at + pause, reason

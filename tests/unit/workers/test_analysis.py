@@ -16,7 +16,7 @@ from node_under_test import Node
 from pydicom.dataset import Dataset
 
 from models.inference import Predictor
-from triage.errors import InferenceError
+from triage.errors import DatabaseUnavailableError, InferenceError
 from triage.findings import NotAnalysedReason, Urgency
 from triage.states import AnalysisStatus, DeliveryStatus, StudyStatus
 from triage.tables import AnalysisImage
@@ -246,6 +246,28 @@ def test_a_failing_network_is_tried_again_and_then_given_up_without_losing_the_c
     assert study.analyses[0].status is AnalysisStatus.FAILED
     assert "not numbers" in study.analyses[0].reason
     assert study.urgency is Urgency.ROUTINE
+
+
+def test_a_case_is_not_given_up_for_how_often_the_database_goes_away(
+    node: Node, phantom: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = 3 * node.bench.settings.analysis_attempts
+
+    def broken_off(*_: object) -> None:
+        raise DatabaseUnavailableError("The database did not answer: AdminShutdown.")
+
+    dataset = phantom(1, {"pneumothorax"})
+    node.receive(dataset)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("workers.analysis.commit_scores", broken_off)
+        for _ in range(away):
+            assert analyse_due(node.bench) == 1
+            (waiting,) = node.study(dataset).analyses
+            assert (waiting.status, waiting.attempts) == (AnalysisStatus.QUEUED, 0)
+            assert "AdminShutdown" in waiting.reason
+            node.clock.pass_by(minutes=10)
+    assert analyse_due(node.bench) == 1
+    assert sorted(kinds(node, dataset)) == ["SC", "SR"]
 
 
 def test_a_dead_workers_analysis_is_done_by_the_next_one_with_the_same_result(node: Node, phantom: Draw) -> None:
