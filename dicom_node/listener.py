@@ -313,13 +313,10 @@ class Listener:
     def _make_room(self, address: str) -> None:
         """Close the oldest silent connection of a full waiting room. Called with the lock held."""
         own = [thread for thread in self._silent if self._threads[thread][1] == address]
-        if len(own) >= self._config.maximum_silent_per_address:
-            crowd = own
-        elif len(self._silent) >= self._config.maximum_silent:
-            crowd = list(self._silent)
-        else:
+        crowded = len(own) >= self._config.maximum_silent_per_address
+        if not crowded and len(self._silent) < self._config.maximum_silent:
             return
-        oldest = min(crowd, key=self._silent.__getitem__)
+        oldest = min(own if crowded else self._silent, key=self._silent.__getitem__)
         del self._silent[oldest]
         self._threads[oldest][0].drop()
 
