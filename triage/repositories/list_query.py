@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from triage.findings import Urgency
 from triage.repositories import text_index
-from triage.searching import folded, grams, tail
+from triage.searching import folded, grams, tail, words
 from triage.states import ReadingStatus, StudyStatus
 from triage.tables import Study
 
@@ -42,8 +42,8 @@ class Filters:
     modality: str = ""
     """One modality of the study's."""
     q: str = ""
-    """Part of patient ID, patient name, accession number or study description, in any case and without accents; or the
-    Study UID."""
+    """Words, each part of patient ID, patient name, accession number, study description or ward, in any order, in any
+    case and without accents; or the Study UID."""
     reader: str = ""
     """Who has claimed or read it."""
     ward: str = ""
@@ -106,10 +106,11 @@ def _said_by_the_images(filters: Filters) -> Iterator[sa.ColumnElement[bool]]:
 
 
 def _found_by(wanted: str) -> sa.ColumnElement[bool]:
-    text = folded(wanted)
-    said = Study.search_text.contains(tail(text), autoescape=True)
-    if tail(text) != text:  # by an expression that no index has: the whole would be looked up piece by piece
-        said = sa.and_(said, Study.search_text.concat("").contains(text, autoescape=True))
+    leads, *others = words(wanted)
+    said = Study.search_text.contains(tail(leads), autoescape=True)
+    # The rest by an expression that no index has: it would be looked up piece by piece.
+    rest = others if tail(leads) == leads else [leads, *others]
+    said = sa.and_(said, *(Study.search_text.concat("").contains(word, autoescape=True) for word in rest))
     if not _MAYBE_UID.fullmatch(wanted):
         return said
     return sa.or_(Study.id.in_(_of_uid(wanted)), said)
@@ -125,7 +126,7 @@ def narrowed(session: Session, query: sa.Select[Any], filters: Filters) -> sa.Se
 
     What very many say is soon found by walking the order; and on SQLite the order of open cases holds their texts.
     """
-    text = folded(filters.q or filters.ward)
+    text = (words(filters.q) or [folded(filters.ward)])[0]
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     if not grams(text) or (on_sqlite and not _read_too(filters)) or not text_index.is_there(session):
         return query

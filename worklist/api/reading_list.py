@@ -55,7 +55,7 @@ class ListQuery(BaseModel):
     modality: str = Field(default="", max_length=16, pattern=r"^[A-Za-z0-9_ ]*$")
     """Studies that contain this modality."""
     q: str = Field(default="", max_length=64)
-    """Part of patient ID, patient name, accession number, study description or ward; or a Study Instance UID."""
+    """Words, each part of patient ID, name, accession number, study description or ward; or a Study Instance UID."""
     reader: str = Field(default="", max_length=100)
     """Claimed or read by this person or program."""
     ward: str = Field(default="", max_length=64)

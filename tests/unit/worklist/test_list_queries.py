@@ -124,6 +124,8 @@ def test_filters(house: Any) -> None:
         assert _listed(session, Filters(q="P-dora")) == ["DORA"]
         assert _listed(session, Filters(q="berta^")) == ["BERTA"]
         assert _listed(session, Filters(q="100%")) == ["BERTA"]
+        assert _listed(session, Filters(q="p-dora DORA")) == _listed(session, Filters(q="dora p-dora")) == ["DORA"]
+        assert _listed(session, Filters(q="dora berta")) == []
         assert _listed(session, Filters(q="%")) == ["BERTA"]  # a percent sign, not "anything"
         assert _listed(session, Filters(q=stat.study_instance_uid)) == ["ANNA"]
 
