@@ -192,6 +192,7 @@ def test_every_key_of_the_list(page: Any, node: Node) -> None:
     page.keyboard.press("z")
     page.wait_for_selector("text=ALPHA, ANNA is to be read again.")
     assert _study(node, "alpha").reading_status is ReadingStatus.UNREAD
+    page.wait_for_selector("[data-rows] tr >> text=ALPHA, ANNA")  # else it would come when the dialog is closed
 
     page.keyboard.press("?")
     dialog = page.locator("dialog[open]")
