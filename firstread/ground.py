@@ -95,6 +95,21 @@ def require_one_device(archive: Path) -> None:
             )
 
 
+def require_database(settings: Settings, now: datetime) -> Database:
+    """What a part needs before it works: a sane clock, and the database of this archive, with this version's schema.
+
+    Raises
+    ------
+    SettingsError
+        The clock is wrong, or the database has another schema or is not the archive's.
+    """
+    require_sane_clock(now)
+    database = Database(settings.database)
+    database.require_current()
+    require_memory(settings, now)
+    return database
+
+
 def require_memory(settings: Settings, now: datetime) -> None:
     """Refuse a database without an image beside an archive in use: the list would be empty, and what was acknowledged
     forgotten by everybody but the disk.

@@ -30,7 +30,7 @@ from dicom_node.stored import damage
 from dicom_node.tls import expiring
 from firstread.closings import Closings
 from firstread.ending import Ending
-from firstread.ground import require_memory, stand
+from firstread.ground import require_database, stand
 from firstread.peer_watch import PeerWatch
 from firstread.siblings import Siblings
 from triage.crash_points import CrashPoint, kill_at
@@ -66,8 +66,7 @@ def listen(settings: Settings) -> None:
     """
     configure(part="listen", as_json=settings.log_json)
     held = stand(settings, utc_now())
-    _require_schema(settings)
-    require_memory(settings, utc_now())
+    require_database(settings, utc_now()).dispose()  # a connection must not be forked
     config = listener_config(settings)
     _warn_of_certificates(config, utc_now())
     ports = config.open_ports(utc_now())
@@ -206,12 +205,6 @@ def listener_config(settings: Settings) -> ListenerConfig:
             received_bytes=int(settings.max_association_gigabytes * 1024**3),
         ),
     )
-
-
-def _require_schema(settings: Settings) -> None:
-    database = Database(settings.database)
-    database.require_current()
-    database.dispose()  # a connection must not be forked
 
 
 def _warn_of_certificates(config: ListenerConfig, now: datetime) -> None:

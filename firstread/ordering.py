@@ -10,7 +10,7 @@ from typing import Any, Final
 from dicom_node.alerts import Alert, SecurityAlerts
 from dicom_node.tls import acceptor_context
 from firstread.ending import Ending
-from firstread.ground import require_sane_clock
+from firstread.ground import require_database
 from triage.database import Database
 from triage.errors import FirstreadError, SettingsError
 from triage.logging import configure, get_logger
@@ -40,14 +40,13 @@ def run_orders(settings: Settings) -> None:
     Raises
     ------
     SettingsError
-        No feed is set, the HL7 port or a certificate cannot be used, or the database has another schema.
+        No feed is set, the HL7 port or a certificate cannot be used, the clock is wrong, or the database has another
+        schema or is not the archive's.
     """
     configure(part="orders", as_json=settings.log_json)
-    require_sane_clock(utc_now())
     if not takes_orders(settings.order_feeds, settings.hl7_orders):
         raise SettingsError("No order feed is set.", next_step="Set order_feeds or hl7_orders (docs/orders.md).")
-    database = Database(settings.database)
-    database.require_current()
+    database = require_database(settings, utc_now())
     ending, stopping = Ending(), threading.Event()
 
     def refused(told: Sequence[Alert]) -> None:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from firstread.ground import require_sane_clock
+from firstread.ground import require_database
 from firstread.way_in import require_way_in
 from triage.database import Database
 from triage.errors import SettingsError
@@ -31,12 +31,17 @@ thousands that are kept; by the usual 700 every few answers waited for all kept 
 
 
 def work(settings: Settings, queues: frozenset[Queue]) -> None:
-    """Run a Celery worker for some or all queues."""
+    """Run a Celery worker for some or all queues.
+
+    Raises
+    ------
+    SettingsError
+        The clock is wrong, or the database has another schema or is not the archive's.
+    """
     from workers.service import run_worker  # noqa: PLC0415 - networks and their runtimes, which the door needs not
 
     configure(part="work", as_json=settings.log_json)
-    require_sane_clock(utc_now())
-    Database(settings.database).require_current()
+    require_database(settings, utc_now()).dispose()
     run_worker(settings, queues)
 
 
@@ -46,7 +51,8 @@ def serve(settings: Settings) -> None:
     Raises
     ------
     SettingsError
-        The port is taken, the database has another schema, or nobody on the network could sign in.
+        The port is taken, the clock is wrong, the database has another schema or is not the archive's, or nobody on the
+        network could sign in.
     """
     import uvicorn  # noqa: PLC0415 - half a second that the other parts need not wait
 
@@ -54,9 +60,7 @@ def serve(settings: Settings) -> None:
     from worklist.connections import BoundedProtocol  # noqa: PLC0415
 
     configure(part="serve", as_json=settings.log_json)
-    require_sane_clock(utc_now())
-    database = Database(settings.database)
-    database.require_current()
+    database = require_database(settings, utc_now())
     require_way_in(settings, database, utc_now())
     pulse = Pulse(database, "serve", utc_now, {"port": settings.http_port})
     pulse.start()
