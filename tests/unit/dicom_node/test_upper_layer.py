@@ -129,6 +129,6 @@ def test_a_peer_that_sends_too_little_is_still_left(pair: tuple[Connection, sock
     began = time.monotonic()
     with pytest.raises(PeerStalled):
         connection.body(pdu)
-    assert time.monotonic() - began < 4 * STALL
+    assert time.monotonic() - began < 20 * STALL
     over.set()
     dripping.join()
