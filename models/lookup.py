@@ -97,9 +97,10 @@ def _is_big_endian(dataset: Dataset) -> bool:
 
 
 def _may_be_negative(dataset: Dataset) -> bool:
-    """Whether the values that go into a table may be below 0."""
-    signed, intercept = (
+    """Whether the values that go into a table may be below 0: stored ones, or their rescaled ones at either end."""
+    signed, bits, slope, intercept = (
         usable_number(next(iter(values_of(dataset, keyword)), None))
-        for keyword in ("PixelRepresentation", "RescaleIntercept")
+        for keyword in ("PixelRepresentation", "BitsStored", "RescaleSlope", "RescaleIntercept")
     )
-    return signed == 1 or (intercept or 0) < 0
+    highest = 2.0 ** (16 if bits is None else bits) - 1
+    return signed == 1 or (intercept or 0) + min(0.0, (slope or 0) * highest) < 0

@@ -152,6 +152,15 @@ def test_a_table_is_read_as_the_standard_says(
     np.testing.assert_allclose(display_image(read_back, decode(read_back)), expected, atol=1e-6)
 
 
+def test_a_table_of_rescaled_values_below_zero_is_met_whatever_made_them_negative() -> None:
+    """The descriptor's first value is written as US: -1020 is 64516, and only the rescaling says that it may be."""
+    stored, item = noise(20, 30).astype(np.uint16) % 1024, Dataset()
+    item.add(DataElement("LUTDescriptor", "US", [1024, 64516, 10]))
+    item.add(DataElement("LUTData", "US", list(range(1024))))
+    image = shown(stored, VOILUTSequence=[item], RescaleSlope=-1, RescaleIntercept=3)
+    np.testing.assert_allclose(image, (1023.0 - stored) / 1023, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "elements",
     [
