@@ -216,6 +216,9 @@ class SeriesSpec(Frozen):
     """How far the distance of two neighbours may lie from the median, as a share of it."""
     max_angle_degrees: float = Field(default=35.0, ge=0, le=90)
     """Between slices and the axial plane; a tilted gantry or a bent neck makes some."""
+    min_field_mm: float | None = Field(default=None, gt=0)
+    max_field_mm: float | None = Field(default=None, gt=0)
+    """Longer side of a slice. The network sees the whole field: in one twice as wide everything is half as large."""
     contrast: bool = False
     """True: series with contrast medium are read too."""
 

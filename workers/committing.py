@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -165,11 +166,13 @@ def same_images(analysis: Analysis, predecessor: Analysis) -> bool:
 
 
 def reason_for_all(images: Sequence[AnalysisImage]) -> tuple[NotAnalysedReason, str]:
-    """One reason for a study of which nothing was for a network: the first image's, and that others differ."""
+    """One reason for a study of which nothing was for a network: the commonest, the first of those that are as common,
+    and that others differ. A localizer that came first must not hide what is wrong with the slices."""
     reasons = [(image.reason, image.detail) for image in images if image.reason is not None]
     if not reasons:
         return NotAnalysedReason.NO_BUNDLE, "the study has no image"
-    (reason, detail), others = reasons[0], {reason for reason, _ in reasons[1:]} - {reasons[0][0]}
+    (reason, detail), _ = Counter(reasons).most_common(1)[0]  # the first among equals, in the order of their arrival
+    others = {other for other, _ in reasons} - {reason}
     more = (
         f"{len(others)} more reason{'' if len(others) == 1 else 's'} among {len(reasons)} instances" if others else ""
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.ct.geometry import Slice, check
+from models.ct.geometry import NoVolume, Slice, check
 from models.metadata import SeriesSpec
 from models.routing import Refusal
 from triage.findings import NotAnalysed
@@ -50,8 +50,9 @@ def look_at(candidates: Sequence[Candidate], spec: SeriesSpec) -> Looked:
     for uid in sorted(series):
         members = {candidate.sop_instance_uid: candidate for candidate in series[uid]}
         found = check((Slice.from_dataset(candidate.dataset) for candidate in series[uid]), spec)
-        if isinstance(found, Refusal):
-            left_out += [_not_analysed(sop_instance_uid, found) for sop_instance_uid in members]
+        if isinstance(found, NoVolume):
+            own = dict(found.left_out)
+            left_out += [_not_analysed(member, own.get(member, found.refusal)) for member in members]
             continue
         log.info("volume_found", slices=len(found.slices), spacing_mm=round(found.spacing, 2), remarks=found.remarks)
         volumes.append(tuple(members[part.sop_instance_uid] for part in found.slices))

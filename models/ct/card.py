@@ -102,6 +102,9 @@ def _routing(metadata: BundleMetadata, series: SeriesSpec) -> Iterator[str]:
         f"{series.max_spacing_mm:g} mm apart, all distances within {series.spacing_tolerance:.0%} of the median, at "
         f"most {series.max_angle_degrees:g} degrees from axial"
     )
+    limits = (("at least", series.min_field_mm), ("at most", series.max_field_mm))
+    field = " and ".join(f"{word} {limit:g} mm" for word, limit in limits if limit)
+    yield "- The front of the patient is at the upper edge" + (f"; the field is {field} wide" if field else "")
     yield f"- Series with contrast medium: {'read' if series.contrast else 'left out'}"
     if r.manufacturer_equals:
         yield f"- Only where Manufacturer is {' or '.join(repr(m) for m in r.manufacturer_equals)}"

@@ -24,6 +24,9 @@ _UNIT_TOLERANCE = 1e-2
 _SAME_DIRECTION = 1e-3
 _SAME_PLACE_MM = 0.02
 _SQUARE = 1e-3
+_SIDEWAYS_MM = 2.0
+"""How far a slice may lie off the line of its neighbours; scanners round positions to a tenth or so."""
+_UPRIGHT_DEGREES = 45.0
 
 Vector = NDArray[np.float64]
 
@@ -40,6 +43,8 @@ class Slice:
         Image Orientation (Patient): two unit vectors at a right angle.
     spacing : tuple of 2 floats, or None
         Pixel Spacing, mm, rows first.
+    frame : str
+        Frame of Reference UID (PS3.3 C.7.4.1): positions of two frames have nothing to do with each other.
     tilt : float
         Gantry/Detector Tilt, degrees; 0 where it is not said.
     """
@@ -50,6 +55,7 @@ class Slice:
     spacing: tuple[float, ...] | None
     rows: int
     columns: int
+    frame: str = ""
     acquisition: str = ""
     localizer: bool = False
     contrast: str = ""
@@ -66,6 +72,7 @@ class Slice:
             spacing=_numbers(dataset, "PixelSpacing", 2),
             rows=_whole(dataset, "Rows"),
             columns=_whole(dataset, "Columns"),
+            frame="".join(_texts(dataset, "FrameOfReferenceUID")[:1]).strip(),
             acquisition="".join(_texts(dataset, "AcquisitionNumber")[:1]),
             localizer="LOCALIZER" in kinds or "SCOUT" in kinds,
             contrast="".join(_texts(dataset, "ContrastBolusAgent")[:1]).strip(),
@@ -103,12 +110,28 @@ class Volume:
     remarks: tuple[str, ...]
 
 
-def check(slices: Iterable[Slice], spec: SeriesSpec) -> Volume | Refusal:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoVolume:
+    """Slices that make none.
+
+    Attributes
+    ----------
+    refusal : Refusal
+        What is wrong with those that could have been its slices.
+    left_out : tuple of (str, Refusal)
+        SOP Instance UIDs of those that could not, each with its own reason.
+    """
+
+    refusal: Refusal
+    left_out: tuple[tuple[str, Refusal], ...] = ()
+
+
+def check(slices: Iterable[Slice], spec: SeriesSpec) -> Volume | NoVolume:
     """Find the volume in one series.
 
-    Scouts, slices without geometry and those of another orientation or matrix are left out, each with its reason; so
-    are whole acquisitions that lie over a larger one. What remains must be complete. The order in which the slices
-    come changes nothing.
+    Scouts, slices without geometry and those of another orientation, matrix or frame of reference are left out, each
+    with its reason; so are whole acquisitions that lie over or among a larger one. What remains must be complete. The
+    order in which the slices come changes nothing.
 
     Parameters
     ----------
@@ -123,15 +146,16 @@ def check(slices: Iterable[Slice], spec: SeriesSpec) -> Volume | Refusal:
         else:
             left_out.append((one.sop_instance_uid, refusal))
     if not kept:
-        return left_out[0][1] if left_out else Refusal(Reason.UNUSABLE_GEOMETRY, "no slice")
+        nothing = left_out[0][1] if left_out else Refusal(Reason.UNUSABLE_GEOMETRY, "no slice")
+        return NoVolume(refusal=nothing, left_out=tuple(left_out))
     stacked, strangers = _largest(_stacks(kept))
     left_out += [(s.sop_instance_uid, Refusal(Reason.UNUSABLE_GEOMETRY, _STRANGER)) for s in strangers]
-    stacked, others = _one_acquisition(stacked)
+    stacked, others = _one_acquisition(stacked, spec)
     left_out += [(s.sop_instance_uid, Refusal(Reason.UNUSABLE_GEOMETRY, _OTHER_ACQUISITION)) for s in others]
     ordered = sorted(stacked, key=_place)
     problem = _incomplete(ordered, spec)
     if problem:
-        return Refusal(Reason.UNUSABLE_GEOMETRY, problem)
+        return NoVolume(refusal=Refusal(Reason.UNUSABLE_GEOMETRY, problem), left_out=tuple(left_out))
     return Volume(
         slices=tuple(ordered),
         spacing=float(np.median(np.diff([_place(one) for one in ordered]))),
@@ -140,8 +164,8 @@ def check(slices: Iterable[Slice], spec: SeriesSpec) -> Volume | Refusal:
     )
 
 
-_STRANGER = "another orientation or matrix than the rest of its series"
-_OTHER_ACQUISITION = "lies over a larger acquisition of the same series"
+_STRANGER = "another orientation, matrix or frame of reference than the rest of its series"
+_OTHER_ACQUISITION = "lies over or among a larger acquisition of the same series"
 
 
 def _unusable(one: Slice, spec: SeriesSpec) -> Refusal | None:
@@ -155,13 +179,28 @@ def _unusable(one: Slice, spec: SeriesSpec) -> Refusal | None:
     angle = math.degrees(math.acos(min(1.0, abs(float(one.normal[2])))))
     if angle > spec.max_angle_degrees:
         return Refusal(Reason.UNSUPPORTED_VIEW, f"{angle:.0f} degrees from axial")
+    return _unlike_training(one, spec)
+
+
+def _unlike_training(one: Slice, spec: SeriesSpec) -> Refusal | None:
+    """Why a slice with geometry is one that the network never saw."""
+    assert one.orientation is not None  # noqa: S101 - for the type checker; `_unusable` has looked
+    assert one.spacing is not None  # noqa: S101
     if one.contrast and not spec.contrast:
         return Refusal(Reason.UNSUPPORTED_VIEW, "contrast given")
+    if one.orientation[4] < math.cos(math.radians(_UPRIGHT_DEGREES)):
+        # A mirrored slice is upright: training mirrors. A head that lies on its face or ear is one that it never saw.
+        return Refusal(Reason.UNSUPPORTED_VIEW, "its upper edge is not the front of the patient")
+    field = max(one.rows * one.spacing[0], one.columns * one.spacing[1])
+    if spec.max_field_mm is not None and field > spec.max_field_mm:
+        return Refusal(Reason.UNUSABLE_GEOMETRY, f"a field of {field:.0f} mm, at most {spec.max_field_mm:g}")
+    if spec.min_field_mm is not None and field < spec.min_field_mm:
+        return Refusal(Reason.UNUSABLE_GEOMETRY, f"a field of {field:.0f} mm, at least {spec.min_field_mm:g}")
     return None
 
 
 def _stacks(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Slices of one orientation, matrix and pixel spacing, each with the first of its stack."""
+    """Slices of one orientation, matrix, pixel spacing and frame of reference, each with the first of its stack."""
     stacks: list[list[Slice]] = []
     for one in slices:
         home = next((stack for stack in stacks if _alike(stack[0], one)), None)
@@ -174,7 +213,7 @@ def _stacks(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 def _alike(a: Slice, b: Slice) -> bool:
     return (
-        (a.rows, a.columns) == (b.rows, b.columns)
+        (a.rows, a.columns, a.frame) == (b.rows, b.columns, b.frame)
         and bool(np.allclose(a.orientation or (), b.orientation or (), atol=_SAME_DIRECTION))
         and bool(np.allclose(a.spacing or (), b.spacing or (), rtol=_SAME_DIRECTION))
     )
@@ -186,15 +225,23 @@ def _largest(groups: Sequence[list[Slice]]) -> tuple[list[Slice], list[Slice]]:
     return most, [one for group in groups if group is not most for one in group]
 
 
-def _one_acquisition(stack: list[Slice]) -> tuple[list[Slice], list[Slice]]:
-    """Where slices lie on each other and their acquisitions tell them apart: the largest one, and the rest."""
-    places = sorted(_place(one) for one in stack)
-    if not any(b - a <= _SAME_PLACE_MM for a, b in pairwise(places)):
-        return stack, []
+def _one_acquisition(stack: list[Slice], spec: SeriesSpec) -> tuple[list[Slice], list[Slice]]:
+    """Where acquisitions lie over or among each other and do not fill each other's gaps: the largest one, and the rest.
+
+    Old scanners go over a patient twice, once for every second slice: what is evenly spaced is one volume.
+    """
     acquisitions: dict[str, list[Slice]] = {}
     for one in stack:
         acquisitions.setdefault(one.acquisition, []).append(one)
-    return _largest(list(acquisitions.values()))
+    if len(acquisitions) == 1 or not _uneven(np.diff(sorted(_place(one) for one in stack)), spec):
+        return stack, []
+    ranges = sorted((min(places), max(places)) for places in map(_places, acquisitions.values()))
+    apart = all(lower[1] + _SAME_PLACE_MM < upper[0] for lower, upper in pairwise(ranges))
+    return (stack, []) if apart else _largest(list(acquisitions.values()))
+
+
+def _places(slices: Sequence[Slice]) -> list[float]:
+    return [_place(one) for one in slices]
 
 
 def _place(one: Slice) -> float:
@@ -217,7 +264,25 @@ def _incomplete(ordered: Sequence[Slice], spec: SeriesSpec) -> str:
         problem = f"slices {usual:.1f} mm apart, at most {spec.max_spacing_mm:g}"
     if not problem and extent < spec.min_extent_mm:
         problem = f"covers {extent:.0f} mm of at least {spec.min_extent_mm:g}"
-    return problem
+    return problem or _beside_each_other(ordered, spec)
+
+
+def _beside_each_other(ordered: Sequence[Slice], spec: SeriesSpec) -> str:
+    """What is wrong with how slices lie across their normal, or "": a table moves along one line.
+
+    A tilted gantry moves each slice by the same way to one side; the patient who was moved, or another field, all at
+    once.
+    """
+    normal = ordered[0].normal
+    steps = np.diff([one.position or (0.0, 0.0, 0.0) for one in ordered], axis=0)
+    across = steps - np.outer(steps @ normal, normal)
+    off = np.linalg.norm(across - np.median(across, axis=0), axis=1)
+    worst = int(np.argmax(off))
+    if off[worst] > _SIDEWAYS_MM:
+        return f"slices {worst + 1} and {worst + 2} lie {off[worst]:.0f} mm beside each other"
+    if _lean(ordered) > spec.max_angle_degrees + 1:
+        return f"each slice lies beside the one below it: {_lean(ordered):.0f} degrees from their normal"
+    return ""
 
 
 def _uneven(gaps: Vector, spec: SeriesSpec) -> str:
@@ -237,11 +302,16 @@ def _uneven(gaps: Vector, spec: SeriesSpec) -> str:
 
 def _remarks(ordered: Sequence[Slice]) -> Iterable[str]:
     """A tilted gantry shifts the slices against each other: what lies above a pixel is not in the same column."""
-    first, last = (np.array(s.position or (0.0, 0.0, 0.0)) for s in (ordered[0], ordered[-1]))
-    way, normal = last - first, ordered[0].normal
-    angle = math.degrees(math.acos(min(1.0, abs(float(way @ normal)) / max(float(np.linalg.norm(way)), 1e-9))))
+    angle = _lean(ordered)
     if angle > 1 or any(abs(one.tilt) > 1 for one in ordered):
         yield f"gantry tilted by {max(angle, *(abs(one.tilt) for one in ordered)):.0f} degrees"
+
+
+def _lean(ordered: Sequence[Slice]) -> float:
+    """Angle between the way from the first slice to the last and their normal, degrees."""
+    first, last = (np.array(s.position or (0.0, 0.0, 0.0)) for s in (ordered[0], ordered[-1]))
+    way, normal = last - first, ordered[0].normal
+    return math.degrees(math.acos(min(1.0, abs(float(way @ normal)) / max(float(np.linalg.norm(way)), 1e-9))))
 
 
 def _directions(values: tuple[float, ...] | None) -> tuple[float, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from models.ct.geometry import Slice, Volume, check
+from models.ct.geometry import NoVolume, Slice, Volume, check
 from models.metadata import SeriesSpec, WindowSpec
-from models.routing import Refusal
 from triage.findings import NotAnalysedReason as Reason
 
 SPEC = SeriesSpec(windows=(WindowSpec(centre=40, width=80),))
@@ -42,9 +41,9 @@ def stack(
     ]
 
 
-def detail(found: Volume | Refusal) -> str:
-    assert isinstance(found, Refusal), found
-    return found.detail
+def detail(found: Volume | NoVolume) -> str:
+    assert isinstance(found, NoVolume), found
+    return found.refusal.detail
 
 
 @given(st.permutations(range(24)), st.floats(1.0, 5.5), st.floats(-0.5, 0.5), st.booleans())
@@ -102,11 +101,80 @@ def test_small_rounding_of_positions_is_no_uneven_spacing() -> None:
         (stack(orientation=None), "its header does not say where it lies"),
         (stack(tilt=np.deg2rad(50)), "50 degrees from axial"),
         ([replace(one, spacing=(0.5, 0.7)) for one in stack()], "its pixels are not square"),
+        (stack(orientation=(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)), "its upper edge is not the front of the patient"),
+        (stack(orientation=(0.0, 1.0, 0.0, -1.0, 0.0, 0.0)), "its upper edge is not the front of the patient"),
+        ([replace(one, spacing=(0.98, 0.98)) for one in stack()], "a field of 502 mm, at most 300"),
+        ([replace(one, spacing=(0.2, 0.2)) for one in stack()], "a field of 102 mm, at least 180"),
         ([], "no slice"),
     ],
 )
 def test_what_is_no_volume_says_why(slices: list[Slice], said: str) -> None:
-    assert detail(check(slices, SPEC)) == said
+    spec = SPEC.model_copy(update={"min_field_mm": 180.0, "max_field_mm": 300.0})
+    assert detail(check(slices, spec)) == said
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        (lambda n: 40.0 if n >= 12 else 0.0, "slices 12 and 13 lie 40 mm beside each other"),
+        (lambda n: -9.0 if n == 3 else 0.0, "slices 3 and 4 lie 9 mm beside each other"),
+        (lambda n: 9.0 * n, "each slice lies beside the one below it: 61 degrees from their normal"),
+        (lambda n: 0.3 * (n % 2), None),
+        (lambda n: 2.5 * n, None),  # 27 degrees: a tilted gantry
+    ],
+)
+def test_a_table_moves_along_one_line(way: Callable[[int], float], said: str | None) -> None:
+    slices = [replace(one, position=(way(n), 0.0, 5.0 * n)) for n, one in enumerate(stack())]
+    found = check(slices, SPEC)
+    assert isinstance(found, Volume) if said is None else detail(found) == said
+
+
+def test_positions_in_two_frames_of_reference_are_never_one_volume() -> None:
+    """Evenly spaced by chance; what lies above what is not known."""
+    first, second = stack(frame="1.2.3"), stack(14, frame="1.2.4")
+    among = [
+        replace(one, sop_instance_uid=f"{one.sop_instance_uid}.2", position=(-120.0, -120.0, -37.5 + 5 * n))
+        for n, one in enumerate(second)
+    ]
+    found = check([*among, *first], SPEC)
+    assert isinstance(found, Volume)
+    assert found.slices == tuple(first)
+    assert len(found.left_out) == 14
+
+
+def test_an_acquisition_among_the_slices_of_a_larger_one_is_left_out() -> None:
+    first = stack()
+    among = [
+        replace(one, sop_instance_uid=f"{one.sop_instance_uid}.2", acquisition="2", position=(-120.0, -120.0, z))
+        for one, z in zip(first[:14], (-39.0 + 5 * n for n in range(14)), strict=True)
+    ]
+    found = check([*among, *first], SPEC)
+    assert isinstance(found, Volume)
+    assert found.slices == tuple(first)
+    assert {refusal.detail for _, refusal in found.left_out} == {
+        "lies over or among a larger acquisition of the same series"
+    }
+
+
+def test_two_passes_that_fill_each_others_gaps_are_one_volume() -> None:
+    slices = [replace(one, acquisition=str(1 + n % 2)) for n, one in enumerate(stack())]
+    found = check(slices, SPEC)
+    assert isinstance(found, Volume)
+    assert found.slices == tuple(slices)
+
+
+def test_acquisitions_one_above_the_other_with_a_gap_are_not_taken_for_two() -> None:
+    slices = [replace(one, acquisition=str(n // 12)) for n, one in enumerate(stack(spacing=5.0))]
+    assert detail(check([*slices[:11], *slices[12:]], SPEC)) == "1 missing between slices 11 and 12"
+
+
+def test_in_a_series_that_is_no_volume_what_is_no_slice_keeps_its_own_reason() -> None:
+    slices = stack()
+    scout = replace(slices[0], sop_instance_uid="2.25.1", localizer=True)
+    found = check([scout, *slices[:5], *slices[6:]], SPEC)
+    assert isinstance(found, NoVolume)
+    assert found.refusal.detail == "1 missing between slices 5 and 6"
+    assert [(uid, refusal.detail) for uid, refusal in found.left_out] == [("2.25.1", "a localizer")]
 
 
 def test_scouts_and_strangers_are_left_out_and_the_rest_is_read() -> None:
@@ -119,7 +187,10 @@ def test_scouts_and_strangers_are_left_out_and_the_rest_is_read() -> None:
     assert found.slices == tuple(slices)
     assert {uid: (refusal.reason, refusal.detail) for uid, refusal in found.left_out} == {
         "2.25.1": (Reason.UNSUPPORTED_VIEW, "a localizer"),
-        "2.25.2": (Reason.UNUSABLE_GEOMETRY, "another orientation or matrix than the rest of its series"),
+        "2.25.2": (
+            Reason.UNUSABLE_GEOMETRY,
+            "another orientation, matrix or frame of reference than the rest of its series",
+        ),
         "2.25.3": (Reason.UNUSABLE_GEOMETRY, "its header does not say where it lies"),
     }
 

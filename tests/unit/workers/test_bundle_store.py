@@ -120,7 +120,7 @@ def test_a_report_that_cannot_be_read_is_named_as_it_was_brought(store: BundleSt
 def test_what_a_killed_command_left_is_cleared_away(store: BundleStore, make: Make) -> None:
     (store.folder / ".adding.killed").mkdir(parents=True)
     (store.folder / ".adding.killed" / "metadata.json").write_text("{}")
-    assert reads(store) == ["phantom-cxr 1.3.0", "phantom-head-ct 1.0.0", "nih-cxr-research 1.1.0"]
+    assert reads(store) == ["phantom-cxr 1.3.0", "phantom-head-ct 1.0.1", "nih-cxr-research 1.1.0"]
     store.add(make())
     assert sorted(path.name for path in store.folder.iterdir()) == [".lock", "hospital-cxr", STATE]
 

@@ -271,9 +271,17 @@ def _chest(slices: list[Dataset]) -> list[Dataset]:
     return slices
 
 
+def _scout_and_gap(slices: list[Dataset]) -> list[Dataset]:
+    scout = copy.deepcopy(slices[0])
+    scout.SOPInstanceUID = scout.file_meta.MediaStorageSOPInstanceUID = f"{scout.SOPInstanceUID}.1"[:64]
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    return [scout, *slices[:9], *slices[10:]]
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (_scout_and_gap, "1 missing between slices 9 and 10; 1 more reason among 24 instances"),
         (_few, "too few slices: 7 of at least 12"),
         (_uneven, "uneven spacing: 5.0 to 6.7 mm"),
         (_contrast, "contrast given"),
