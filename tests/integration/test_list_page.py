@@ -145,7 +145,7 @@ def test_every_key_of_the_list(page: Any, node: Node) -> None:
         node.case(name, 0.94, minutes_ago=9 - number)
     _live(page, node.url)
     page.keyboard.press("c")
-    page.wait_for_function(SAID, arg="Choose a case first")
+    page.wait_for_selector("[data-refusal] >> text=Choose a case first")
     for press, name in (("j", "ALPHA"), ("j", "BETA"), ("j", "BETA"), ("k", "ALPHA")):
         page.keyboard.press(press)
         assert _focused(page) == f"{name}, ANNA"
@@ -243,6 +243,61 @@ def test_every_step_by_button_and_a_refusal_beside_its_row(page: Any, node: Node
         " row.querySelector('output')?.textContent.startsWith('dr-b has claimed this case.'))"
     )
     assert _study(node, "beta").reader == "dr-b"
+
+
+def test_the_case_that_keys_are_about_is_seen_and_a_click_chooses_it(page: Any, node: Node) -> None:
+    for number, name in enumerate(("alpha", "beta")):
+        node.case(name, 0.94, minutes_ago=9 - number)
+    _live(page, node.url)
+    page.keyboard.press("j")
+    page.locator("[data-theme-switch]").click()
+    assert page.locator("tr[aria-current=true] .patient a").all_inner_texts() == ["ALPHA, ANNA"]
+    _row(page, "beta").locator(".study").click()
+    assert page.locator("tr[aria-current=true] .patient a").all_inner_texts() == ["BETA, ANNA"]
+    page.keyboard.press("c")
+    page.wait_for_selector("text=claimed by local")
+    standing = [_study(node, name).reading_status for name in ("alpha", "beta")]
+    assert standing == [ReadingStatus.UNREAD, ReadingStatus.CLAIMED]
+    assert page.locator("tr[aria-current=true] .patient a").all_inner_texts() == ["BETA, ANNA"]
+
+
+@pytest.mark.parametrize(("press", "name"), [("j", "GAMMA"), ("k", "ALPHA")])
+def test_keys_go_on_from_where_a_case_stood_that_has_left(page: Any, node: Node, press: str, name: str) -> None:
+    for number, patient in enumerate(("alpha", "beta", "gamma")):
+        node.case(patient, 0.94, minutes_ago=9 - number)
+    _live(page, node.url)
+    for _ in range(2):
+        page.keyboard.press("j")
+    assert _focused(page) == "BETA, ANNA"
+    with node.database.write() as session:  # read elsewhere
+        worklist.mark_read(session, worklist.study_by_uid(session, node.uids["beta"]), who="dr-b", at=node.now())
+    page.wait_for_selector("text=no longer in this list")
+    page.evaluate("document.activeElement.blur()")
+    _row(page, "beta").wait_for(state="detached")
+    page.keyboard.press(press)
+    assert _focused(page) == f"{name}, ANNA"
+
+
+def test_a_refusal_goes_when_its_reason_has_gone(page: Any, node: Node) -> None:
+    node.case("alpha", 0.94, minutes_ago=9)
+    with node.database.write() as session:
+        worklist.claim(session, worklist.study_by_uid(session, node.uids["alpha"]), who="dr-b", at=node.now())
+    _live(page, node.url)
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+    refusal = page.locator("[data-rows] output", has_text="dr-b has claimed this case.")
+    refusal.wait_for()
+    page.evaluate("() => { const now = Date.now; Date.now = () => now() + 6000; }")
+    with node.database.write() as session:
+        study = worklist.study_by_uid(session, node.uids["alpha"])
+        placing.set_manual_urgency(
+            session, study, Urgency.URGENT, reason="ward called", by="dr-b", targets=Targets(), at=node.now()
+        )
+    page.wait_for_selector("text=ward called")
+    assert refusal.is_visible(), "it is still claimed"
+    with node.database.write() as session:
+        worklist.release(session, worklist.study_by_uid(session, node.uids["alpha"]), who="dr-b", at=node.now())
+    refusal.wait_for(state="detached")
 
 
 def test_a_class_set_by_somebody_else_is_undone_after_a_question_only(page: Any, node: Node) -> None:

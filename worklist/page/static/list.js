@@ -1,14 +1,15 @@
 // The reading list: rows that keep their place while somebody is at them, what is new, and every step by key or button.
 
 import { announce, countInTitle, say } from "./announce.js";
-import { send } from "./forms.js";
-import { key } from "./keys.js";
+import { refuse, send } from "./forms.js";
+import { key, typing } from "./keys.js";
 import { placeWith, refreshNow, region } from "./live.js";
 import { moveTo, movedFrom, Rows } from "./rows.js";
 import "./views.js";
 
 const KEPT_MS = 15000; // after the last sign of a reader at the rows they settle into their order
 const TOAST_MS = 20000;
+const SETTLING_MS = 5000; // after a refusal the row comes to show the state that it is about
 
 const me = document.body.dataset.who;
 const rows = new Rows(region);
@@ -104,16 +105,22 @@ setInterval(() => {
 
 // --- what a row is told ----------------------------------------------------------------------------------------------
 
-const messages = new Map();
+const messages = new Map(); // of a case: words, when they were said, and the state of the case that they stand beside
 
 function tell(one, words) {
-  if (words) messages.set(one, words); else messages.delete(one);
+  if (words) messages.set(one, { words, at: Date.now() }); else messages.delete(one);
   tellMessages();
 }
 
+/** "dr-b has claimed this case" is true until the row says something else. */
 function tellMessages() {
   for (const row of rows.all()) {
-    const words = messages.get(row.dataset.key) ?? "";
+    const { key: one, reading, reader } = row.dataset;
+    const message = messages.get(one);
+    const state = [reading, reader, row.querySelector("[data-finding]")?.dataset.finding].join();
+    if (message && Date.now() - message.at < SETTLING_MS) message.beside = state;
+    else if (message && (message.beside ??= state) !== state) messages.delete(one);
+    const words = messages.get(one)?.words ?? "";
     const place = row.querySelector("output");
     if (place && place.textContent !== words) place.textContent = words;
   }
@@ -162,10 +169,10 @@ const steps = {
   },
 
   async read(row) {
-    const [one, name, next] = [row.dataset.key, nameOf(row), row.nextElementSibling ?? row.previousElementSibling];
-    const focused = row.contains(document.activeElement);
+    const [one, name, beside] = [row.dataset.key, nameOf(row), rows.beside(row)];
     if (!(await step(row, "POST", "/read", {}, { version: row.dataset.version }))) return;
-    if (focused && next) moveTo(next);
+    const next = beside.find((other) => other.isConnected && !other.classList.contains("gone"));
+    if (next && rows.last === one && !typing(document.activeElement)) moveTo(next);
     showToast(`${name} marked as read.`, async () => {
       hideToast();
       const refused = await send("POST", `/api/v1/studies/${one}/release`);
@@ -246,12 +253,14 @@ undoing.querySelector("form").addEventListener("submit", (event) => {
 
 // --- keys --------------------------------------------------------------------------------------------------------------
 
-const current = () => rows.focused() ?? rows.byKey(rows.last) ?? null;
+const current = () => rows.current();
+region.addEventListener("focusin", () => refuse("")); // a case is chosen
 
 function withRow(action) {
   return () => {
     const row = current();
-    if (!row) { say("Choose a case first: j goes to the first one."); return; }
+    if (!row) { refuse("Choose a case first: j goes to the first one, a click on a row to that one."); return; }
+    row.scrollIntoView({ block: "nearest" });
     action(row);
   };
 }

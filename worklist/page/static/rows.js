@@ -10,20 +10,23 @@ export function moveTo(row) {
 
 export function movedFrom(rows, by) {
   const all = rows.all();
-  const here = all.indexOf(rows.focused() ?? rows.byKey(rows.last));
-  const row = all[Math.min(all.length - 1, Math.max(0, here + by))];
+  const here = rows.current();
+  const from = here ? all.indexOf(here) : all.indexOf(rows.byKey(rows.heir)) - (by > 0 ? 1 : 0);
+  const row = all[Math.min(all.length - 1, Math.max(0, from + by))];
   if (row) moveTo(row);
 }
 
 export class Rows {
   constructor(region) {
     this.region = region;
-    this.last = ""; // key of the case that had the focus last
+    this.last = ""; // key of the case that keys are about: it had the focus last, or was clicked
+    this.heir = ""; // key of the case that took its place when it left the list
     this.said = new WeakMap(); // of a row what the server said last
     this.fresh = null; // a list that waits to be put in order
     this.unseen = new Set(); // keys of rows that came and were not on the screen yet
     for (const row of this.all()) this.said.set(row, row.outerHTML);
-    region.addEventListener("focusin", () => { this.last = this.focused()?.dataset.key ?? this.last; });
+    region.addEventListener("focusin", (event) => { this.choose(event.target); });
+    region.addEventListener("click", (event) => { this.choose(event.target); });
   }
 
   body() { return this.region.querySelector("[data-rows]"); }
@@ -31,6 +34,23 @@ export class Rows {
   byKey(key) { return key ? this.region.querySelector(`tr[data-key="${CSS.escape(key)}"]`) : null; }
   focused() { return this.body()?.contains(document.activeElement) ? document.activeElement.closest("tr") : null; }
   waiting() { return this.fresh !== null; }
+
+  /** The row that keys are about, with the focus or without; none when it has left the list. */
+  current() { return this.focused() ?? this.byKey(this.last); }
+
+  choose(element) {
+    const row = element.closest("[data-rows] > tr");
+    if (!row) return;
+    this.last = row.dataset.key;
+    this._mark();
+  }
+
+  /** Rows that can take the place of one: those below it, then those above it, the nearest first. */
+  beside(row) {
+    const all = this.all();
+    const at = all.indexOf(row);
+    return [...all.slice(at + 1), ...all.slice(0, at).reverse()];
+  }
 
   /** Class of every case, of those too that wait to be shown. */
   classes() {
@@ -72,7 +92,10 @@ export class Rows {
       return row;
     });
     this.fresh = null;
+    const leaves = this.current() ?? this.byKey(this.heir);
+    if (leaves && !wanted.includes(leaves)) this.heir = this.beside(leaves).find((row) => wanted.includes(row))?.dataset.key ?? "";
     this._arrange(body, wanted, this.focused());
+    this._mark();
     for (const [index, row] of wanted.entries()) {
       const was = before.get(row.dataset.key);
       row.classList.toggle("moved", was === undefined || (index < was && row.dataset.urgency !== "ROUTINE"));
@@ -110,6 +133,14 @@ export class Rows {
     const focused = this.focused()?.dataset.key;
     const order = this.fresh?.map((row) => row.dataset.key) ?? [];
     return waiting.length > 0 && (!focused || order.indexOf(waiting[0].dataset.key) < order.indexOf(focused));
+  }
+
+  /** What keys do has to be seen before, also while something else has the focus. */
+  _mark() {
+    for (const row of this.all()) {
+      if (row.dataset.key === this.last) row.setAttribute("aria-current", "true");
+      else row.removeAttribute("aria-current");
+    }
   }
 
   _keys(rows) { return rows.map((row) => row.dataset.key).join(); }
@@ -157,6 +188,7 @@ export class Rows {
       this.said.set(row, row.outerHTML);
       row.classList.add("moved");
     }
+    this._mark();
   }
 
   _anchor(keys) {
