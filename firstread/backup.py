@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 import sqlalchemy as sa
 
 from dicom_node.stored import holds_its_name
-from firstread.database_copies import copy_to, digest, sync
+from firstread.database_copies import copy_to, digest, require_copyable, sync
 from triage.database import Database
 from triage.errors import SettingsError, StorageFullError
 from triage.repositories import custody
@@ -126,11 +126,15 @@ def backup(
         ``target`` cannot be used.
     StorageFullError
         No room at ``target``, or a file cannot be read. The backup before stands.
+    FirstreadError
+        The database cannot be copied from here.
     """
     _require_usable(settings, target)
     live = Database(settings.database)
     try:
         live.require_current()
+        if database:
+            require_copyable(live)
         trees = trees_of(settings)
         for name, source in trees.items():
             progress(name)

@@ -20,6 +20,35 @@ _LONGEST: Final = 6 * 3600
 """Seconds that pg_dump or pg_restore may take."""
 
 
+def require_copyable(database: Database) -> None:
+    """Refuse what :func:`copy_to` could not do: before it, hours may go into copying files.
+
+    Raises
+    ------
+    FirstreadError
+        pg_dump is missing, or a pooler stands before the server.
+    """
+    if not database.is_sqlite:
+        _installed("pg_dump")
+        _require_direct(database)
+
+
+def require_restorable(database: Database) -> None:
+    """The same of :func:`restore_from` into PostgreSQL.
+
+    Raises
+    ------
+    FirstreadError
+        pg_restore is missing, a pooler stands before the server, or the database has a schema.
+    """
+    if database.is_sqlite:
+        return
+    _installed("pg_restore")
+    _require_direct(database)
+    if database.revision()[0] is not None:
+        raise SettingsError("The database of database_url is not empty.", next_step="Name an empty one.")
+
+
 def copy_to(database: Database, target: Path) -> None:
     """Copy everything that is committed at one moment; nobody has to stop.
 
@@ -52,9 +81,8 @@ def restore_from(copy: Path, database: Database) -> None:
         _copy_sqlite(copy, target)
         sync(target)
         return
-    if database.revision()[0] is not None:
-        raise SettingsError("The database of database_url is not empty.", next_step="Name an empty one.")
-    _run("pg_restore", "--no-owner", "--exit-on-error", "--dbname=", str(copy), url=database.url)
+    require_restorable(database)
+    _run("pg_restore", "--no-owner", "--exit-on-error", str(copy), url=database.url)
 
 
 def digest(path: Path) -> str:
@@ -91,23 +119,34 @@ def _copy_sqlite(source: Path, target: Path) -> None:
         raise FirstreadError("The database is damaged.", next_step="Restore the last backup, then `firstread fsck`.")
 
 
-def _run(program: str, *arguments: str, url: sa.URL) -> None:
+def _require_direct(database: Database) -> None:
+    """Refuse to copy through a pooler: what pg_dump sets for itself would stay for whoever comes next."""
+    if database.behind_pooler():
+        raise SettingsError(
+            "database_url leads through a connection pooler (PgBouncer), which PostgreSQL's programs cannot use.",
+            next_step="Name PostgreSQL itself for this command: FIRSTREAD_DATABASE_URL=postgresql://...:5432/...",
+        )
+
+
+def _installed(program: str) -> str:
     path = shutil.which(program)
     if path is None:
         raise FirstreadError(
             f"{program} is not installed here.",
             next_step="Install PostgreSQL's client programs, or copy the database yourself and add --without-database.",
         )
-    where = {
-        "PGHOST": url.host,
-        "PGPORT": None if url.port is None else str(url.port),
-        "PGUSER": url.username,
-        "PGPASSWORD": None if url.password is None else str(url.password),
-        "PGDATABASE": url.database,
-    }
-    name = f"--dbname={url.database}"
-    command = [path, *(name if argument == "--dbname=" else argument for argument in arguments)]
-    environment = {"PATH": os.defpath, **{key: value for key, value in where.items() if value is not None}}
+    return path
+
+
+def _run(program: str, *arguments: str, url: sa.URL) -> None:
+    # As a whole, with what it says of TLS; but the password, which arguments would show to everybody.
+    name = sa.URL.create(
+        "postgresql", username=url.username, host=url.host, port=url.port, database=url.database, query=url.query
+    ).render_as_string()
+    command = [_installed(program), f"--dbname={name}", *arguments]
+    environment = {"PATH": os.defpath}
+    if url.password is not None:
+        environment["PGPASSWORD"] = str(url.password)
     try:
         done = subprocess.run(  # a fixed program, arguments of ours, no shell
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LONGEST, check=False

@@ -121,9 +121,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
     database.require_sound()
     found, needed = database.revision()
     if found != needed:
-        yield Finding("database", Grade.BAD, f"schema {found}, this version needs {needed}", "`firstread db upgrade`")
+        yield Finding(
+            "database", Grade.BAD, f"schema {found or 'none'}, this version needs {needed}", "`firstread db upgrade`"
+        )
         return
-    yield Finding("database", Grade.GOOD, f"schema {found}")
+    pooled = (
+        ", behind a connection pooler: backup and restore need PostgreSQL itself" if database.behind_pooler() else ""
+    )
+    yield Finding("database", Grade.GOOD, f"schema {found}{pooled}")
     with database.read() as session:
         alive = heartbeats.alive(session, utc_now())
         yield from dicom_checks.listeners(settings, alive)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from firstread.backup import Manifest, copy_tree, missing_files, trees_of
-from firstread.database_copies import digest, restore_from
+from firstread.database_copies import digest, require_restorable, restore_from
 from triage.database import Database
 from triage.errors import SettingsError, StorageFullError
 from triage.repositories import installation
@@ -52,6 +52,9 @@ def restore(source: Path, settings: Settings, *, progress: Callable[[str], None]
                 f"{copy} is not the copy that the manifest names.", next_step="Use another backup; this one is damaged."
             )
     _require_same_kind(manifest, settings)
+    database = Database(settings.database)
+    if copy is not None:
+        require_restorable(database)
     begun = data.with_name(f"{data.name}.restoring")
     shutil.rmtree(begun, ignore_errors=True)  # of a restore that broke off
     parts = settings.model_copy(update={"data": begun})
@@ -69,7 +72,6 @@ def restore(source: Path, settings: Settings, *, progress: Callable[[str], None]
         begun.rename(data)
     except OSError as error:
         raise StorageFullError(f"{begun} could not become {data}: {error.strerror}.") from error
-    database = Database(settings.database)
     try:
         if copy is not None and not database.is_sqlite:
             progress("database")

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
-from triage import schema_revision
+from triage import pooler, schema_revision
 from triage.errors import DatabaseDamagedError, DatabaseUnavailableError, SettingsError
 from triage.write_lock import BUSY_TIMEOUT, begin_immediate, begin_immediately, driver_of
 
@@ -167,6 +167,13 @@ class Database:
                 f"The database has schema {found or 'none'}, this version needs {needed}.",
                 next_step="Run `firstread db upgrade`; if the schema is newer, install the newer firstread.",
             )
+
+    def behind_pooler(self) -> bool:
+        """True when a pooler (PgBouncer) stands before PostgreSQL."""
+        if self.is_sqlite:
+            return False
+        with _translated(), self.engine.connect() as connection:
+            return pooler.lends(connection.connection.driver_connection)
 
     def require_sound(self, *, thorough: bool = False) -> None:
         """Refuse a damaged SQLite file, by its own check; PostgreSQL looks after itself.
@@ -344,6 +351,11 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
         url, pool_size=5, max_overflow=20, pool_timeout=10, hide_parameters=True,
         pool_use_lifo=True,  # the latest one again: it has the prepared statements
     )  # fmt: skip
+
+    @sa.event.listens_for(engine, "connect")
+    def _new(connection: Any, _record: Any) -> None:
+        if pooler.lends(connection):
+            connection.prepare_threshold = None  # the next transaction may meet a server that knows none of them
 
     @sa.event.listens_for(engine, "checkin")
     def _rests(_connection: Any, record: Any) -> None:

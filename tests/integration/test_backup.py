@@ -214,7 +214,7 @@ def test_postgresql_comes_along_where_its_programs_are(tmp_path: Path) -> None:
             assert association.store(instance("1.2.3", 1000)).receipt
         assert backup(env, kept)["database_kind"] == "postgresql"
         assert "is not empty" in refused("restore", kept, "--data", new, env=env, status=78)
-        shutil.rmtree(new)
+        assert not new.exists(), "it is refused before anything is copied"
         restored = run(FIRSTREAD, "restore", kept, "--data", new, "--json", env=env | {"FIRSTREAD_DATABASE_URL": other})
         assert json.loads(restored)["missing_count"] == 0
         env = environment(new, port, FIRSTREAD_DATABASE_URL=other)

@@ -34,20 +34,20 @@ def postgres(kept: Path | None = None) -> Iterator[str]:
     folder = kept or Path(tempfile.mkdtemp(prefix="firstread-postgres-"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        as_owner = _as_owner(folder)
+        owner = as_owner(folder)
         port = free_port()
         secret = folder / "password"
         if not secret.exists():
             secret.write_text(secrets.token_hex(16))
             secret.chmod(0o644)
             run(
-                *as_owner, initdb, "--pgdata", folder / "data", "--username=firstread", f"--pwfile={secret}",
+                *owner, initdb, "--pgdata", folder / "data", "--username=firstread", f"--pwfile={secret}",
                 "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync",
             )  # fmt: skip
         password = secret.read_text()
         if kept is None:
             secret.unlink()
-        command = [*as_owner, server, "-D", str(folder / "data"), "-p", str(port), "-k", "", "-h", "127.0.0.1"]
+        command = [*owner, server, "-D", str(folder / "data"), "-p", str(port), "-k", "", "-h", "127.0.0.1"]
         log = folder / "postgres.log"
         with running(*command, log=log):
             url = f"postgresql://firstread:{password}@127.0.0.1:{port}/postgres"
@@ -58,7 +58,8 @@ def postgres(kept: Path | None = None) -> Iterator[str]:
             shutil.rmtree(folder)
 
 
-def _as_owner(folder: Path) -> list[str]:
+def as_owner(folder: Path) -> list[str]:
+    """Command that runs another one as the owner of ``folder``, who becomes somebody else where we are root."""
     if os.geteuid() != 0:
         return []
     try:
