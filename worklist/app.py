@@ -149,9 +149,9 @@ def _guard(app: FastAPI, settings: Settings, database: Database, clock: Clock, e
     provider = None if settings.oidc is None else Provider(settings.oidc, clock)
     for router in (tokens_api.router, user_routes(door), session_routes(tokens)):
         app.include_router(router, prefix=API)
-    app.include_router(sign_in_routes(door, provider))
+    callers = Callers(database, tokens, clock, settings.session_limits, always=sign_in_needed(settings))
+    app.include_router(sign_in_routes(door, provider, callers))
     app.include_router(users_routes(tokens))
     if provider is not None:
         app.include_router(oidc_routes(door, provider))
-    callers = Callers(database, tokens, clock, settings.session_limits, always=sign_in_needed(settings))
     app.add_middleware(Guard, settings=settings, callers=callers, clock=clock, extra_hosts=extra_hosts)

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from triage.errors import DatabaseUnavailableError, FirstreadError
 from triage.repositories import browser_sessions, users
 from worklist.api.sessions import read_own
+from worklist.callers import LOCAL, Callers
 from worklist.context import Context, Here, Who
 from worklist.oidc import Provider
 from worklist.page.rendering import render
@@ -30,13 +31,21 @@ from worklist.signin import (
 from worklist.signing_in import SignIn
 
 
-def sign_in_routes(door: SignIn, provider: Provider | None) -> APIRouter:
+def sign_in_routes(door: SignIn, provider: Provider | None, callers: Callers) -> APIRouter:
     """The way in and out for people."""
     doors = APIRouter(include_in_schema=False)
 
     @doors.get("/sign-in")
-    def form(request: Request, here: Here, next: str = "/") -> HTMLResponse:  # noqa: A002 - the name in the query
+    def form(request: Request, here: Here, next: str = "/") -> Response:  # noqa: A002 - the name in the query
+        if _signed_in(request):  # gone back to it, or in another tab
+            return RedirectResponse(local_path(next), status_code=303)
         return sign_in_page(request, here, local_path(next))
+
+    def _signed_in(request: Request) -> bool:
+        try:
+            return callers.ask(request) not in (None, LOCAL)
+        except DatabaseUnavailableError:
+            return False
 
     @doors.post("/sign-in")
     async def sign_in(request: Request, here: Here) -> Response:

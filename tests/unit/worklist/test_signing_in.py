@@ -109,6 +109,15 @@ def test_a_person_signs_in_and_out(people: Any) -> None:
     assert [entry.who for entry in trail(people, "signed_out")] == ["m.lang"]
 
 
+def test_whoever_is_signed_in_and_goes_back_to_the_sign_in_page_is_not_asked_again(people: Any) -> None:
+    browser = enter(people, "m.lang")
+    for target, place in (("/deliveries", "/deliveries"), ("//evil.example", "/"), ("/sign-in", "/sign-in")):
+        back = browser.get("/sign-in", params={"next": target}, headers=PAGE, follow_redirects=False)
+        assert (back.status_code, back.headers["location"]) == (303, place)
+    browser.post("/sign-out", headers=OWN)
+    assert "Sign in" in browser.get("/sign-in", headers=PAGE, follow_redirects=False).text
+
+
 def test_an_open_page_of_an_ended_session_gets_nothing_new_after_seconds(people: Any) -> None:
     browser = enter(people, "m.lang")
     assert browser.get("/fragment/worklist").status_code == 200
