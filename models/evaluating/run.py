@@ -18,6 +18,7 @@ from models.codecs import Codec, decode_here
 from models.evaluating import labelled
 from models.evaluating.errors import EvaluationError, LeakageError
 from models.evaluating.figures import Choices, Sample, differences, set_figures
+from models.evaluating.held_out import held_out
 from models.evaluating.images import Image
 from models.evaluating.labelled import Case, Labelled, LabelledSource
 from models.evaluating.predicting import Progress, predict
@@ -28,8 +29,6 @@ from triage.findings import NotAnalysedReason
 
 PREDICTIONS = "predictions.jsonl"
 FORMAT_VERSION = 1
-TRAINING_SHARES = (0.2, 0.3)
-"""Validation and test, as :class:`models.training.plan.FolderSource` divides unless it is told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,8 +163,8 @@ def _divided(internal: Labelled, request: Request) -> tuple[Sequence[Case], Sequ
     """Validation, test, and what is neither."""
     division, cases = request.division, internal.cases
     if division.as_trained:
-        seed, (share, test_share) = request.bundle.metadata.training.seed, TRAINING_SHARES
-        learned, validation, test = labelled.divide(cases, seed=seed, validation=share, test=test_share)
+        own = _own_figures(request.bundle)
+        learned, validation, test = held_out(cases, own, request.bundle.metadata.training.seed)
         return validation, test, learned
     if division.validation is None:
         if division.test is not None:

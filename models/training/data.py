@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,9 @@ class Data:
         The table's rows behind the samples, where there is a table.
     unseen : Samples or None
         Phantoms of the scanner that no training saw.
+    division : mapping or None
+        ``seed``, and the shares ``validation`` and ``test``, where the hash of seed and patient alone decided the sides
+        (:func:`models.training.folder.split`); None where lists, folds, a file or people under two names did.
     """
 
     train: Samples
@@ -42,6 +46,7 @@ class Data:
     digest: str
     rows: tuple[list[Row], list[Row], list[Row]] | None = None
     unseen: Samples | None = None
+    division: Mapping[str, float] | None = None
 
     @property
     def sides(self) -> tuple[Samples, Samples, Samples]:
@@ -78,7 +83,16 @@ def load_data(plan: TrainingPlan, directory: Path, cache: Path, report: Report) 
         digest.update(side.labels.tobytes())
         for row in rows[number] if rows else ():
             digest.update(f"{row.path.name}\n".encode())
-    return Data(*sides, digest.hexdigest(), rows, unseen)
+    return Data(*sides, digest.hexdigest(), rows, unseen, _division(plan, rows))
+
+
+def _division(plan: TrainingPlan, rows: Iterable[Iterable[Row]] | None) -> Mapping[str, float] | None:
+    source = plan.source
+    if not isinstance(source, FolderSource) or plan.folds or source.shared_images == "merge":
+        return None
+    if any(row.side is not None for side in rows or () for row in side):
+        return None
+    return {"seed": plan.seed, "validation": source.validation, "test": source.test}
 
 
 def write_split(path: Path, keys: tuple[str, ...], rows: tuple[list[Row], list[Row], list[Row]], seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def finish(
     directory: Path,
     report: Report,
     unseen: Samples | None = None,
+    division: Mapping[str, float] | None = None,
 ) -> Bundle:
     """Calibrate, evaluate, check the heat maps, write ``<directory>/<name>`` and return it, verified.
 
@@ -47,6 +49,8 @@ def finish(
     ----------
     unseen : Samples, optional
         Of the scanner that no training saw; measured beside the test side and used for nothing else.
+    division : mapping, optional
+        :attr:`models.training.data.Data.division`; stated, so that an evaluation can find the patients held out.
     """
     train, validation, test = splits
     network = networks.build(plan.architecture, len(plan.findings), channels=plan.input.channels)
@@ -62,6 +66,7 @@ def finish(
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch,
             "curve": progress.history,
+            "division": division,
         },
         "thresholds": f"Youden's among those with specificity >= {plan.min_specificity:g} on the validation set",
         "confidence": "95 % intervals: DeLong for AUC, Wilson for rates",

@@ -82,7 +82,7 @@ def train(
     report("data", dict(zip(("train", "validation", "test"), map(len, data.sides), strict=True)))
     weights, progress = fit(plan, data.train, data.validation, run_directory, _digest(plan, data), report, ranks)
     if ranks.first:
-        finish(plan, weights, progress, data.sides, run_directory, report, data.unseen)
+        finish(plan, weights, progress, data.sides, run_directory, report, data.unseen, data.division)
     ranks.wait()
     bundle = Bundle.load(run_directory / plan.describe.name)
     report("bundle", {"directory": str(bundle.directory)})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -266,10 +268,58 @@ def test_without_validation_images_no_threshold_is_chosen(tiny_bundle: Bundle, t
 
 def test_patients_that_training_has_seen_are_left_out_on_demand(tiny_bundle: Bundle, tmp_path: Path) -> None:
     source = site(tmp_path / "site", count=60)
-    report = measure(tiny_bundle, source, tmp_path / "out", division=Division(as_trained=True))
+    seed = tiny_bundle.metadata.training.seed
+    bundle = trained_on(source, tiny_bundle, tmp_path, {"seed": seed, "validation": 0.2, "test": 0.3})
+    report = measure(bundle, source, tmp_path / "out", division=Division(as_trained=True))
     unused = report["data"]["internal"]["unused_images"]
     assert report["test"]["images"] + report["validation"]["images"] + unused == 60
     assert unused > 15
+
+
+def trained_on(source: LabelledSource, bundle: Bundle, folder: Path, division: dict[str, float]) -> Bundle:
+    """The bundle as a training on that table would have written its figures."""
+    cases = labelled.read_labelled(source, ("pneumothorax",)).cases
+    shares = {name: division[name] for name in ("validation", "test")}
+    sides = labelled.divide(cases, seed=int(division["seed"]), **shares)
+    figures: dict[str, dict[str, Any]] = {
+        name: {"images": len(side)} for name, side in zip(("training", "validation", "test"), sides, strict=True)
+    }
+    figures["training"]["division"] = division
+    directory = Path(shutil.copytree(bundle.directory, folder / "trained" / bundle.metadata.name))
+    (directory / "evaluation.json").write_text(json.dumps(figures))
+    return replace(bundle, directory=directory)
+
+
+def test_what_training_held_out_follows_the_shares_of_that_training(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    source = site(tmp_path / "site", count=60)
+    bundle = trained_on(source, tiny_bundle, tmp_path, {"seed": 5, "validation": 0.1, "test": 0.5})
+    report = measure(bundle, source, tmp_path / "out", division=Division(as_trained=True))
+    figures = json.loads((bundle.directory / "evaluation.json").read_bytes())
+    assert report["test"]["images"] == figures["test"]["images"] > 24
+    assert report["data"]["internal"]["unused_images"] == figures["training"]["images"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda f: f["training"].update(division=None), "were not drawn from its seed"),
+        (lambda f: f["training"].update(images=f["training"]["images"] + 1), "this table divides into"),
+        (lambda f: f["training"].pop("division"), "this table divides into"),  # drawn by other shares than usual
+        (lambda f: f.clear(), "an unknown number of images for training"),
+    ],
+)
+def test_what_training_held_out_is_not_guessed(
+    tiny_bundle: Bundle, tmp_path: Path, spoil: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    source = site(tmp_path / "site", count=60)
+    bundle = trained_on(source, tiny_bundle, tmp_path, {"seed": 5, "validation": 0.1, "test": 0.5})
+    path = bundle.directory / "evaluation.json"
+    figures = json.loads(path.read_bytes())
+    spoil(figures)
+    path.write_text(json.dumps(figures))
+    with pytest.raises(EvaluationError, match=said) as refused:
+        measure(bundle, source, tmp_path / "out", division=Division(as_trained=True))
+    assert "split.csv" in refused.value.next_step
 
 
 def test_phantoms_of_the_unseen_scanner_are_other_images_of_the_same_patients(tmp_path: Path) -> None:
