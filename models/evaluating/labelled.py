@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,8 @@ from models.evaluating.subgroups import NOBODY, Subject
 from models.phantom import draw_findings
 from models.phantom.lesions import FINDINGS
 from models.training.errors import TrainingDataError
-from models.training.folder import Row, read_table, split
+from models.training.folder import Row, read_table, same_patient, split
+from models.training.layouts.records import lines_of
 from models.training.plan import FolderSource
 
 KNOWN_LABELS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -124,7 +124,7 @@ def read_labelled(source: LabelledSource, keys: tuple[str, ...]) -> Labelled:
             raise EvaluationError(f"{source.table} has no column {unknown[0]}, by which {purpose}.")
     kept = [(number, line) for number, line in lines if not _matches(line, source.exclude)]
     _require_single(kept, source.table)
-    rows, absent = _rows(source, keys, _named_labels(kept))
+    rows, absent = _rows(source, keys, kept)
     index = _by_stem(kept)
     cases = tuple(_case(row, index, source) for row in rows)
     named = {value for _, line in kept for value in _names(line)}
@@ -197,11 +197,12 @@ def require_apart(one: Sequence[Case], other: Sequence[Case], names: tuple[str, 
     """
     first: dict[str, Case] = {}
     for case in one:
-        first.setdefault(case.patient, case)
+        first.setdefault(same_patient(case.patient), case)
     shared: dict[str, tuple[Case, Case]] = {}
     for case in other:
-        if case.patient in first:
-            shared.setdefault(case.patient, (first[case.patient], case))
+        patient = same_patient(case.patient)
+        if patient in first:
+            shared.setdefault(patient, (first[patient], case))
     if shared:
         here, there = next(iter(shared.values()))
         raise LeakageError(
@@ -217,17 +218,28 @@ def with_subject(case: Case, header: Subject) -> Case:
     return replace(case, subject=case.subject.filled_from(header))
 
 
-def _named_labels(lines: Iterable[tuple[int, Mapping[str, str]]]) -> frozenset[str]:
-    """Every label that the table has, as a column or in its column of labels."""
-    named: set[str] = set()
+def _named_labels(lines: Iterable[tuple[int, Mapping[str, str]]], wanted: Iterable[str]) -> frozenset[str]:
+    """Every label that the table has, as a column or as a word; a word may be wanted in another case."""
+    columns: set[str] = set()
+    words: set[str] = set()
     for _, line in lines:
-        named.update(str(column) for column in line)
-        named.update(part.strip() for column in _LABELS for part in (line.get(column) or "").split("|"))
-    return frozenset(named)
+        columns.update(line)
+        words.update(part.strip() for column in _LABELS for part in line.get(column, "").split("|"))
+    exact = {word.casefold() for word in words.intersection(wanted)}
+    other = {word.casefold() for word in words} - exact
+    alike: dict[str, str] = {}
+    for name in wanted:
+        if name.casefold() in other:
+            alike.setdefault(name.casefold(), name)
+    return frozenset(columns | words | set(alike.values()))
 
 
-def _rows(source: LabelledSource, keys: tuple[str, ...], named: frozenset[str]) -> tuple[list[Row], tuple[str, ...]]:
+def _rows(
+    source: LabelledSource, keys: tuple[str, ...], lines: Sequence[tuple[int, Mapping[str, str]]]
+) -> tuple[list[Row], tuple[str, ...]]:
     """Rows with a label per key, NaN for findings that the table does not have."""
+    wanted = [name for key in keys for name in (*KNOWN_LABELS.get(key, ()), key, *source.labels.get(key, ()))]
+    named = _named_labels(lines, wanted)
     usual = {key: tuple(name for name in (*KNOWN_LABELS.get(key, ()), key) if name in named) for key in keys}
     names = {key: source.labels.get(key) or usual[key] or (key,) for key in keys}
     plan = FolderSource(images=source.images, table=source.table, labels=names, exclude=source.exclude, unusable="skip")
@@ -262,13 +274,9 @@ def _require_single(lines: Iterable[tuple[int, Mapping[str, str]]], table: Path)
 
 def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
     try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restval="")
-            lines = [(reader.line_num, line) for line in reader]
-    except OSError as error:
-        raise EvaluationError(f"{table} cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(f"{table} is not CSV in UTF-8 ({error}).", next_step="Save it as CSV, UTF-8.") from error
+        lines = [(number, dict(line)) for number, line in lines_of(table)]
+    except TrainingDataError as error:
+        raise EvaluationError(str(error), next_step="Give a table of labels as CSV in UTF-8.") from error
     if not lines:
         raise EvaluationError(f"{table} has no rows.", next_step="Give the table of labels, a row per image.")
     return lines

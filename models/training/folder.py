@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from models.training.errors import TrainingDataError
 from models.training.image_files import ImageFolder
-from models.training.layouts import UNCERTAIN, Listing, Record, read_listing
+from models.training.layouts import NO_FINDING, UNCERTAIN, Listing, Record, read_listing
 from models.training.plan import FolderSource, Side
 from models.training.samples import Report
 
-_NO_FINDING = "No Finding"
+_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?")
 SHOWN = 5
 """So many names stand in an error; the rest is counted."""
 
@@ -70,7 +71,7 @@ def read_table(
         if path is None:
             missing.append(record.names[0])
             continue
-        truth = tuple(_truth(record.labels, key, source) for key in keys)
+        truth = tuple(_truth(record, key, source) for key in keys)
         rows.append(
             Row(path, record.patient, truth, record.line, record.side, record.view, record.sex, record.age)
         )  # fmt: skip
@@ -87,8 +88,9 @@ def read_table(
             f"{_some(missing)}.",
             next_step='Complete the folder, or train without them: unusable = "skip" (--unusable skip).',
         )
+    _require_one_truth(rows, source)
     report("table", {"images": len(rows), "missing": len(missing), "left_out": left_out})
-    return rows
+    return _in_one_spelling(rows, report)
 
 
 def split(rows: list[Row], source: FolderSource, seed: int) -> tuple[list[Row], list[Row], list[Row]]:
@@ -115,11 +117,43 @@ def patient_place(patient: str, seed: int) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed}/{patient}".encode()).digest()[:8], "big") / 2**64
 
 
-def _truth(labels: Mapping[str, float], key: str, source: FolderSource) -> float:
+def same_patient(patient: str) -> str:
+    """One text for all spellings of a patient that tables have: case, spaces, leading zeros, "13.0"."""
+    name = patient.strip().casefold()
+    number = _NUMBER.fullmatch(name)
+    return number[1] if number else name
+
+
+def _in_one_spelling(rows: list[Row], report: Report) -> list[Row]:
+    """The rows, a patient who is spelled in several ways in the first of them: he must not stand on two sides."""
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(same_patient(row.patient), row.patient)
+    other = [row.line for row in rows if first[same_patient(row.patient)] != row.patient]
+    if not other:
+        return rows
+    some = _some([str(line) for line in other])
+    report("note", {"text": f"patients are spelled in several ways and count as one (lines {some})"})
+    return [replace(row, patient=first[same_patient(row.patient)]) for row in rows]
+
+
+def _require_one_truth(rows: list[Row], source: FolderSource) -> None:
+    seen: dict[Path, Row] = {}
+    for row in rows:
+        other = seen.setdefault(row.path, row)
+        if str((other.patient, other.labels)) != str((row.patient, row.labels)):
+            raise TrainingDataError(
+                f"{source.table}: line {other.line} and line {row.line} say different things of one image.",
+                next_step="Keep the line that is right.",
+            )
+
+
+def _truth(record: Record, key: str, source: FolderSource) -> float:
     """One finding of a row: present if any of its labels is, absent if all are, else unknown."""
+    labels = record.labels
     names = (key,) if key in labels else source.labels.get(key, (key,))
-    values = [labels.get(name, 0.0) for name in names]
-    normal = labels.get(_NO_FINDING) == 1
+    values = [labels.get(name, math.nan if record.unlabelled else 0.0) for name in names]
+    normal = labels.get(NO_FINDING) == 1
     blank = 0.0 if source.blanks == "negative" or normal else math.nan
     unsure = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}[source.uncertain]
     values = [blank if math.isnan(v) else unsure if v == UNCERTAIN else v for v in values]

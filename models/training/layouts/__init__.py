@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from models.training.errors import TrainingDataError
 from models.training.layouts import chexpert, mimic, nih, plain
-from models.training.layouts.records import UNCERTAIN, Listing, Record, columns_of
+from models.training.layouts.records import NO_FINDING, UNCERTAIN, Listing, Record, columns_of
 from models.training.plan import FolderSource
 
-__all__ = ["UNCERTAIN", "Listing", "Record", "layout_of", "read_listing"]
+__all__ = ["NO_FINDING", "UNCERTAIN", "Listing", "Record", "layout_of", "read_listing"]
 
 
 def layout_of(source: FolderSource) -> str:
@@ -50,14 +50,18 @@ def read_listing(source: FolderSource, wanted: frozenset[str]) -> Listing:
         The table is not of its layout, has no rows, or a cell means nothing.
     """
     layout = layout_of(source)
+    asked = {name for names in source.labels.values() for name in names}
+    words = (
+        wanted - source.labels.keys()
+    ) | asked  # a finding's own name is no label of the table where others are given
     if layout == "mimic":
         listing = mimic.read(source.table, source.metadata_table, source.split_table)
     elif layout == "chexpert":
         listing = chexpert.read(source.table)
     elif layout == "nih":
-        listing = nih.read(source.table)
+        listing = nih.read(source.table, words)
     else:
-        listing = plain.read(source.table, wanted)
+        listing = plain.read(source.table, wanted, words)
     if not listing.records:
         raise TrainingDataError(f"{source.table} has a header and no rows.")
     return listing

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from models.training.layouts.records import Listing, Record, lines_of, sex, years
+from models.training.layouts.records import Listing, Record, lines_of, patient_of, sex, words_of, years
 
 NAME, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 KNOWN = frozenset(
@@ -15,19 +16,25 @@ KNOWN = frozenset(
 )  # fmt: skip
 
 
-def read(table: Path) -> Listing:
+def read(table: Path, wanted: Collection[str] = ()) -> Listing:
     """``Image Index``, ``Finding Labels`` with ``|`` between them, ``Patient ID``, and what else is there.
 
     Age comes as "58" or "058Y", the follow-up number says nothing that a training needs.
+
+    Parameters
+    ----------
+    wanted : collection of str
+        Labels that the plan asks for beside the data set's own.
     """
     records = []
     for line, cells in lines_of(table, (NAME, LABELS)):
-        present = {part.strip() for part in cells[LABELS].split("|")} - {""}
+        image, labels = cells[NAME].strip(), words_of(cells[LABELS], KNOWN | set(wanted), table=table, line=line)
         records.append(
             Record(
-                names=(cells[NAME].strip(),),
-                patient=cells.get(PATIENT, "").strip() or cells[NAME].strip(),
-                labels=dict.fromkeys(present, 1.0),
+                names=(image,),
+                patient=patient_of(cells, PATIENT, image, table=table, line=line),
+                labels=labels,
+                unlabelled=not labels,
                 line=line,
                 view=cells.get("View Position", "").strip().upper(),
                 sex=sex(cells.get("Patient Gender", cells.get("Patient Sex", ""))),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import get_args
 
 from models.training.errors import TrainingDataError
-from models.training.layouts.records import Listing, Record, label_value, lines_of, sex, years
+from models.training.layouts.records import Listing, Record, label_value, lines_of, patient_of, sex, words_of, years
 from models.training.plan import Side
 
 NAME, LABELS = "file", "label"
 _NOT_LABELS = {NAME, LABELS, "patient", "side", "view", "sex", "age"}
 
 
-def read(table: Path, wanted: frozenset[str]) -> Listing:
+def read(table: Path, wanted: frozenset[str], asked: Collection[str] | None = None) -> Listing:
     """``file`` (relative to the folder), ``patient``, ``label`` with ``|`` between labels, or a column per label.
 
     Optional: ``side`` (train, validation, test), ``view``, ``sex``, ``age``. Without ``patient`` every image is taken
@@ -23,14 +24,16 @@ def read(table: Path, wanted: frozenset[str]) -> Listing:
     ----------
     wanted : frozenset of str
         Labels that the plan asks for: only their columns are read as labels.
+    asked : collection of str, optional
+        Those that may be words of the column ``label``; ``wanted`` by default.
     """
     records = []
     seen: set[str] = set()
     words = False
     for line, cells in lines_of(table, (NAME,)):
-        words = LABELS in cells
+        words, image = LABELS in cells, cells[NAME].strip()
         if words:
-            labels = dict.fromkeys({part.strip() for part in cells[LABELS].split("|")} - {""}, 1.0)
+            labels = words_of(cells[LABELS], wanted if asked is None else asked, table=table, line=line)
             seen |= labels.keys()
         else:
             seen |= cells.keys() - _NOT_LABELS
@@ -39,9 +42,10 @@ def read(table: Path, wanted: frozenset[str]) -> Listing:
             }
         records.append(
             Record(
-                names=(cells[NAME].strip(),),
-                patient=cells.get("patient", "").strip() or cells[NAME].strip(),
+                names=(image,),
+                patient=patient_of(cells, "patient", image, table=table, line=line),
                 labels=labels,
+                unlabelled=words and not labels,
                 line=line,
                 side=_side(cells.get("side", ""), table, line),
                 view=cells.get("view", "").strip().upper(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -15,10 +15,12 @@ from models.training.plan import Side
 
 UNCERTAIN = -1.0
 """A label whose report is not sure."""
+NO_FINDING = "No Finding"
 MAX_AGE_YEARS = 120.0
 """NIH's table has patients of 414 years: beyond this an age is unknown."""
 
 Line = Mapping[str, str]
+_OTHER = re.compile(r"[,;/&+]")
 _AGE = re.compile(r"^\s*0*(\d+(?:\.\d+)?)\s*([YMWD]?)\s*$", re.IGNORECASE)
 _PER_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 
@@ -35,6 +37,8 @@ class Record:
     labels : mapping of str to float
         Label of the table → 1, 0, :data:`UNCERTAIN` or NaN (blank). Where labels are words in a cell, those that are
         not there are absent: 0.
+    unlabelled : bool
+        Its cell of words is blank: nobody has said what is absent either.
     line : int
         In the table, the header being line 1: errors name lines, not patients.
     side : str, optional
@@ -53,6 +57,7 @@ class Record:
     view: str = ""
     sex: str = ""
     age: float | None = None
+    unlabelled: bool = False
     columns: Line = field(default_factory=dict)
 
 
@@ -76,7 +81,7 @@ class Listing:
 def columns_of(table: Path) -> list[str]:
     """The header of a CSV file."""
     with _open(table) as stream:
-        return next(csv.reader(stream), [])
+        return _columns(next(csv.reader(stream, delimiter=_delimiter(stream)), []))
 
 
 def lines_of(table: Path, required: tuple[str, ...] = ()) -> Iterator[tuple[int, Line]]:
@@ -89,8 +94,8 @@ def lines_of(table: Path, required: tuple[str, ...] = ()) -> Iterator[tuple[int,
     """
     try:
         with _open(table) as stream:
-            reader = csv.DictReader(stream)
-            columns = reader.fieldnames
+            reader = csv.DictReader(stream, delimiter=_delimiter(stream))
+            columns = reader.fieldnames = _columns(reader.fieldnames or [])
             if not columns:
                 raise TrainingDataError(f"{table} is empty.")
             missing = [name for name in required if name not in columns]
@@ -98,6 +103,8 @@ def lines_of(table: Path, required: tuple[str, ...] = ()) -> Iterator[tuple[int,
                 raise TrainingDataError(f"{table} has no column {', '.join(missing)}; it has {', '.join(columns)}.")
             for line in reader:
                 yield reader.line_num, {key: value or "" for key, value in line.items() if isinstance(key, str)}
+    except FileNotFoundError as error:
+        raise TrainingDataError(f"{table} cannot be read: {error.strerror}.") from error
     except (OSError, UnicodeDecodeError, csv.Error, EOFError) as error:
         raise TrainingDataError(f"{table} cannot be read as CSV ({error}).") from error
 
@@ -124,6 +131,49 @@ def label_value(text: str, *, table: Path, line: int, column: str) -> float:
     return value
 
 
+def words_of(cell: str, known: Collection[str], *, table: Path, line: int) -> dict[str, float]:
+    """Labels that are words in a cell with ``|`` between them: each 1, in the spelling of ``known`` where only its case
+    differs.
+
+    Raises
+    ------
+    TrainingDataError
+        Another separator, or a finding beside "No Finding": read as they stand, such words would make it absent.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in known:
+        spellings.setdefault(name.casefold(), []).append(name)
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in cell.split("|"))):
+        meant = [part] if part in known else spellings.get(part.casefold(), [])
+        if not meant and any(piece.strip().casefold() in spellings for piece in _OTHER.split(part)):
+            raise TrainingDataError(f"{table}, line {line}: {part[:40]!r} is no label; labels are separated by |.")
+        found.update(dict.fromkeys(meant or [part], 1.0))
+    normal = {name for name in found if name.casefold() == NO_FINDING.casefold()}
+    if normal and found.keys() - normal:
+        raise TrainingDataError(f"{table}, line {line}: {cell.strip()[:40]!r} says that there is a finding and none.")
+    return found
+
+
+def patient_of(cells: Line, column: str, image: str, *, table: Path, line: int) -> str:
+    """The patient of a line; the image stands for him where the table has no such column.
+
+    Raises
+    ------
+    TrainingDataError
+        The table has patients and this line has none: he could be any of the others.
+    """
+    if column not in cells:
+        return image
+    patient = cells[column].strip()
+    if not patient:
+        raise TrainingDataError(
+            f"{table}, line {line}: column {column} is blank.",
+            next_step="Say whose image it is, or leave the line out: nobody else can tell which side it may stand on.",
+        )
+    return patient
+
+
 def years(text: str) -> float | None:
     """An age as tables write it: "58", "058Y", "018M", "12.5"; None where it is not stated or impossible."""
     match = _AGE.match(text)
@@ -137,6 +187,17 @@ def sex(text: str) -> str:
     """ "F", "M" or "" (not stated)."""
     letter = text.strip()[:1].upper()
     return letter if letter in {"F", "M"} else ""
+
+
+def _columns(names: Iterable[str]) -> list[str]:
+    return [name.strip() for name in names]
+
+
+def _delimiter(stream: IO[str]) -> str:
+    """What stands between the columns of the first line: spreadsheets write semicolons where numbers have commas."""
+    first = stream.readline()
+    stream.seek(0)
+    return max(",;\t", key=first.count)
 
 
 def _open(table: Path) -> IO[str]:

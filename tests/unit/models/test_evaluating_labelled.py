@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_images_of_one_name_in_several_folders_keep_their_lines(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ("", "has no rows"),
+        ("", "is empty"),
         ("file,label\n", "has no rows"),
         ("name,label\na.png,Effusion\n", "has no column that names images"),
         ("file,grade\na.png,1\n", "has no label pneumothorax"),
@@ -95,7 +96,7 @@ def test_a_bad_table_is_refused_with_what_and_where(tmp_path: Path, table: str, 
 def test_a_table_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
     source = folder(tmp_path, "", "a.png")
     source.table.write_bytes(b"file,label\na.png,\xff\xfe\n")
-    with pytest.raises(EvaluationError, match="not CSV in UTF-8"):
+    with pytest.raises(EvaluationError, match="cannot be read as CSV"):
         read_labelled(source, KEYS)
     source.table.unlink()
     with pytest.raises(EvaluationError, match=r"labels.csv cannot be read: No such file"):
@@ -129,6 +130,21 @@ def test_a_patient_on_two_sides_is_refused_by_line_and_not_by_name() -> None:
     assert "1 patients are both in validation and in test, the first at line 1 and line 1" in str(refused.value)
     assert "bob" not in refused.value.advice()
     labelled.require_apart(cases("ann"), cases("bob"), ("validation", "test"))
+
+
+def test_a_patient_of_two_tables_is_known_in_another_spelling() -> None:
+    labelled.require_apart(cases("00013"), cases("14"), ("validation", "test"))
+    with pytest.raises(LeakageError):
+        labelled.require_apart(cases("00013"), cases("13.0"), ("validation", "test"))
+
+
+def test_a_zipped_table_with_semicolons_and_words_in_another_case_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    table = tmp_path / "labels.csv.gz"
+    table.write_bytes(gzip.compress("\ufefffile;patient;label\r\na.png;1;pneumothorax|EFFUSION\r\n".encode()))
+    source = LabelledSource(images=tmp_path, table=table)
+    found = read_labelled(source, ("pneumothorax", "pleural_effusion", "cardiomegaly"))
+    assert found.cases[0].labels[:2] == (1.0, 1.0)
 
 
 def test_patients_are_divided_as_training_divides_them() -> None:

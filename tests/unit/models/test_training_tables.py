@@ -190,6 +190,73 @@ def test_a_table_that_says_nothing_sure_is_refused_with_its_place(tmp_path: Path
         read_table(source(tmp_path, text, labels), ("mass",))
 
 
+@pytest.mark.parametrize(
+    ("cells", "truth"),
+    [
+        ("Effusion,1\n\nNo Finding,3", [1, 0]),
+        ("Effusion,1\n,2\nNo Finding,3", [1, NAN, 0]),  # nobody has said that there is none
+        ("EFFUSION,1\neffusion | Mass,2\nno finding,3", [1, 1, 0]),
+        ("Effusion ,1\n Mass|Effusion,2", [1, 1]),
+    ],
+)
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+@pytest.mark.parametrize("header", ["Image Index,Finding Labels,Patient ID", "file,label,patient"])
+def test_words_are_read_as_they_are_meant(
+    tmp_path: Path, cells: str, truth: list[float], between: str, header: str
+) -> None:
+    lines = [f"{n}.png,{cell}" if cell else "" for n, cell in enumerate(cells.split("\n"))]
+    for n in range(len(lines)):
+        touch(tmp_path / f"{n}.png")
+    text = "\n".join([header.replace("label", " label "), *lines]).replace(",", between)
+    rows = read_table(source(tmp_path, text, {"effusion": ("Effusion",)}), ("effusion",))
+    np.testing.assert_array_equal([row.labels[0] for row in rows], truth)
+
+
+def test_words_that_two_findings_share_count_for_both(tmp_path: Path) -> None:
+    touch(tmp_path / "a.png")
+    labels = {"mass": ("Nodule", "Mass"), "nodule": ("Nodule",), "effusion": ("Pneumonia",)}
+    text = "file,patient,label\na.png,1,NODULE|Effusion\n"
+    rows = read_table(source(tmp_path, text, labels), ("mass", "nodule", "effusion"))
+    assert rows[0].labels == (1.0, 1.0, 0.0)  # effusion means the label Pneumonia here, and nothing else
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('a.png,"Effusion, Mass",1', "line 2: 'Effusion, Mass' is no label; labels are separated by |"),
+        ("a.png,Mass;Effusion,1", "separated by"),
+        ("a.png,No Finding|Effusion,1", "line 2: 'No Finding|Effusion' says that there is a finding and none"),
+        ("a.png,Effusion,1\nb.png,Effusion", "line 3: column Patient ID is blank"),
+        ("a.png,Effusion,1\na.png,No Finding,1", "line 2 and line 3 say different things of one image"),
+        ("a.png,Effusion,1\na.png,Effusion,2", "line 2 and line 3 say different things of one image"),
+    ],
+)
+def test_a_line_that_would_be_read_wrongly_is_refused_with_its_number(tmp_path: Path, lines: str, says: str) -> None:
+    for name in "ab":
+        touch(tmp_path / f"{name}.png")
+    with pytest.raises(TrainingDataError) as refused:
+        read_table(
+            source(tmp_path, f"Image Index,Finding Labels,Patient ID\n{lines}\n", {"effusion": ("Effusion",)}),
+            ("effusion",),
+        )
+    assert says in str(refused.value)
+
+
+def test_a_patient_in_several_spellings_is_one(tmp_path: Path) -> None:
+    spelled = ["13", "00013", " 13.0", "P7", "p7", "130"]
+    for n in range(len(spelled)):
+        touch(tmp_path / f"{n}.png")
+    text = "file,patient,label\n" + "".join(f"{n}.png,{name},Mass\n" for n, name in enumerate(spelled))
+    said: list[str] = []
+    rows = read_table(
+        source(tmp_path, text, {"mass": ("Mass",)}),
+        ("mass",),
+        lambda _event, figures: said.append(str(figures.get("text"))),
+    )
+    assert [row.patient for row in rows] == ["13", "13", "13", "P7", "P7", "130"]
+    assert "patients are spelled in several ways and count as one (lines 3, 4, 6)" in said
+
+
 def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
     touch(tmp_path / "0.png")
     given_source = source(tmp_path, "file,mass\n" + "".join(f"{n}.png,1\n" for n in range(9)), {})
