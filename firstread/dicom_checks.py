@@ -94,4 +94,4 @@ def _port(settings: Settings, subject: str, port: int, tls: PeerTls | None) -> F
                 return Finding(subject, Grade.WARNING, outcome.message, "Restart the listener if files were renewed.")
             message = f"taken by another program or not ours to open ({error.strerror})"
             return Finding(subject, Grade.BAD, message, "Stop that program, or set another port.")
-    return Finding(subject, Grade.WARNING, "free, nothing listens there", "`firstread up`")
+    return Finding(subject, Grade.WARNING, "free, nothing listens there", "`firstread up`, or `firstread listen`")

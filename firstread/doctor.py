@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
 
-from firstread import destination_checks, dicom_checks, ground, order_checks, room_checks
+from firstread import destination_checks, dicom_checks, ground, order_checks, room_checks, work_checks
 from firstread.finding import Finding, Grade
 from firstread.way_in import asks, ways_in
 from models.registry import Registry
@@ -20,7 +21,13 @@ from triage.settings import Settings
 from workers.clock import utc_now
 from worklist.asking import sign_in_needed
 
-NEEDED_PARTS = ("listen", "work", "deliver", "serve")
+STARTED_BY: Final = {
+    "listen": "firstread listen",
+    "work": "firstread work --queue analysis",
+    "deliver": "firstread work --queue delivery --queue housekeeping",
+    "serve": "firstread serve",
+}
+"""The parts that a node needs, by the name of their heartbeat."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -32,6 +39,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _ground,
         _disk,
         _database,
+        _broker,
         _ports,
         _certificates,
         _bundles,
@@ -135,12 +143,24 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield from room_checks.rows(session)
         yield from order_checks.rows(settings, session, utc_now())
         parts = {row.part for row in alive}
+        yield from work_checks.standing_still(session, parts, utc_now())
     database.dispose()
-    missing = [part for part in NEEDED_PARTS if part not in parts]
+    missing = [part for part in STARTED_BY if part not in parts]
     if missing:
-        yield Finding("parts", Grade.WARNING, f"not running: {', '.join(missing)}", "`firstread up`")
+        yield Finding("parts", Grade.WARNING, f"not running: {', '.join(missing)}", starting(settings, missing))
     else:
         yield Finding("parts", Grade.GOOD, "listener, workers and page are alive")
+
+
+def starting(settings: Settings, missing: Sequence[str]) -> str:
+    """How parts are started, each by its own command where they are spread over hosts."""
+    if settings.embedded:
+        return "`firstread up`"
+    return ", ".join(dict.fromkeys(f"`{STARTED_BY[part]}`" for part in missing))
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    yield from work_checks.broker(settings)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
@@ -149,7 +169,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         probe.settimeout(2)
         open_ = probe.connect_ex((settings.bind, settings.http_port)) == 0
     state = "answers" if open_ else "nothing listens there"
-    advice = "" if open_ else "`firstread up`"
+    advice = "" if open_ else "`firstread up`, or `firstread serve`"
     yield Finding(f"HTTP port {settings.http_port}", Grade.GOOD if open_ else Grade.WARNING, state, advice)
 
 

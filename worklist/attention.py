@@ -12,14 +12,14 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from triage.order_feeds import takes_orders
-from triage.repositories import heartbeats, peers, placing, quarantine, queues
+from triage.repositories import heartbeats, peers, placing, quarantine, queues, stalled
 from triage.retention import Mode
 from triage.states import AnalysisStatus
 from worklist.api.models import read_models
 from worklist.api.orders import read_feeds
 from worklist.api.peers import REFUSED_FOR_TITLE
 from worklist.context import Context
-from worklist.health import beat_ages, silent_parts
+from worklist.health import STANDS, beat_ages, silent_parts
 from worklist.room import room_of
 
 MOST_COUNTED: Final = 50
@@ -71,7 +71,8 @@ def _of_parts(here: Context, session: Session) -> Iterator[Concern]:
     wanted = ["listen", "work"]
     wanted += ["deliver"] if settings.destinations else []
     wanted += ["orders"] if takes_orders(settings.order_feeds, settings.hl7_orders) else []
-    for part in silent_parts(beat_ages(session, now), wanted):
+    silent = silent_parts(beat_ages(session, now), wanted)
+    for part in silent:
         lost = {
             "listen": "nothing can be sent to this node",
             "work": "nothing is analysed",
@@ -81,6 +82,12 @@ def _of_parts(here: Context, session: Session) -> Iterator[Concern]:
         yield Concern(
             "parts", Gravity.BAD, f"No sign of life from {part}: {lost}.", "Run `firstread doctor` on its host."
         )
+    for part, since, what in (
+        ("work", stalled.analysing(session, now), "An analysis is due and no worker takes it"),
+        ("deliver", stalled.delivering(session, now), "A delivery is due and nobody sends it"),
+    ):
+        if since is not None and part in wanted and part not in silent:
+            yield Concern("parts", Gravity.BAD, f"{what} since {since:%Y-%m-%d %H:%M} UTC.", STANDS)
     for reason in sorted(set(heartbeats.refusing(session, now).values())):
         yield Concern("disk", Gravity.BAD, "New data is refused:", reason, "/admin/disk")
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
 from triage.errors import DatabaseUnavailableError
-from triage.repositories import heartbeats
+from triage.repositories import heartbeats, stalled
 from triage.repositories.totals import Totals, totals
 from triage.tables import Heartbeat
 from worklist.context import Here
@@ -25,6 +25,8 @@ from worklist.room import RoomCollector, room_of
 
 NEEDED: Final = ("listen", "work")
 """Parts without which nothing comes in or nothing is analysed."""
+STANDS: Final = "Workers live but hear of nothing: see their log, and the broker if there is one (`firstread doctor`)."
+"""What to do when work is due and nobody takes it."""
 
 router = APIRouter(tags=["operation"])
 
@@ -58,11 +60,15 @@ def healthz() -> str:
 
 @router.get("/readyz", summary="The house is at work")
 def readyz(request: Request, here: Here) -> Response:
-    """The database answers, and listener and worker have shown life lately; each part with its age in seconds."""
+    """The database answers, listener and worker have shown life lately, and no analysis that is due is left lying.
+
+    Each part with its age in seconds.
+    """
     try:
         with here.database.look() as session:
             ages = beat_ages(session, here.clock())
             refusing = heartbeats.refusing(session, here.clock())
+            since = stalled.analysing(session, here.clock())
     except DatabaseUnavailableError as error:
         return unavailable(request, error, parts={"database": None})
     missing = missing_parts(ages)
@@ -70,6 +76,9 @@ def readyz(request: Request, here: Here) -> Response:
     if missing:
         names = " and ".join(missing)
         return problem(request, 503, f"No sign of life from {names}.", parts=parts, next_step="Run `firstread doctor`.")
+    if since is not None:
+        detail = f"An analysis is due since {since:%Y-%m-%d %H:%M} UTC and no worker takes it."
+        return problem(request, 503, detail, parts=parts, next_step=STANDS)
     # A full disk is no reason to take the page away: what is refused is said, and the senders are told.
     return JSONResponse({"status": "ready", "parts": parts, "refusing": refusing})
 

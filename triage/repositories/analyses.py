@@ -100,7 +100,8 @@ def wake(session: Session, study: Study) -> None:
     )
 
 
-def _claimable(now: datetime) -> sa.ColumnElement[bool]:
+def claimable(now: datetime) -> sa.ColumnElement[bool]:
+    """That a worker may take it now."""
     waiting = sa.and_(
         Analysis.status == AnalysisStatus.QUEUED,
         Analysis.due,
@@ -127,7 +128,7 @@ def holders(session: Session) -> list[str]:
 
 def any_claimable(session: Session, now: datetime) -> bool:
     """True when a worker would find something to claim."""
-    return session.scalar(sa.select(sa.exists().where(_claimable(now)))) or False
+    return session.scalar(sa.select(sa.exists().where(claimable(now)))) or False
 
 
 def claim(session: Session, now: datetime, *, attempts: int, holder: str = "", fresh: bool = False) -> Analysis | None:
@@ -139,7 +140,7 @@ def claim(session: Session, now: datetime, *, attempts: int, holder: str = "", f
     query = (
         sa.select(Analysis)
         .join(Analysis.study)
-        .where(_claimable(now), Analysis.attempts == 0 if fresh else sa.true())
+        .where(claimable(now), Analysis.attempts == 0 if fresh else sa.true())
         .order_by(Study.tier, Study.due_at, Analysis.id)
         .limit(1)
         .options(selectinload(Analysis.study))

@@ -43,7 +43,8 @@ class Attempt:
     retry_after: timedelta | None = None
 
 
-def _claimable(now: datetime) -> sa.ColumnElement[bool]:
+def claimable(now: datetime) -> sa.ColumnElement[bool]:
+    """That somebody may send it now."""
     waiting = sa.and_(
         Delivery.status == DeliveryStatus.PENDING,
         sa.or_(Delivery.not_before.is_(None), Delivery.not_before <= now),
@@ -52,7 +53,8 @@ def _claimable(now: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(_OPEN, sa.or_(waiting, abandoned))
 
 
-def _held(now: datetime) -> sa.ColumnElement[bool]:
+def held(now: datetime) -> sa.ColumnElement[bool]:
+    """That somebody is sending it."""
     return sa.and_(_OPEN, Delivery.status == DeliveryStatus.SENDING, Delivery.lease_until >= now)
 
 
@@ -63,8 +65,8 @@ def any_claimable(session: Session, now: datetime) -> bool:
 
 def due_destinations(session: Session, now: datetime) -> list[str]:
     """Destinations that are owed something now and that nobody is sending to."""
-    busy = sa.select(Delivery.destination).where(_held(now))
-    query = sa.select(Delivery.destination).where(_claimable(now), Delivery.destination.not_in(busy)).distinct()
+    busy = sa.select(Delivery.destination).where(held(now))
+    query = sa.select(Delivery.destination).where(claimable(now), Delivery.destination.not_in(busy)).distinct()
     return sorted(session.scalars(query))
 
 
@@ -81,14 +83,14 @@ def claim_batch(session: Session, destination: str, now: datetime, *, holder: st
     """
     if session.get_bind().dialect.name == "postgresql":  # two senders at the same moment; SQLite has one writer
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(destination))))
-    if session.scalar(sa.select(sa.exists().where(Delivery.destination == destination, _held(now)))):
+    if session.scalar(sa.select(sa.exists().where(Delivery.destination == destination, held(now)))):
         return []
     query = (
         sa.select(Delivery)
         .join(Delivery.result_object)
         .join(ResultObject.analysis)
         .join(Analysis.study)
-        .where(Delivery.destination == destination, _claimable(now))
+        .where(Delivery.destination == destination, claimable(now))
         .order_by(Study.tier, Study.due_at, Analysis.id, ResultObject.id)
         .limit(BATCH)
         .options(selectinload(Delivery.result_object).selectinload(ResultObject.analysis).selectinload(Analysis.study))

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from triage.errors import DatabaseUnavailableError
 from triage.findings import Urgency
+from triage.repositories import stalled
 from worklist.api.reading_list import ListQuery, read_page
 from worklist.api.saved_views import EVERYTHING_OPEN, address, parameters, read_views
 from worklist.context import Context, Here, Who
@@ -99,6 +100,7 @@ def _current(request: Request, here: Context, query: ListQuery, template: str, m
     now = here.clock()
     with here.database.look() as session:
         missing = missing_parts(beat_ages(session, now))
+        more = more | {"stands_since": stalled.analysing(session, now)}
     return bytes(render(request, template, _list(request, query, kept, more, now=now, missing=missing)).body)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from test_orders_admin import FEEDS, RIS, beat
-from worklist_rows import NOON, PACS, Seen, arrive, deliver, score
+from worklist_rows import NOON, PACS, Seen, arrive, deliver, score, start
 
 from triage.order_feeds import HL7, FeedState
 from triage.outbox import BUDGET, Verdict
@@ -53,6 +53,32 @@ def test_where_all_is_well_nothing_needs_attention(well: Any) -> None:
         score(session, arrive(session, "a"), [Seen("nodule", 0.1)])  # its report waits to be sent for the first time
     assert told(well) == []
     assert "Nothing." in said(well)
+
+
+def test_work_that_nobody_takes_is_told_although_workers_live(well: Any) -> None:
+    with well.database.write() as session:
+        arrive(session, "a", at=well.clock() - timedelta(seconds=10))
+    assert told(well) == [], "it came this moment"
+    with well.database.write() as session:
+        arrive(session, "b", at=well.clock() - timedelta(minutes=2))
+    ((subject, gravity, words),) = told(well)
+    assert (subject, gravity) == ("parts", "bad")
+    assert words.startswith("An analysis is due and no worker takes it since ")
+    assert "AI is standing still" in well.client().get("/").text
+    answer = well.client().get("/readyz")
+    assert (answer.status_code, "no worker takes it" in answer.json()["detail"]) == (503, True)
+
+    with well.database.write() as session:
+        start(session, arrive(session, "c"), at=well.clock())
+    assert told(well) == [], "a worker is at another one: those wait their turn"
+    assert well.client().get("/readyz").status_code == 200
+
+
+def test_a_delivery_that_nobody_sends_is_told_where_a_sender_lives(well: Any) -> None:
+    with well.database.write() as session:
+        score(session, arrive(session, "a"), [Seen("nodule", 0.1)], at=well.clock() - timedelta(minutes=2))
+    ((_, gravity, words),) = told(well, destinations=[PACS])
+    assert (gravity, words.partition(" since")[0]) == ("bad", "A delivery is due and nobody sends it")
 
 
 def test_deliveries_that_are_tried_in_vain_are_told_by_destination(well: Any) -> None:
