@@ -85,6 +85,8 @@ def layout_of(dataset: Dataset, *, only_grey: bool) -> Layout:
     high, representation = _whole(dataset, "HighBit", stored - 1), _whole(dataset, "PixelRepresentation", 0)
     if not (1 <= rows <= 65535 and 1 <= columns <= 65535) or rows * columns > MAX_PIXELS:
         raise PixelError(f"an image of {rows} x {columns} pixels is not decoded.")
+    if allocated == 1:
+        raise PixelError("it has one bit per pixel; images of 8, 16 or 32 bits are read.")
     if allocated not in {8, 16, 32} or not 1 <= stored <= allocated:
         raise PixelError(f"Bits Allocated {allocated} and Bits Stored {stored} do not describe an image.")
     if high != stored - 1 or representation not in {0, 1}:

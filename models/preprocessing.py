@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -48,6 +48,7 @@ FALLBACK_PERCENTILES = (0.5, 99.5)
 
 Float32 = NDArray[np.float32]
 _Float = TypeVar("_Float", np.float32, np.float64)
+VoiFunction: TypeAlias = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 _Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -245,14 +246,20 @@ def voi_lut_curve(dataset: Dataset) -> _Curve | None:
     return None if table is None else lambda values: table(values) / table.top
 
 
+def voi_function(dataset: Dataset) -> VoiFunction:
+    """What windows are applied by (PS3.3 C.11.2.1.3); LINEAR where the header says nothing that is known."""
+    stated = str(dataset.get("VOILUTFunction") or "").strip().upper()
+    return "SIGMOID" if stated == "SIGMOID" else "LINEAR_EXACT" if stated == "LINEAR_EXACT" else "LINEAR"
+
+
 def _window_curve(dataset: Dataset) -> _Curve | None:
     """The first window, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     centres, widths = values_of(dataset, "WindowCenter"), values_of(dataset, "WindowWidth")
     if not centres or not widths:
         return None
     centre, width = usable_number(centres[0]), usable_number(widths[0])
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
-    exact = function in {"SIGMOID", "LINEAR_EXACT"}
+    function = voi_function(dataset)
+    exact = function != "LINEAR"
     if centre is None or width is None or width <= 0 or (width < 1 and not exact):
         # A window is meant and is broken: what the sender wanted to be seen is not known, and guessing makes a score.
         raise PixelError("Window Center or Window Width is not a usable number.")

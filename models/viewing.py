@@ -61,6 +61,8 @@ class Viewable:
         Small values are white (MONOCHROME1).
     windows : tuple of Window
         The first one is what the image asks for; empty for a colour image only.
+    function : str
+        What windows are applied by (PS3.3 C.11.2.1.3): "LINEAR", "LINEAR_EXACT" or "SIGMOID".
     aspect : float
         Height of a pixel divided by its width.
     """
@@ -74,6 +76,7 @@ class Viewable:
     inverted: bool
     windows: tuple[Window, ...]
     aspect: float
+    function: preprocessing.VoiFunction = "LINEAR"
 
 
 def viewable_picture(dataset: Dataset, picture: Picture, longest: int) -> Viewable:
@@ -126,9 +129,10 @@ def viewable(dataset: Dataset, pixels: NDArray[Any], longest: int) -> Viewable:
         # A table says how it is to be seen: what it makes of the values is what can be windowed.
         words = np.rint(display_image(dataset, pixels) * np.float32(65535)).astype(np.uint16)
         slope, intercept, unit, inverted = 100 / 65535, 0.0, "", False
+        function: preprocessing.VoiFunction = "LINEAR"
         windows: tuple[Window, ...] = (Window(50.5, 101.0, "as displayed"),)
     else:
-        inverted = preprocessing.is_inverted(dataset)
+        inverted, function = preprocessing.is_inverted(dataset), preprocessing.voi_function(dataset)
         words, slope, intercept = _words(dataset, pixels)
         hidden = _hidden(dataset, pixels)
         seen = words if hidden is None else words[~hidden]
@@ -145,6 +149,7 @@ def viewable(dataset: Dataset, pixels: NDArray[Any], longest: int) -> Viewable:
         unit=unit,
         inverted=inverted,
         windows=windows,
+        function=function,
         aspect=pixel_aspect(dataset),
     )
 

@@ -136,7 +136,8 @@ def _facts(header: Dataset, view: Viewable, frames: int) -> Mapping[str, Any]:
         "samples": samples[0] if samples else 1, "slope": view.slope, "intercept": view.intercept,
         "unit": view.unit, "inverted": view.inverted,
         "windows": [[window.centre, window.width, window.name] for window in view.windows],
-        "aspect": view.aspect, "position": _position(header), "rate": frames_a_second(header),
+        "function": view.function, "aspect": view.aspect, "position": _position(header),
+        "rate": frames_a_second(header),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 from triage.repositories.renderings import Frames, Viewed
@@ -109,7 +110,8 @@ def _why_not(instance: Instance, row: Rendering | None) -> str:
 
 
 def _frame(row: Rendering) -> FrameOut:
-    told = {"samples": 1} | row.facts  # frames of an earlier version say nothing of samples
+    # Frames of an earlier version say nothing of the first two.
+    told: dict[str, Any] = {"samples": 1, "function": "LINEAR"} | row.facts
     facts = {name: told[name] for name in FrameOut.model_fields if name != "windows"}
     windows = [WindowOut(centre=centre, width=width, name=name) for centre, width, name in row.facts["windows"]]
     return FrameOut(**facts, windows=windows)

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from node_under_test import draw, opened
 from page_node import Node, watched_tab
+from pydicom.dataset import Dataset
 from shown_case import any_mark, complete, film, grey, opened_case, picture, settled, shown, shown_by
 
 from models.phantom.head_ct import generate_head_ct
 from models.phantom.head_dicom import to_datasets
+from models.preprocessing import display_image
 from triage import tables
 from triage.repositories import events, worklist
 from workers.analysis import analyse_due
@@ -91,6 +94,24 @@ def test_window_invert_zoom_and_pan_change_the_pixels_and_reset_brings_them_back
     assert picture(page) not in (zoomed, windowed, as_sent)
     page.keyboard.press("0")
     assert picture(page) == as_sent
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_window_is_applied_as_the_image_asks(page: Any, house: House, function: str) -> None:
+    """The page's greys are those of the pictures that are made elsewhere in the house."""
+    told = Dataset()
+    told.PhotometricInterpretation, told.VOILUTFunction = "MONOCHROME2", function
+    told.WindowCenter, told.WindowWidth = [2048], [1500]
+    words = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    expected = display_image(told, words).ravel() * 255
+    page.goto(f"{house.url}/?status=OPEN")
+    shown = page.evaluate(
+        "async (name) => { const { greyTable } = await import('/static/painting.js');"
+        " const frame = { slope: 1, intercept: 0, inverted: false, function: name };"
+        " return [...greyTable(frame, 2048, 1500).slice(0, 4096)].map((pixel) => pixel & 0xff); }",
+        function,
+    )
+    assert shown == pytest.approx(expected, abs=0.51)
 
 
 def test_the_image_has_more_grey_values_than_a_picture_of_eight_bits(page: Any, house: House) -> None:

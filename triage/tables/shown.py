@@ -41,7 +41,8 @@ class Rendering(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the words mean: rows, columns, source_rows, source_columns, frames (of the instance), samples (per
     pixel), slope, intercept, unit, inverted,
-    windows ([centre, width, name]), aspect, position (mm along the normal of the slice, or null)."""
+    windows ([centre, width, name]), function (of windows, PS3.3 C.11.2.1.3), aspect, position (mm along the normal of
+    the slice, or null)."""
 
     instance: Mapped[Instance] = relationship()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,6 +62,8 @@ class FrameOut(_Answer):
     """Small values are white."""
     windows: list[WindowOut]
     """The first one is what the image asks for; none of a colour image."""
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+    """What windows are applied by (PS3.3 C.11.2.1.3)."""
     aspect: float
     """Height of a pixel divided by its width."""
 

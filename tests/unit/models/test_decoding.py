@@ -384,7 +384,7 @@ def test_more_pixel_data_than_any_picture_has_is_not_even_read(encapsulated: boo
         ({"Columns": None}, "Columns"),
         ({"Rows": 21}, "cut off"),
         ({"BitsAllocated": 12, "BitsStored": 12, "HighBit": 11}, "Bits Allocated 12"),
-        ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, "Bits Allocated 1"),
+        ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, "one bit per pixel"),
         ({"BitsStored": 20, "HighBit": 19}, "Bits Stored 20"),
         ({"BitsStored": 0}, "Bits Stored 0"),
         ({"HighBit": 16}, "High Bit"),

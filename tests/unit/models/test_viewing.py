@@ -45,6 +45,14 @@ def test_the_windows_are_those_of_the_header_with_their_names() -> None:
     assert view.unit == "HU"
 
 
+@pytest.mark.parametrize(
+    ("stated", "function"), [("SIGMOID", "SIGMOID"), ("linear_exact ", "LINEAR_EXACT"), ("", "LINEAR"), ("X", "LINEAR")]
+)
+def test_what_the_windows_are_applied_by_is_told(stated: str, function: str) -> None:
+    told = header(WindowCenter=[40], WindowWidth=[80], VOILUTFunction=stated)
+    assert viewable(told, np.zeros((4, 4), np.int16), 100).function == function
+
+
 def test_without_a_usable_window_the_values_make_one() -> None:
     stored = np.linspace(100, 900, 10000).reshape(100, 100).astype(np.uint16)
     (window,) = viewable(header(WindowCenter=[40], WindowWidth=[0]), stored, 100).windows

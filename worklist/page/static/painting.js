@@ -4,14 +4,21 @@
 const HEAT = [[200, 70, 0], [255, 120, 0], [255, 200, 0]];
 const VISIBLE_FROM = 0.25;
 
+/** Shade, 0 to 1 and beyond, of a value: PS3.3 C.11.2.1.2 and C.11.2.1.3. */
+const VOI_FUNCTIONS = {
+  LINEAR: (centre, width) => (value) => (value - (centre - 0.5)) / Math.max(width - 1, 1e-9) + 0.5,
+  LINEAR_EXACT: (centre, width) => (value) => (value - centre) / width + 0.5,
+  SIGMOID: (centre, width) => (value) => 1 / (1 + Math.exp(-4 * (value - centre) / width)),
+};
 
-/** Grey (0xAABBGGRR) of each of the 65 536 words: PS3.3 C.11.2.1.2, LINEAR. */
-export function greyTable({ slope, intercept, inverted }, centre, width, flipped = false) {
+
+/** Grey (0xAABBGGRR) of each of the 65 536 words: as the window and the image's VOI LUT Function ask. */
+export function greyTable({ slope, intercept, inverted, function: name }, centre, width, flipped = false) {
   const table = new Uint32Array(65536);
-  const extent = Math.max(width - 1, 1e-9);
+  const shadeOf = VOI_FUNCTIONS[name](centre, width);
   const turned = inverted !== flipped;
   for (let word = 0; word < 65536; word++) {
-    const shade = clamp((word * slope + intercept - (centre - 0.5)) / extent + 0.5, 0, 1);
+    const shade = clamp(shadeOf(word * slope + intercept), 0, 1);
     const grey = Math.round((turned ? 1 - shade : shade) * 255);
     table[word] = 0xff000000 | grey << 16 | grey << 8 | grey;
   }

@@ -381,7 +381,7 @@ export class Viewer {
     if (image?.frame) {
       const { columns, source_columns, source_rows, unit } = image.frame;
       if (this.isColour) parts.push("colour, as sent: no window");
-      else parts.push(`C ${shortNumber(this.grey.centre)} W ${shortNumber(this.grey.width)}${unit && ` ${unit}`}`);
+      else parts.push(`C ${shortNumber(this.grey.centre)} W ${shortNumber(this.grey.width)}${unit && ` ${unit}`}${image.frame.function === "SIGMOID" ? " sigmoid" : ""}`);
       parts.push(`${Math.round(this.view.zoom * 100)} %`);
       if (this.flipped) parts.push("inverted");
       if (this.cine.playing) parts.push(`${this.cine.rate} a second`);
