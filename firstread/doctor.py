@@ -142,7 +142,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield from dicom_checks.listeners(settings, alive)
         yield from room_checks.rows(session)
         yield from order_checks.rows(settings, session, utc_now())
-        parts = {row.part for row in alive}
+        parts = frozenset[str]().union(*map(heartbeats.parts, alive))
         yield from work_checks.standing_still(session, parts, utc_now())
     database.dispose()
     missing = [part for part in STARTED_BY if part not in parts]

@@ -37,7 +37,8 @@ def beat_ages(session: Session, now: datetime) -> dict[str, float]:
     beats: list[Heartbeat] = [*heartbeats.alive(session, now), *heartbeats.silent(session, now)]
     for beat in beats:
         age = max(0.0, (now - beat.at).total_seconds())
-        ages[beat.part] = min(age, ages.get(beat.part, age))
+        for part in heartbeats.parts(beat):
+            ages[part] = min(age, ages.get(part, age))
     return ages
 
 

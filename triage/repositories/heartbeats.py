@@ -15,6 +15,9 @@ INTERVAL: Final = timedelta(seconds=5)
 SILENT_AFTER: Final = timedelta(seconds=45)
 """A process without a beat for this long counts as dead."""
 
+PART_OF_QUEUE: Final = {"analysis": "work", "delivery": "deliver"}
+"""Of a worker's queues the ones that the house cannot do without."""
+
 
 def beat(session: Session, name: str, part: str, *, at: datetime, detail: dict[str, Any] | None = None) -> None:
     """Say "I live" once."""
@@ -35,6 +38,14 @@ def alive(session: Session, now: datetime) -> Sequence[Heartbeat]:
     return session.scalars(
         sa.select(Heartbeat).where(Heartbeat.at >= now - SILENT_AFTER).order_by(Heartbeat.name)
     ).all()
+
+
+def parts(beat: Heartbeat) -> frozenset[str]:
+    """What a process does; a worker that takes several queues is several parts."""
+    queues = beat.detail.get("queues")
+    if queues is None:
+        return frozenset({beat.part})
+    return frozenset(part for queue, part in PART_OF_QUEUE.items() if queue in queues)
 
 
 def refusing(session: Session, now: datetime) -> dict[str, str]:

@@ -55,6 +55,21 @@ def test_where_all_is_well_nothing_needs_attention(well: Any) -> None:
     assert "Nothing." in said(well)
 
 
+@pytest.mark.parametrize(
+    ("queues", "lacks"), [(["analysis", "delivery", "housekeeping"], []), (["analysis"], ["deliver"])]
+)
+def test_a_worker_is_a_part_of_the_house_for_each_of_its_queues(
+    house: Any, queues: list[str], lacks: list[str]
+) -> None:
+    house.settings.archive.mkdir()
+    alive(house, "listen")
+    alive(house, "work", queues=queues)
+    missing = [said for subject, _, said in told(house, destinations=(PACS,)) if subject == "parts"]
+    assert missing == [
+        f"No sign of life from {part}: no result is sent. Run `firstread doctor` on its host." for part in lacks
+    ]
+
+
 def test_work_that_nobody_takes_is_told_although_workers_live(well: Any) -> None:
     with well.database.write() as session:
         arrive(session, "a", at=well.clock() - timedelta(seconds=10))
