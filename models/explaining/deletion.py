@@ -45,7 +45,7 @@ def areas(scores: Scores, image: Float32, heat: Float32, *, rng: np.random.Gener
     rng : Generator
         Decides the order where the map is equal.
     """
-    grey = np.full_like(image, image.mean())
+    grey = np.broadcast_to(image.mean(axis=(1, 2), keepdims=True), image.shape)
     blurred = np.stack([cv2.GaussianBlur(plane, (0, 0), max(image.shape) * BLUR) for plane in image])
     place = ranks(heat, image.shape[1:], rng)
     return Areas(

@@ -64,7 +64,7 @@ def integrated_gradients(
     image: Float32,
     row: int,
     *,
-    baseline: float,
+    baseline: float | Float32,
     tolerance: float = TOLERANCE,
     most_steps: int = MOST_STEPS,
 ) -> Attribution:
@@ -78,8 +78,9 @@ def integrated_gradients(
         float32 (1, H, W), the network's input.
     row : int
         Which logit.
-    baseline : float
-        Value of every pixel of the image that says nothing: black, (0 - mean) / std of the input's normalisation.
+    baseline : float or ndarray
+        Value of every pixel of the image that says nothing, or float32 (C, 1, 1): black, as the bundle's normalisation
+        has it (:func:`models.preprocessing.normalise`).
     tolerance : float
         Largest :attr:`Attribution.gap`, as a share of the difference of the logits but at least of 0.1 logits.
     most_steps : int
@@ -104,11 +105,11 @@ def integrated_gradients(
 
 
 def _integrate(
-    logits: Callable[[Tensor], Tensor], image: Float32, row: int, baseline: float, steps: int
+    logits: Callable[[Tensor], Tensor], image: Float32, row: int, baseline: float | Float32, steps: int
 ) -> Attribution:
     import torch  # noqa: PLC0415 - a CPU worker does without, unless its bundle asks for this method
 
-    start = torch.full(image.shape, baseline)
+    start = torch.from_numpy(np.broadcast_to(np.asarray(baseline, np.float32), image.shape).copy())
     path = torch.from_numpy(np.ascontiguousarray(image)) - start
     total = torch.zeros(image.shape)
     with torch.enable_grad():

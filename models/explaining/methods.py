@@ -24,7 +24,8 @@ from models.explaining.gradients import (
 from models.explaining.integrated import integrated_gradients
 from models.explaining.occlusion import occlusion_maps
 from models.inference import Predictor
-from triage.errors import ExplanationError
+from models.preprocessing import normalise
+from triage.errors import BundleError, ExplanationError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,7 +99,7 @@ def _weighed(weigh: Weigh, predictor: Predictor, head: Callable[[Tensor], Tensor
 
 def _integrated(predictor: Predictor, network: Network | None) -> Explain:
     metadata = predictor.bundle.metadata
-    black = -metadata.input.mean / metadata.input.std
+    black = normalise(np.zeros((1, 1), np.float32), metadata.input)
 
     @cache
     def loaded() -> Network:
@@ -108,7 +109,12 @@ def _integrated(predictor: Predictor, network: Network | None) -> Explain:
             from models import networks  # noqa: PLC0415 - torch, only where a bundle asks for this method
         except ImportError as error:
             raise ExplanationError("integrated gradients need torch, which is not installed.") from error
-        return networks.restore(metadata.architecture, len(metadata.findings), predictor.bundle.weights)
+        try:
+            return networks.restore(metadata.architecture, len(metadata.findings), predictor.bundle.weights)
+        except BundleError as error:  # a graph has none; the score must not be lost with the map
+            raise ExplanationError(
+                f"integrated gradients need the network's weights, and the bundle gives none that can be used: {error}"
+            ) from error
 
     def logits(images: Tensor) -> Tensor:
         found: Tensor = loaded()(images)[0]

@@ -17,7 +17,7 @@ MOST_PASSES = 144
 BATCH = 8
 
 Logits = Callable[[Float32], Float32]
-"""float32 (N, 1, H, W) → logits float32 (N, K): :meth:`models.inference.Predictor.predict` and the like."""
+"""float32 (N, C, H, W) → logits float32 (N, K): :meth:`models.inference.Predictor.predict` and the like."""
 
 
 def occlusion_maps(logits: Logits, image: Float32, *, passes: int = MOST_PASSES, batch: int = BATCH) -> Float32:
@@ -26,7 +26,7 @@ def occlusion_maps(logits: Logits, image: Float32, *, passes: int = MOST_PASSES,
     Parameters
     ----------
     image : ndarray
-        float32 (1, H, W), the network's input.
+        float32 (C, H, W), the network's input.
     passes : int
         At most so many covered images go through the network, and one that is whole; at least 9.
     batch : int
@@ -62,10 +62,10 @@ def occlusion_maps(logits: Logits, image: Float32, *, passes: int = MOST_PASSES,
 
 
 def covered(image: Float32, row: int, column: int, cells: int) -> Float32:
-    """The image with its own mean in place of the 2 x 2 cells that begin at (row, column) of a ``cells`` grid."""
+    """The image with each channel's mean in place of the 2 x 2 cells from (row, column) on in a grid of ``cells``."""
     height, width = image.shape[1:]
     copy = image.copy()
     top, bottom = row * height // cells, (row + 2) * height // cells
     left, right = column * width // cells, (column + 2) * width // cells
-    copy[:, top:bottom, left:right] = image.mean()
+    copy[:, top:bottom, left:right] = image.mean(axis=(1, 2), keepdims=True)
     return copy

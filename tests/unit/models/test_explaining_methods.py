@@ -26,7 +26,7 @@ from models.explaining.gradients import (
 )
 from models.explaining.integrated import integrated_gradients
 from models.explaining.methods import METHODS, explainer
-from models.explaining.occlusion import occlusion_maps
+from models.explaining.occlusion import covered, occlusion_maps
 from models.inference import Outputs, Predictor
 from triage.errors import ExplanationError
 
@@ -193,6 +193,37 @@ def test_attributions_that_do_not_add_up_are_refused() -> None:
 
     with pytest.raises(ExplanationError, match="miss the score"):
         integrated_gradients(cliff, np.ones((1, 4, 4), np.float32), 0, baseline=0.0, most_steps=32)
+
+
+def test_integrated_gradients_begin_at_the_black_of_the_bundle(tiny_bundle: Bundle) -> None:
+    """A letterbox is as black as the baseline: nothing is attributed to it, whatever range the network takes."""
+    spec = make_metadata().input.model_copy(update={"value_range": "-1024..1024", "mean": 0.0, "std": 512.0})
+    metadata = make_metadata(explanation="integrated-gradients").model_copy(update={"input": spec})
+    predictor = Predictor.load(Bundle(tiny_bundle.directory, metadata), device="cpu", threads=1)
+    starts: list[float] = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+            starts.append(float(images[0].detach().min()))
+            return (images.mean(dim=(2, 3)).repeat(1, 2),)
+
+    explain = explainer(predictor, network=Watching())  # type: ignore[arg-type]
+    assert explain is not None
+    explain(np.zeros((1, 64, 96), np.float32), np.zeros((1, 2, 3), np.float32), [0])
+    assert min(starts) == -2.0
+
+
+def test_a_covered_square_has_the_mean_of_each_channel() -> None:
+    image = np.stack([np.full((32, 32), value, np.float32) for value in (-2.0, 5.0)])
+    np.testing.assert_array_equal(covered(image, 3, 4, 8), image)
+
+
+def test_integrated_gradients_without_weights_cost_the_map_and_not_the_score(tiny_bundle: Bundle) -> None:
+    metadata = make_metadata(explanation="integrated-gradients").model_copy(update={"architecture": "onnx"})
+    explain = explainer(Predictor.load(Bundle(tiny_bundle.directory, metadata), device="cpu", threads=1))
+    assert explain is not None
+    with pytest.raises(ExplanationError, match="need the network's weights"):
+        explain(np.zeros((1, 64, 96), np.float32), np.zeros((1, 2, 3), np.float32), [0])
 
 
 # --- what every method keeps to ---
