@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Urgency(StrEnum):
@@ -102,6 +103,26 @@ _SENTENCES = {
     NotAnalysedReason.MIXED_PATIENTS: "no report, because whose it would be is not certain",
     NotAnalysedReason.REMOVED: "image removed by retention before this look",
 }
+
+
+MISSED: Final = frozenset(
+    {
+        NotAnalysedReason.UNUSABLE_GEOMETRY,
+        NotAnalysedReason.DECODE_ERROR,
+        NotAnalysedReason.DECODER_CRASH,
+        NotAnalysedReason.DECODE_TIMEOUT,
+        NotAnalysedReason.OUT_OF_MEMORY,
+        NotAnalysedReason.BURNED_IN_ANNOTATION,
+        NotAnalysedReason.OUT_OF_DISTRIBUTION,
+    }
+)
+"""Reasons of images that a bundle would have read but for their own state: "no finding" says nothing about them."""
+
+
+def nothing_found(read: int, missed: int) -> str:
+    """What is said where nothing is positive: of how many images, where some that should have been read were not."""
+    part = f" in {read} of {read + missed} images, the others were not analysed" if missed else ""
+    return f"no finding above its threshold{part}"
 
 
 class Laterality(StrEnum):

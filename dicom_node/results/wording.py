@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from triage.findings import AnalysisResult, Finding, ImageResult, Laterality, Score, ScoreKind
+from triage.findings import MISSED, AnalysisResult, Finding, ImageResult, Laterality, Score, ScoreKind, nothing_found
 
 PRODUCT = "firstread"
 LABEL = f"AI {PRODUCT}"
@@ -80,7 +80,8 @@ def summary(result: AnalysisResult) -> str:
     names = dict.fromkeys(name_of(f) for image in result.images for f in image.positives)
     algorithm = f"{plain(result.algorithm.name)} {plain(result.algorithm.version)}"
     if not names:
-        return f"{LABEL} ({algorithm}): no finding above its threshold."
+        missed = sum(left_out.reason in MISSED for left_out in result.not_analysed)
+        return f"{LABEL} ({algorithm}): {nothing_found(len(result.images), missed)}."
     return f"{LABEL} ({algorithm}): {', '.join(names)} above threshold. AI triage class {result.urgency}."
 
 

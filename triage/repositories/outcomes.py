@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from triage import tables
 from triage.findings import (
+    MISSED,
     Algorithm,
     Code,
     Considered,
@@ -22,6 +23,7 @@ from triage.findings import (
     Region,
     Score,
     Urgency,
+    nothing_found,
 )
 from triage.repositories import events
 from triage.searching import positives_text
@@ -274,6 +276,22 @@ def _copy_finding(finding: tables.Finding) -> tables.Finding:
     return row
 
 
+def _read_and_missed(session: Session, study: tables.Study, scored: sa.Subquery) -> tuple[int, int]:
+    """Images that the bundles read, and those that they should have and could not."""
+    reasons = session.execute(
+        sa.select(tables.AnalysisImage.reason, sa.func.count())
+        .join(tables.AnalysisImage.analysis)
+        .join(
+            scored,
+            sa.and_(scored.c.bundle_name == tables.Analysis.bundle_name, scored.c.revision == tables.Analysis.revision),
+        )
+        .where(tables.Analysis.study_id == study.id)
+        .group_by(tables.AnalysisImage.reason)
+    )
+    counts = {row[0]: row[1] for row in reasons}
+    return counts.get(None, 0), sum(count for reason, count in counts.items() if reason in MISSED)
+
+
 def ai_claim(session: Session, study: tables.Study) -> tuple[Urgency, str]:
     """The class that the study's findings ask for together, and the line that says why.
 
@@ -297,7 +315,7 @@ def ai_claim(session: Session, study: tables.Study) -> tuple[Urgency, str]:
     )
     positives = sorted(session.execute(query), key=lambda row: (row[0].urgency.rank, -row[0].value, row[0].key))
     if not positives:
-        return Urgency.ROUTINE, "AI: no finding above its threshold"
+        return Urgency.ROUTINE, f"AI: {nothing_found(*_read_and_missed(session, study, scored))}"
     first, research = positives[0]
     label = " (research only)" if research else ""
     return first.urgency, f"{first.code_meaning} {first.value:.2f} ≥ {first.threshold:.2f}{label}"

@@ -313,6 +313,22 @@ def test_two_series_of_a_study_are_both_read_and_one_report_is_issued(node: Node
     assert len([i for i in node.study(slices[0]).analyses[0].images if i.findings]) == 2
 
 
+def test_nothing_found_in_a_study_that_was_read_in_part_says_of_how_many_images(node: Node) -> None:
+    """The list and the report must not sound as if the series with a gap had been read."""
+    slices, broken = series(2), series(1, "epidural")
+    for dataset in broken:
+        dataset.SeriesInstanceUID = f"{dataset.SeriesInstanceUID}.2"[:64]
+        for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+            setattr(dataset, keyword, getattr(slices[0], keyword))
+    scout = copy.deepcopy(slices[0])
+    scout.SOPInstanceUID = scout.file_meta.MediaStorageSOPInstanceUID = f"{scout.SOPInstanceUID}.1"[:64]
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    read(node, scout, *slices, *broken[:9], *broken[10:])
+    said = "no finding above its threshold in 24 of 47 images, the others were not analysed"
+    assert node.study(slices[0]).explanation.startswith(f"AI: {said} → ROUTINE")
+    assert any(text.endswith(f"{said}.") for text in texts(result(node, slices[0], "SR")))
+
+
 def test_a_radiograph_in_the_same_study_is_read_by_its_own_bundle(node: Node, phantom: object) -> None:
     slices = series(1, "epidural")
     radiograph = phantom(1, {"pneumothorax"})  # type: ignore[operator]
