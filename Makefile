@@ -41,9 +41,10 @@ endif
 ohif: $(VENV)/ready ## The OHIF viewer, by npm, for the test that looks through it (48 MB into .ohif/)
 	@PYTHONPATH=tests $(BIN)/python -m peers.ohif
 
-neighbours: $(VENV)/ready ## A FHIR server and an HL7 receiver, by pip, for the tests that send to them (130 MB into .neighbours/)
+neighbours: $(VENV)/ready ## A FHIR server, an HL7 receiver and the libraries that models come from, by pip, for tests (240 MB into .neighbours/)
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .neighbours
 	@$(BIN)/uv pip install --quiet --python .neighbours/bin/python --require-hashes -r tests/peers/neighbours.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target .neighbours/originals --no-deps --require-hashes -r tests/peers/originals.lock
 
 lint: $(VENV)/ready ## ruff (format and lint) and mypy (strict)
 	@$(BIN)/ruff format --check .

@@ -7,7 +7,8 @@
 the same, older         one pickle after another, then the raw numbers; read the same way
 ======================  ==================================================================================
 
-TorchScript (a program) and pickled modules (Python objects) are refused with the way to convert them.
+A whole pickled network is read as the state dict it holds (:mod:`models.importing.pickled_network`). TorchScript, which
+is a program, is refused with the way to convert it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
+import ml_dtypes  # noqa: F401 - teaches numpy the name bfloat16, by which safetensors asks for it
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from models.importing.opcodes import STORAGES, StorageRecord, TensorRecord, read_pickle
+from models.importing.opcodes import STORAGES, ObjectRecord, StorageRecord, TensorRecord, read_pickle
+from models.importing.pickled_network import is_network, state_of
 from triage.errors import ForeignModelError
 
 Array = NDArray[Any]
@@ -248,14 +251,17 @@ def _read_legacy(name: str, stream: mmap.mmap) -> tuple[Any, _ReadStorage]:
 
 
 def _interpreted(content: Any, storage: _ReadStorage, name: str) -> Checkpoint:
-    """Find the state dict: the object itself, or what lies below a well-known key."""
+    """Find the state dict: the object itself, or what lies below a well-known key, there also as a whole network."""
+    tensors = _Tensors(storage, name)
+    if is_network(content):
+        return _from_records(state_of(content, name), content.attributes, tensors)
     if not isinstance(content, dict):
-        raise ForeignModelError(
-            f"{name} holds a {type(content).__name__}, not a dictionary of weights.",
-            next_step="Save model.state_dict().",
-        )
-    inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
-    weights, beside = (content, {}) if inner is None else (inner, content)
+        raise ForeignModelError(f"{name} holds {_kind(content)}, not weights.", next_step="Save model.state_dict().")
+    inside = (content.get(key) for key in _WRAPPERS)
+    inner = next((value for value in inside if isinstance(value, dict) or is_network(value)), None)
+    if is_network(inner):
+        return _from_records(state_of(inner, name), {**inner.attributes, **content}, tensors)
+    weights, beside = (inner, content) if isinstance(inner, dict) else (content, {})
     records = {key: value for key, value in weights.items() if isinstance(value, TensorRecord)}
     odd = [str(key) for key in weights if not isinstance(key, str) or not isinstance(weights[key], TensorRecord | None)]
     if not records or (odd and inner is not None):
@@ -263,9 +269,19 @@ def _interpreted(content: Any, storage: _ReadStorage, name: str) -> Checkpoint:
             f"{name} has no dictionary of weights" + (f": {digest_names(odd)} is no tensor." if odd else "."),
             next_step=f"Save model.state_dict(), alone or under one of the keys {', '.join(_WRAPPERS)}.",
         )
-    tensors = _Tensors(storage, name)
     notes = beside or {key: weights[key] for key in weights if key not in records}
-    return _from_mapping({key: tensors.array(key, record) for key, record in records.items()}, notes, name, tensors)
+    return _from_records(records, notes, tensors)
+
+
+def _from_records(records: Mapping[str, TensorRecord], notes: Mapping[Any, Any], tensors: _Tensors) -> Checkpoint:
+    arrays = {key: tensors.array(key, record) for key, record in records.items()}
+    return _from_mapping(arrays, notes, tensors.where, tensors)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, ObjectRecord):
+        return f"an object of {value.kind.replace(' ', '.')}"
+    return f"a {type(value).__name__}"
 
 
 def _from_mapping(
@@ -309,12 +325,15 @@ def _check_finite(arrays: Mapping[str, Array], name: str) -> None:
 
 
 def _storages(content: Any) -> list[StorageRecord]:
-    """The storages of the tensors in nested dictionaries, lists and tuples; each container is entered once."""
+    """The storages of the tensors in nested containers and objects; each is entered once."""
     found, waiting, seen = [], [content], set()
     while waiting:
         value = waiting.pop()
         if isinstance(value, TensorRecord):
             found.append(value.storage)
+        elif isinstance(value, ObjectRecord) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.append(value.attributes)
         elif isinstance(value, dict | list | tuple) and id(value) not in seen:
             seen.add(id(value))
             waiting.extend(value.values() if isinstance(value, dict) else value)

@@ -8,6 +8,7 @@ gives plausible scores.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -227,7 +228,8 @@ def described_findings(
     Returns
     -------
     outputs : tuple of int
-        Their numbers; those without a label and those that mean "nothing found" are left out.
+        Their numbers; those without a label, those that mean "nothing found" and those of a checkpoint with operating
+        points that has none for them are left out: torchxrayvision answers 0.5 for these, whatever the image.
     findings : tuple of FindingSpec
 
     Raises
@@ -242,6 +244,8 @@ def described_findings(
     for number, label in enumerate(labels):
         if not label or label in description.no_findings or key_of(label) in NO_FINDINGS:
             continue
+        if _without_point(thresholds, number) and _threshold(description.findings.get(label)) is None:
+            continue
         outputs.append(number)
         specs.append(_finding(label, description.findings.get(label), thresholds, number))
     if not specs:
@@ -251,6 +255,14 @@ def described_findings(
     if twice:
         raise ForeignModelError(f"two outputs are called {twice}.", next_step="Give them keys in [findings].")
     return tuple(outputs), tuple(specs)
+
+
+def _without_point(thresholds: tuple[float, ...] | None, number: int) -> bool:
+    return thresholds is not None and math.isnan(thresholds[number])
+
+
+def _threshold(described: FindingDescription | None) -> float | None:
+    return described.threshold if described else None
 
 
 def _finding(
@@ -269,7 +281,6 @@ def _finding(
     published = None if thresholds is None else thresholds[number]
     threshold = described.threshold
     if threshold is None:
-        # NaN is not between 0 and 1: an output without an operating point gets the neutral one.
         threshold = published if published is not None and 0.0 <= published <= 1.0 else 0.5
     site = described.site or (meaning.site if meaning and described.code is None else None)
     try:

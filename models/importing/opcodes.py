@@ -1,16 +1,17 @@
-"""A pickle read as data. Nothing is imported, called or built but the few things that a state dict is made of.
+"""A pickle read as data. Nothing is imported, called or built.
 
 PyTorch checkpoints are pickles, and unpickling a file runs whatever program it holds. Here the opcodes
 (:func:`pickletools.genops`, which only splits bytes) drive a machine that knows dict, list, tuple, str, int, float,
-bool, None, and tensors as plain records over numbered storages. Any other name ends the reading, with the name and
-the byte where it stands.
+bool, None, tensors as plain records over numbered storages, and objects of any class as the name of the class with
+the values that were saved of it: a pickled network is a tree of those. What a pickle would have *called*, beyond the
+makers of tensors and values, ends the reading, with its name and the byte where it stands.
 """
 
 from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from mmap import mmap
 from typing import IO, Any, cast
@@ -39,10 +40,22 @@ STORAGES: Mapping[str, str] = {
     "torch BoolStorage": "|b1",
 }
 """Type of a storage → numpy's name for its elements, or "bfloat16"."""
-_KNOWN = _TENSOR_MAKERS | {_PARAMETER_MAKER, _ORDERED_DICT} | STORAGES.keys()
+_SETS = frozenset(f"{module} {name}" for module in ("builtins", "__builtin__") for name in ("set", "frozenset"))
+_VALUES = frozenset(
+    {
+        *(f"numpy.{core}.multiarray {name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+        "numpy dtype",
+        "_codecs encode",
+        "torch Size",
+        "torch device",
+        "torch.nn.backends.thnn _get_thnn_function_backend",  # in every layer before torch 1.3
+    }
+)
+"""Calls that make a value nobody needs here: what is left of one is its name."""
+_MAKERS = _TENSOR_MAKERS | {_PARAMETER_MAKER, _ORDERED_DICT}
 _ADVICE = (
-    "The file holds Python objects, not only weights. Only where you trust its source: load it with its own library in "
-    "an isolated environment, torch.save(model.state_dict(), path), and import that file."
+    "The file would call functions, which weights do not need. Only where you trust its source: load it with its own "
+    "library in an isolated environment, torch.save(model.state_dict(), path), and import that file."
 )
 
 
@@ -65,9 +78,17 @@ class TensorRecord:
     stride: object
 
 
+@dataclass(slots=True, eq=False)
+class ObjectRecord:
+    """An object that the pickle describes: the name of its class ("module Class") and its attributes, as saved."""
+
+    kind: str
+    attributes: dict[Any, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """A global of the whitelist, as a word."""
+    """A global, as a word."""
 
     text: str
 
@@ -85,7 +106,7 @@ def read_pickle(stream: BytesIO | mmap, where: str) -> Any:
     Raises
     ------
     ForeignModelError
-        The pickle names something outside the whitelist, is cut short or makes no sense.
+        The pickle would call something outside the whitelist, is cut short or makes no sense.
     """
     machine = _Machine(where)
     try:
@@ -130,7 +151,7 @@ class _Machine:
 
     def _refuse(self, what: str) -> ForeignModelError:
         return ForeignModelError(
-            f"{self._where}, byte {self._position}: {what} is not part of a list of weights; nothing of it was run.",
+            f"{self._where}, byte {self._position}: {what} is not part of weights; nothing of it was run.",
             next_step=_ADVICE,
         )
 
@@ -196,6 +217,8 @@ class _Machine:
 
     def _plain(self, kind: type) -> Any:
         target = self._stack[-1]
+        if isinstance(target, ObjectRecord):
+            return kind()  # items of a class of their own, as of a logger's dictionary, are not kept
         if type(target) is not kind:
             raise self._refuse(f"filling a {type(target).__name__} like a {kind.__name__}")
         return target
@@ -210,9 +233,7 @@ class _Machine:
         self.push(self._memo[index])
 
     def name(self, text: str) -> None:
-        """GLOBAL: "module name"."""
-        if text not in _KNOWN:
-            raise self._refuse(text.replace(" ", "."))
+        """GLOBAL: "module name", which is not looked up."""
         self.push(_Name(text))
 
     def stacked_name(self, _: Any) -> None:
@@ -220,7 +241,7 @@ class _Machine:
         self.name(f"{module} {last}")
 
     def reduce(self, _: Any) -> None:
-        """REDUCE would call a function; here three words have a meaning, and the meaning is a record."""
+        """REDUCE would call a function; here a few words have a meaning, and the meaning is a record."""
         arguments, function = self._stack.pop(), self._stack.pop()
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
             raise self._refuse("a call of something that is no known word")
@@ -233,13 +254,27 @@ class _Machine:
             self.push(arguments[0])
         elif function.text == _ORDERED_DICT and len(arguments) <= 1:
             self.push(self._dictionary(*arguments))
+        elif function.text in _SETS and len(arguments) <= 1:
+            self.push(tuple(arguments[0]) if arguments else ())  # nothing is hashed
+        elif function.text in _VALUES:
+            self.push(ObjectRecord(function.text))
         else:
             raise self._refuse(f"a call of {function.text.replace(' ', '.')}")
 
+    def new_object(self, _: Any) -> None:
+        """NEWOBJ would make an empty object of a class, without its constructor."""
+        arguments, kind = self._stack.pop(), self._stack.pop()
+        if not isinstance(kind, _Name) or not isinstance(arguments, tuple) or kind.text in _MAKERS:
+            raise self._refuse("an object of something that is no class")
+        self.push(ObjectRecord(kind.text))
+
     def build(self, _: Any) -> None:
         """BUILD sets attributes; of an ordered dict these are torch's version numbers, which nobody needs."""
-        self._stack.pop()
-        self._plain(dict)
+        state, target = self._stack.pop(), self._stack[-1]
+        if not isinstance(target, ObjectRecord):
+            self._plain(dict)
+        elif isinstance(state, dict):
+            target.attributes = state
 
     def storage(self, _: Any) -> None:
         """BINPERSID: ("storage", type, key, device, elements), and a view before torch 1.6."""
@@ -248,6 +283,8 @@ class _Machine:
                 self.push(StorageRecord(kind, key, elements))
             case ("storage", _Name(text=kind), str(key), str(), int(elements), None) if kind in STORAGES:
                 self.push(StorageRecord(kind, key, elements))
+            case ("module", _Name() as kind, *_):  # before torch 1.6 a class of networks came with its source text
+                self.push(kind)
             case _:
                 raise self._refuse("a reference to something that is no whole storage")
 
@@ -294,6 +331,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     "GLOBAL": _Machine.name,
     "STACK_GLOBAL": _Machine.stacked_name,
     "REDUCE": _Machine.reduce,
+    "NEWOBJ": _Machine.new_object,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.storage,
 }  # fmt: skip

@@ -22,6 +22,11 @@ def torchvision_network(name: str, classes: int, *, channels: int = 3, seed: int
     network: nn.Module = getattr(torchvision.models, name)(num_classes=classes, **options)
     if channels == 1:
         make_grey(network)
+    return made_alive(network, channels)
+
+
+def made_alive(network: nn.Module, channels: int, *, spread: float = 1.0) -> nn.Module:
+    """A network just made, whose answer now depends on pictures whose values spread so; in evaluation mode."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.normal_(norm.bias, std=0.1)
@@ -29,7 +34,7 @@ def torchvision_network(name: str, classes: int, *, channels: int = 3, seed: int
     if norms:
         # Averages of real activations: with untouched ones the picture fades away from layer to layer.
         with torch.no_grad():
-            network.train()(torch.randn(8, channels, 64, 64))
+            network.train()(spread * torch.randn(8, channels, 64, 64))
     for name_, parameter in network.named_parameters():
         if name_.endswith("layer_scale"):
             nn.init.uniform_(parameter, 0.5, 1.0)  # torchvision's own 1e-6 hides what the blocks compute

@@ -131,9 +131,10 @@ def test_outputs_without_a_meaning_are_left_out() -> None:
 
 
 def test_thresholds_are_the_published_ones_unless_described() -> None:
-    labels = ("Mass", "Edema", "Nodule")
-    chosen = described(findings={"Edema": {"threshold": 0.75}})
-    _, findings = described_findings(chosen, labels, (0.125, 0.25, float("nan")))
+    labels = ("Mass", "Edema", "Nodule", "Fracture")
+    chosen = described(findings={"Edema": {"threshold": 0.75}, "Fracture": {"threshold": 0.5}, "Nodule": {}})
+    outputs, findings = described_findings(chosen, labels, (0.125, 0.25, float("nan"), float("nan")))
+    assert outputs == (0, 1, 3), "without an operating point an output means nothing, unless somebody gives it one"
     assert [finding.threshold for finding in findings] == [0.125, 0.75, 0.5]
 
 

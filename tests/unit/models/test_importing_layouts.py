@@ -122,20 +122,6 @@ def test_torchxrayvision_resnet_stands_below_model() -> None:
     assert_same_numbers(original, network, picture(1))
 
 
-def test_torchxrayvision_itself() -> None:
-    xrv = pytest.importorskip("torchxrayvision")
-    original = xrv.models.DenseNet(num_classes=18).eval()
-    tensors = {name: array for name, array in arrays(original).items() if name != "op_threshs"}
-    network = ours(tensors)
-    assert_same_numbers(lambda image: original.classifier(original.features2(image)), network, 500 * picture(1))
-
-
-def test_monai_itself() -> None:
-    nets = pytest.importorskip("monai.networks.nets")
-    original = nets.DenseNet121(spatial_dims=2, in_channels=1, out_channels=4).eval()
-    assert_same_numbers(original, ours(arrays(original)), picture(1))
-
-
 @pytest.mark.parametrize("name", ["densenet121", "convnext_tiny"])
 def test_exchanged_rows_and_columns(name: str) -> None:
     original = torchvision_network(name, 3)
