@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from dicom_node import dimse, negotiation, store_scp
-from dicom_node.admission import Admission, AdmissionPolicy, AssociationRequest, Rejection
+from dicom_node.admission import Admission, AdmissionPolicy, AssociationRequest, Rejection, reason
 from dicom_node.alerts import printable
 from dicom_node.association import AssociationEnd, AssociationSummary
 from dicom_node.contexts import ContextAnswer, ContextResult, answer, purpose
@@ -198,15 +198,16 @@ class Acceptor:
         return self.summary.association_uid if self.summary else ""
 
     def _reject(self, request: AssociationRequest, rejection: Rejection) -> None:
-        log.warning(
-            "association_rejected",
-            reason=rejection.name,
-            peer=self._peer_address,
-            calling=printable(request.calling_ae_title),
-            called=printable(request.called_ae_title),
-        )
-        if self._on_refused is not None and not rejection.transient:
-            self._on_refused(rejection.name, request.calling_ae_title, self._peer_address)
+        policy = self._policy()
+        why = reason(rejection, request, policy)
+        # In our own name, from this host: `firstread doctor`, and no stranger.
+        own = self._connection.own_address == self._peer_address
+        ourselves = own and request.calling_ae_title.strip(" ") in policy.called_ae_titles
+        calling, called = printable(request.calling_ae_title), printable(request.called_ae_title)
+        say = log.info if ourselves else log.warning
+        say("association_rejected", reason=why, peer=self._peer_address, calling=calling, called=called)
+        if self._on_refused is not None and not rejection.transient and not ourselves:
+            self._on_refused(why, request.calling_ae_title, self._peer_address)
         self._connection.send(negotiation.encode_rejection(rejection), self._limits.send_seconds)
         self._linger = _LINGER_SECONDS
 

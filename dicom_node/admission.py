@@ -14,6 +14,9 @@ from triage.services import PeerService
 
 APPLICATION_CONTEXT_NAME: Final = "1.2.840.10008.3.1.1.1"
 ALL_SERVICES: Final = frozenset(PeerService)
+WITHOUT_ITS_CERTIFICATE: Final = "WITHOUT_ITS_CERTIFICATE"
+FROM_ANOTHER_ADDRESS: Final = "FROM_ANOTHER_ADDRESS"
+"""Why a listed calling AE title was not recognised, for our own people: the peer hears the same as a stranger."""
 
 
 class Rejection(Enum):
@@ -130,6 +133,16 @@ def decide(request: AssociationRequest, policy: AdmissionPolicy) -> Rejection | 
     if policy.peers is not None and not any(peer.admits(calling, address, names) for peer in policy.peers):
         return Rejection.CALLING_AE_TITLE_NOT_RECOGNISED
     return None
+
+
+def reason(rejection: Rejection, request: AssociationRequest, policy: AdmissionPolicy) -> str:
+    """Name of a rejection for log and alerts; of a title that is listed, what its sender lacks."""
+    calling = request.calling_ae_title.strip(" ")
+    listed = [peer for peer in policy.peers or () if peer.ae_title == calling]
+    if rejection is not Rejection.CALLING_AE_TITLE_NOT_RECOGNISED or not listed:
+        return rejection.name
+    reachable = [peer for peer in listed if not peer.network or in_network(request.peer_address, peer.network)]
+    return WITHOUT_ITS_CERTIFICATE if reachable else FROM_ANOTHER_ADDRESS
 
 
 def allowed_services(request: AssociationRequest, policy: AdmissionPolicy) -> frozenset[PeerService]:

@@ -81,6 +81,10 @@ class PeerSilentError(DeliveryError):
     """The peer did not answer or read in time: asking it for more now would only wait again."""
 
 
+class NoDicomError(DeliveryError):
+    """The peer closed the connection or answered something else: it may want TLS there, or not know it."""
+
+
 class Requestor:
     """An established association to a peer; made by :meth:`open`."""
 
@@ -299,10 +303,10 @@ class Requestor:
             raise TlsRefusedError(f"{self._peer}: no TLS ({error}).") from None
         except ConnectionLost:
             self._connection.close()
-            raise DeliveryError(f"{self._peer} closed the connection.") from None
+            raise NoDicomError(f"{self._peer} closed the connection.") from None
         except (ProtocolViolation, CommandSetError):
             self.abort()
-            raise DeliveryError(f"{self._peer} answered something that is not DICOM.") from None
+            raise NoDicomError(f"{self._peer} answered something that is not DICOM.") from None
 
 
 def _connection(sock: socket.socket, peer: PeerAddress, timeouts: Timeouts, tls: PeerTls | None) -> Connection:

@@ -16,7 +16,14 @@ from dicom_node import outgoing
 from dicom_node.contexts import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from dicom_node.negotiation import MAXIMUM_CONTEXTS
 from dicom_node.outgoing import OutgoingObject
-from dicom_node.requestor import AssociationRejectedError, PeerSilentError, Requestor, Timeouts, TlsRefusedError
+from dicom_node.requestor import (
+    AssociationRejectedError,
+    NoDicomError,
+    PeerSilentError,
+    Requestor,
+    Timeouts,
+    TlsRefusedError,
+)
 from dicom_node.tls import PeerTls
 from triage.errors import DeliveryError, DicomError
 from triage.identifiers import PeerAddress
@@ -104,7 +111,7 @@ class EchoOutcome:
     """Answer of :func:`echo`; ``milliseconds`` from connecting to the response, 0 without one.
 
     ``rejected`` says that the peer answered, and does not take associations from us; ``problem`` is the message without
-    its advice, which is about deliveries.
+    its advice, which is about deliveries; ``advice`` is for who asks by hand.
     """
 
     ok: bool
@@ -112,6 +119,7 @@ class EchoOutcome:
     message: str
     rejected: bool = False
     problem: str = ""
+    advice: str = ""
 
 
 Progress = Callable[[SendOutcome], None]
@@ -274,12 +282,31 @@ def echo(peer: PeerAddress, *, calling_ae_title: str, timeout: float = 10.0, tls
         )
         status = association.echo()
     except DeliveryError as error:
-        return EchoOutcome(False, 0.0, error.advice(), isinstance(error, AssociationRejectedError), str(error))
+        rejected = isinstance(error, AssociationRejectedError)
+        advice = _advice(error, peer, calling_ae_title, secured=tls is not None)
+        return EchoOutcome(False, 0.0, error.advice(), rejected, str(error), advice)
     milliseconds = (time.monotonic() - start) * 1000
     association.release()
     if status:
-        return EchoOutcome(False, milliseconds, f"{peer} answers C-ECHO with status {status:#06x}.")
+        message = f"{peer} answers C-ECHO with status {status:#06x}."
+        return EchoOutcome(False, milliseconds, message, problem=message, advice="Its log says why.")
     return EchoOutcome(True, milliseconds, f"{peer} answers.")
+
+
+def _advice(error: DeliveryError, peer: PeerAddress, calling_ae_title: str, *, secured: bool) -> str:
+    """What to look at, most likely first."""
+    if isinstance(error, AssociationRejectedError):
+        return f"Check that it admits {calling_ae_title} as calling AE title, and that its own is {peer.ae_title}."
+    if isinstance(error, TlsRefusedError) and error.next_step != TlsRefusedError.next_step:
+        return error.next_step
+    if isinstance(error, TlsRefusedError):
+        return (
+            f"Its certificate must be valid and name {peer.host}, or what `certificate` says, and each side must trust "
+            f"the authority of the other's. What it shows: openssl s_client -connect {peer.host}:{peer.port}"
+        )
+    if isinstance(error, NoDicomError):
+        return f"Check address and port, and that it is one {'with' if secured else 'without'} TLS."
+    return "Check address and port, and that it runs."
 
 
 def _load(source: Source) -> OutgoingObject:

@@ -142,6 +142,8 @@ class Connection:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(SLICE * 1e6)))
         sock.setblocking(True)
         self._sock = sock
+        own = sock.getsockname()
+        self.own_address = str(own[0]) if isinstance(own, tuple) else ""
         self._stall_seconds = stall_seconds
         self._maximum_length = maximum_length
         self._wake = wake

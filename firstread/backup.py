@@ -132,7 +132,7 @@ def backup(
     _require_usable(settings, target)
     live = Database(settings.database)
     try:
-        live.require_current()
+        _require_current(live)
         if database:
             require_copyable(live)
         trees = trees_of(settings)
@@ -236,6 +236,17 @@ def _require_usable(settings: Settings, target: Path) -> None:
         raise SettingsError(f"{target} cannot be used: {error.strerror}.", next_step="Name another folder.") from error
     if used and not any((target / name).exists() for name in (MANIFEST, "archive")):
         raise SettingsError(f"{target} holds something that is no backup.", next_step="Name an empty folder.")
+
+
+def _require_current(live: Database) -> None:
+    """Refuse a database of another version, whose rows this one cannot read; its own could copy it."""
+    found, needed = live.revision()
+    if found != needed:
+        raise SettingsError(
+            f"The database has schema {found or 'none'}, this version needs {needed}.",
+            next_step="Make the backup with the firstread that runs on it. Or run `firstread db upgrade` first, "
+            "which copies an SQLite database itself; PostgreSQL, copy it with pg_dump before.",
+        )
 
 
 def _folders(source: Path) -> Iterator[tuple[Path, list[str]]]:

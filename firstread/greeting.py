@@ -26,5 +26,6 @@ def print_addresses(settings: Settings, console: Console) -> None:
         database = Database(settings.database)
         people = "people sign in" if asks(settings, database) else "nobody signs in"
         database.dispose()
-        console.print(f"[dim]Bound to loopback: any calling AE title is admitted and {people}.[/]")
+        senders = "only listed calling AE titles are" if settings.calling_ae_titles else "any calling AE title is"
+        console.print(f"[dim]Bound to loopback: {senders} admitted and {people}.[/]")
     console.print()

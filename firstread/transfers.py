@@ -94,8 +94,6 @@ def echo_peer(peer: PeerAddress, *, calling_ae_title: str, console: Console, tls
     """
     outcome = echo(peer, calling_ae_title=calling_ae_title, tls=tls)
     if not outcome.ok:
-        text = _without_retries(outcome.message)
-        advice = "" if text == outcome.message else "Check address and port, and that it runs."
-        raise DeliveryError(text, next_step=advice)
+        raise DeliveryError(outcome.problem, next_step=outcome.advice)
     how = " over TLS" if tls is not None else ""
     console.print(f"[green]{escape(outcome.message)}[/] ({outcome.milliseconds:.0f} ms{how})", highlight=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +16,7 @@ from triage.retention import Mode
 from triage.states import AnalysisStatus
 from worklist.api.models import read_models
 from worklist.api.orders import read_feeds
-from worklist.api.peers import REFUSED_FOR_TITLE
+from worklist.api.peers import REFUSED_FOR_TITLE, REFUSED_THOUGH_LISTED
 from worklist.context import Context
 from worklist.health import STANDS, beat_ages, silent_parts
 from worklist.room import room_of
@@ -131,11 +130,19 @@ def _of_work(session: Session) -> Iterator[Concern]:
             "quarantine", Gravity.WARNING, f"{_many(waiting, 'object')} in quarantine.", "See what to do.",
             "/admin/quarantine",
         )  # fmt: skip
-    strangers = Counter(caller.ae_title for caller in peers.refused(session) if caller.reason == REFUSED_FOR_TITLE)
+    refused = peers.refused(session)
+    strangers = {caller.ae_title for caller in refused if caller.reason == REFUSED_FOR_TITLE}
     if strangers:
         yield Concern(
             "peers", Gravity.WARNING, f"{_many(len(strangers), 'unknown AE title')} turned away lately:",
             f"{', '.join(sorted(title or 'without a name' for title in strangers))}. Admit, or leave out.",
+            "/admin/peers",
+        )  # fmt: skip
+    listed = {caller.ae_title for caller in refused if caller.reason in REFUSED_THOUGH_LISTED}
+    if listed:
+        yield Concern(
+            "peers", Gravity.WARNING, f"{_many(len(listed), 'listed AE title')} turned away lately:",
+            f"{', '.join(sorted(listed))}. It has another address or certificate now, or somebody else claims it.",
             "/admin/peers",
         )  # fmt: skip
 

@@ -202,6 +202,15 @@ def test_a_file_that_is_damaged_since_keeps_its_sound_copy(small: dict[str, str]
     assert (kept / "archive" / "store" / path.relative_to(store)).read_bytes() == whole
 
 
+def test_a_database_of_another_version_is_copied_by_its_own_or_after_the_upgrade(
+    small: dict[str, str], tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "data" / "firstread.sqlite")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0015'")
+    said = refused("backup", tmp_path / "kept", env=small, status=78)
+    assert "with the firstread that runs on it" in said
+
+
 @pytest.mark.peer
 def test_postgresql_comes_along_where_its_programs_are(tmp_path: Path) -> None:
     if shutil.which("pg_dump") is None:

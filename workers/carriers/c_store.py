@@ -107,8 +107,7 @@ def check(settings: Settings, destination: Destination, now: datetime) -> Checke
     outcome = echo(destination.peer, calling_ae_title=settings.ae_title, timeout=5.0, tls=tls)
     if outcome.ok:
         return Checked(ok=True, message=f"answers C-ECHO in {outcome.milliseconds:.0f} ms")
-    advice = f"Check that it runs and that it admits {settings.ae_title} as calling AE title."
-    return Checked(ok=False, message=outcome.problem or outcome.message, next_step=advice)
+    return Checked(ok=False, message=outcome.problem, next_step=outcome.advice)
 
 
 KIND = CarrierKind(open=CStoreCarrier, check=check, prove=prove)

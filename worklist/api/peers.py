@@ -25,6 +25,8 @@ from worklist.schemas.peers import CallerOut, EchoWish, PeerList, PeerOut, PeerW
 router = APIRouter(prefix="/admin/peers", tags=["admin"])
 
 REFUSED_FOR_TITLE: Final = "CALLING_AE_TITLE_NOT_RECOGNISED"
+REFUSED_THOUGH_LISTED: Final = frozenset({"WITHOUT_ITS_CERTIFICATE", "FROM_ANOTHER_ADDRESS"})
+"""The title is listed, but not for who claims it: to admit that one as well would undo what binds the title."""
 
 
 def read_peers(here: Context) -> PeerList:

@@ -130,21 +130,27 @@ def test_slow_storage_is_not_the_fault_of_the_sender(archive, monkeypatch):
 
 def test_refusals_are_told_and_lack_of_room_is_not(archive):
     told: list[tuple[str, str, str]] = []
+    peers = (AllowedPeer("CR1"), AllowedPeer("CT1", "", "DNS:ct1"), AllowedPeer("MR1", "10.0.0.0/8"))
     config = ListenerConfig(
-        ae_title="NODE", port=0, peers=(AllowedPeer("CR1"),), maximum_associations=1, maximum_associations_per_address=1
+        ae_title="NODE", port=0, peers=peers, maximum_associations=1, maximum_associations_per_address=1
     )
     listener = Listener(
         config, Intake(archive, lambda *_: pytest.fail("nothing was sent")),
         on_refused=lambda *refusal: told.append(refusal),
     )  # fmt: skip
     with listener:
-        for calling, called in (("CR2", "NODE"), ("CR1", "NOBODY"), ("CR1", "NODE"), ("CR1", "NODE")):
+        for calling, called in (
+            ("CR2", "NODE"), ("CT1", "NODE"), ("MR1", "NODE"), ("CR1", "NOBODY"), ("CR1", "NODE"), ("CR1", "NODE"),
+            ("NODE", "NODE"),
+        ):  # fmt: skip
             peer = RawPeer(listener.port)
             peer.associate(calling=calling, called=called)
     assert [(reason, calling.strip(), address) for reason, calling, address in told] == [
         ("CALLING_AE_TITLE_NOT_RECOGNISED", "CR2", "127.0.0.1"),
+        ("WITHOUT_ITS_CERTIFICATE", "CT1", "127.0.0.1"),
+        ("FROM_ANOTHER_ADDRESS", "MR1", "127.0.0.1"),
         ("CALLED_AE_TITLE_NOT_RECOGNISED", "CR1", "127.0.0.1"),
-    ]
+    ], "neither is our own title from our own host, by which the doctor asks"
 
 
 def test_an_admitted_peer_is_refused_before_its_contexts_are_read(archive, monkeypatch):

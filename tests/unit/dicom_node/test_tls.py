@@ -212,7 +212,7 @@ def test_an_object_arrives_over_tls_as_it_was_sent(
 
 
 def test_the_requestor_sends_over_tls_and_checks_who_answers(
-    node: RecordingNode, authority: Authority, ct1: TlsFiles, tmp_path: Path
+    node: RecordingNode, other_authority: Authority, ct1: TlsFiles, tmp_path: Path
 ) -> None:
     path = tmp_path / "big.dcm"
     path.write_bytes(part10_file(radiograph(Rows=1024, Columns=1024, PixelData=bytes(range(256)) * 8192)))
@@ -225,6 +225,12 @@ def test_the_requestor_sends_over_tls_and_checks_who_answers(
     other = echo(at(port), calling_ae_title="CT1", tls=requestor_tls(ct1, now(), certificate="DNS:pacs"))
     assert not other.ok
     assert "another certificate than DNS:pacs" in other.message
+    assert "correct `certificate` of the destination" in other.advice
+    strange = files(other_authority.issue("ct1"), other_authority)
+    stranger = echo(at(port), calling_ae_title="CT1", tls=requestor_tls(strange, now()))
+    assert "trust the authority of the other's" in stranger.advice
+    rejected = echo(replace(at(port), ae_title="OTHER"), calling_ae_title="CT1", tls=requestor_tls(ct1, now()))
+    assert "its own is OTHER" in rejected.advice
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,19 @@ def test_deliveries_that_were_given_up_stand_first(well: Any) -> None:
     assert [(subject, gravity) for subject, gravity, _ in told(well)] == [("deliveries", "bad"), ("peers", "warn")]
 
 
+def test_a_listed_title_that_was_turned_away_is_not_offered_to_be_admitted(well: Any) -> None:
+    with well.database.write() as session:
+        events.record(
+            session, "security_alert", at=NOON, who="CT1", reason="WITHOUT_ITS_CERTIFICATE", peer_address="10.9.9.9",
+            count=1,
+        )  # fmt: skip
+    ((subject, _, words),) = told(well)
+    assert (subject, "CT1" in words, "Admit" in words) == ("peers", True, False)
+    page = well.client().get("/admin/peers", headers={"Accept": "text/html"}).text
+    assert "without its certificate" in page
+    assert "title=CT1" not in page
+
+
 def test_a_technologist_gets_no_link_to_what_administrators_decide(well: Any) -> None:
     with well.database.write() as session:
         events.record(
