@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from firstread import destination_checks, dicom_checks, ground, order_checks, room_checks, work_checks
 from firstread.finding import Finding, Grade
-from firstread.way_in import asks, ways_in
+from firstread.way_in import asks, ways_in, ways_of_settings
 from models.registry import Registry
 from triage.database import Database
 from triage.errors import FirstreadError
@@ -35,6 +35,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _exposure,
         _sign_in,
+        _identity_provider,
         _clock,
         _ground,
         _disk,
@@ -75,7 +76,7 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
 
 
 def _sign_in(settings: Settings) -> Iterator[Finding]:
-    ways, asked = list[str](), sign_in_needed(settings)
+    ways, asked = ways_of_settings(settings), sign_in_needed(settings)
     if not settings.database.startswith("sqlite") or (settings.data / "firstread.sqlite").is_file():
         database = Database(settings.database)
         found, needed = database.revision()
@@ -91,6 +92,13 @@ def _sign_in(settings: Settings) -> Iterator[Finding]:
     else:
         message = f"bound to {settings.bind}, and nobody can sign in: it does not start"
         yield Finding("sign-in", Grade.BAD, message, "`firstread users add NAME --role admin` makes the first account.")
+
+
+def _identity_provider(settings: Settings) -> Iterator[Finding]:
+    if settings.oidc is not None:
+        from firstread.identity_checks import provider  # noqa: PLC0415 - its libraries, which few nodes need
+
+        yield from provider(settings.oidc)
 
 
 def _clock(_settings: Settings) -> Iterator[Finding]:

@@ -24,6 +24,12 @@ def ways_in(settings: Settings, database: Database, now: datetime) -> list[str]:
         ways.append(f"{len(accounts)} accounts ({admins} of administrators)")
     if usable:
         ways.append(f"{len(usable)} tokens")
+    return ways + ways_of_settings(settings)
+
+
+def ways_of_settings(settings: Settings) -> list[str]:
+    """Those that no database is needed for."""
+    ways = []
     if settings.http_tokens:
         ways.append(f"{len(settings.http_tokens)} tokens of the settings")
     if settings.oidc is not None:

@@ -12,27 +12,28 @@ import secrets
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import requests
-from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
 from fastapi import Request
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from requests.adapters import HTTPAdapter
 
-from triage.errors import FirstreadError, SettingsError
+from triage.errors import SettingsError
 from triage.identifiers import is_loopback
 from triage.identity_provider import IdentityProvider, claim
 from triage.logging import get_logger
 from triage.people import Role
 from triage.secret_files import read_secret
 from worklist.context import Clock
+from worklist.oidc_requests import Bounded, IdentityProviderError, SignInRefusedError, away, read_json, redeem
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures that are believed; "none" and those with a shared secret never."""
@@ -44,25 +45,14 @@ LEEWAY: Final = timedelta(seconds=60)
 DESCRIPTION_LASTS: Final = timedelta(hours=1)
 KEYS_ASKED_EVERY: Final = timedelta(minutes=1)
 """A key that is not known has them fetched anew, so rarely that nobody can make us flood the provider."""
-_TIMES_OUT: Final = (5.0, 10.0)
-"""Seconds to connect, and between two pieces of an answer."""
-_LONGEST_ANSWER: Final = 1 << 20
+CLOCKS_DIFFER: Final = (
+    "Begin again at /sign-in; if it stays so, the clocks of the identity provider and of firstread differ: "
+    "`firstread doctor` compares them."
+)
+_OF_THE_CLOCK: Final = frozenset({"expiry", "time of issue", "begin"})
 _LONGEST_ID_TOKEN: Final = 8192
 
 log = get_logger(__name__)
-
-
-class IdentityProviderError(FirstreadError):
-    """The identity provider does not answer, or not as it must."""
-
-    next_step = "Try again; local accounts work meanwhile. `firstread doctor` asks the provider what it offers."
-    retryable = True
-
-
-class SignInRefusedError(FirstreadError):
-    """The provider's answer proves nobody's identity, or that of somebody who has no role here."""
-
-    next_step = "Begin again at /sign-in."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +144,7 @@ class Provider:
             if self._described is not None and timedelta() <= now - self._described[1] < DESCRIPTION_LASTS:
                 return self._described[0]
         with self._session() as session:
-            said = _json(session, self._settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
+            said = read_json(session, self._settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
         if said.get("issuer") != self._settings.issuer:
             raise IdentityProviderError(
                 "The identity provider calls itself by another name than oidc.issuer.",
@@ -199,15 +189,7 @@ class Provider:
         """
         described = self.describe()
         with self._session(request) as session:
-            try:
-                answer = session.fetch_token(
-                    described.token, grant_type="authorization_code", code=code, code_verifier=begun.verifier
-                )
-            except requests.RequestException as error:
-                raise _away(error) from error
-            except (AuthlibBaseError, ValueError) as error:
-                log.warning("oidc_code_refused", error=type(error).__name__)
-                raise SignInRefusedError("The identity provider did not accept its own code.") from error
+            answer = redeem(session, described.token, code, begun.verifier)
             id_token = answer.get("id_token")
             if not isinstance(id_token, str):
                 raise SignInRefusedError("The identity provider sent no ID token.")
@@ -215,6 +197,29 @@ class Provider:
             if described.userinfo and not self._tells_enough(claims):
                 claims = {**self._userinfo(session, described.userinfo, claims["sub"]), **claims}
         return self._person(claims, id_token)
+
+    def examine(self) -> timedelta:
+        """Ask for everything that a sign-in needs; returns how far its clock is ahead of ours.
+
+        It is asked to redeem a code that it never gave: it refuses that, but first looks who asks.
+
+        Raises
+        ------
+        IdentityProviderError
+            Says what a sign-in would fail at.
+        """
+        described = self.describe()
+        self._published_keys()
+        with self._session() as session:
+            with suppress(SignInRefusedError):
+                redeem(session, described.token, secrets.token_urlsafe(16), secrets.token_urlsafe(48))
+            try:
+                said = session.get(described.keys, withhold_token=True).headers.get("Date", "")
+                return parsedate_to_datetime(said) - self._clock()
+            except requests.RequestException as error:
+                raise away(error) from error
+            except ValueError:  # it does not say what time it is
+                return timedelta()
 
     def sign_out_url(self, id_token: str, request: Request) -> str | None:
         """Where the browser signs out of the provider too (RP-Initiated Logout 1.0); None where it offers nothing."""
@@ -254,7 +259,7 @@ class Provider:
         session.proxies = requests.utils.get_environ_proxies(self._settings.issuer)
         session.verify = str(self._settings.trusted_file) if self._settings.trusted_file else True
         for scheme in ("https://", "http://"):
-            session.mount(scheme, _Bounded())
+            session.mount(scheme, Bounded())
         return session
 
     def _own_url(self, request: Request) -> str:
@@ -288,7 +293,10 @@ class Provider:
         found = [name for name, is_wrong in wrong.items() if is_wrong]
         if found:
             log.warning("oidc_token_refused", why=", ".join(found))
-            raise SignInRefusedError(f"The ID token is not for this sign-in: its {found[0]} is wrong.")
+            raise SignInRefusedError(
+                f"The ID token is not for this sign-in: its {found[0]} is wrong.",
+                next_step=CLOCKS_DIFFER if found[0] in _OF_THE_CLOCK else None,
+            )
         return dict(claims)
 
     def _published_keys(self, *, anew: bool = False) -> KeySet:
@@ -300,7 +308,7 @@ class Provider:
             if timedelta() <= age < (KEYS_ASKED_EVERY if anew else DESCRIPTION_LASTS):
                 return known[0]
         with self._session() as session:
-            published = _json(session, self.describe().keys)
+            published = read_json(session, self.describe().keys)
         try:
             keys = KeySet.import_key_set(published)  # type: ignore[arg-type]
         except (JoseError, ValueError, TypeError, KeyError) as error:
@@ -314,7 +322,7 @@ class Provider:
 
     def _userinfo(self, session: Any, url: str, subject: str) -> dict[str, Any]:
         """For providers that keep the ID token short (OpenID Connect Core 1.0, 5.3)."""
-        said = _json(session, url, with_token=True)
+        said = read_json(session, url, with_token=True)
         if said.get("sub") != subject:
             raise SignInRefusedError("The identity provider speaks of somebody else (sub of userinfo).")
         return said
@@ -343,32 +351,6 @@ class Provider:
         )
 
 
-class _Bounded(HTTPAdapter):
-    """Waits no longer and reads no more than an honest provider needs."""
-
-    def send(self, request: Any, **options: Any) -> requests.Response:  # type: ignore[override]
-        answer = super().send(request, **{**options, "stream": True, "timeout": _TIMES_OUT})
-        body = b""
-        for piece in answer.iter_content(1 << 14):
-            body += piece
-            if len(body) > _LONGEST_ANSWER:
-                raise requests.exceptions.InvalidHeader("longer than any answer of a provider")
-        answer._content, answer._content_consumed = body, True
-        return answer
-
-
-def _json(session: Any, url: str, *, with_token: bool = False) -> dict[str, Any]:
-    try:
-        answer = session.get(url, headers={"Accept": "application/json"}, withhold_token=not with_token)
-        answer.raise_for_status()
-        said = answer.json()
-    except requests.RequestException as error:
-        raise _away(error) from error
-    if not isinstance(said, dict):
-        raise IdentityProviderError("The identity provider answers with something else than JSON.")
-    return said
-
-
 def _endpoint(said: Mapping[str, Any], name: str, *, needed: bool = True) -> str:
     url = said.get(name)
     if url is None and not needed:
@@ -380,11 +362,6 @@ def _endpoint(said: Mapping[str, Any], name: str, *, needed: bool = True) -> str
             f"The identity provider names no secure {name}.", next_step="Ask its administrator; https is needed."
         )
     return str(url)
-
-
-def _away(error: requests.RequestException) -> IdentityProviderError:
-    log.warning("oidc_provider_away", error=type(error).__name__)
-    return IdentityProviderError("The identity provider does not answer as it should.")
 
 
 def _time(value: Any, *, otherwise: float) -> float:

@@ -208,7 +208,9 @@ def test_an_unknown_peer_is_rejected_and_an_alert_is_raised(attacked: Attacked, 
             kind, body = peer.associate(calling=calling)
             assert (kind, tuple(body[1:4])) == (REJECT, (1, 1, 3))
     (event,) = eventually(alerts, within=5, what="a security alert")
-    assert event.detail["reason"] == "CALLING_AE_TITLE_NOT_RECOGNISED"
+    assert event.detail["reason"] == (
+        "FROM_ANOTHER_ADDRESS" if calling == ELSEWHERE else "CALLING_AE_TITLE_NOT_RECOGNISED"
+    )
     assert event.detail["peer_address"] == "127.0.0.1"
     assert 1 <= event.detail["count"] <= 50
 

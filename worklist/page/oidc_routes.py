@@ -16,7 +16,8 @@ from triage.errors import FirstreadError
 from triage.repositories import browser_sessions, users
 from triage.setting_rules import token_names
 from worklist.context import Context, Here
-from worklist.oidc import BEGUN_LASTS, CALLBACK, Begun, IdentityProviderError, Person, Provider, SignInRefusedError
+from worklist.oidc import BEGUN_LASTS, CALLBACK, Begun, Person, Provider
+from worklist.oidc_requests import IdentityProviderError, SignInRefusedError
 from worklist.page.rendering import render
 from worklist.page.signin_routes import local_path, sign_in_page
 from worklist.problems import too_many

@@ -51,6 +51,14 @@ def test_work_that_nobody_takes_is_found_where_a_worker_lives(database: Database
         assert [*work_checks.standing_still(session, {"work"}, NOON + timedelta(seconds=61))] == [], "its turn comes"
 
 
+def test_ways_to_sign_in_are_known_before_there_is_a_database(tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {"data": tmp_path / "data", "http_tokens": ["reading-room:a-token-that-is-long-enough"]}
+    )
+    found = {said.subject: said for said in doctor.examine(settings)}
+    assert (found["sign-in"].grade, found["sign-in"].message) == (Grade.GOOD, "1 tokens of the settings")
+
+
 def test_parts_are_started_by_up_or_each_by_its_own_command(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'firstread.sqlite'}")
     migrate(database)

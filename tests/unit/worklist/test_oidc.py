@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import socket
 import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +24,8 @@ from peers.oidc_provider import oidc_provider
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
+from firstread import identity_checks
+from firstread.finding import Grade
 from triage.identity_provider import IdentityProvider, claim
 from triage.people import Role
 from triage.repositories import users
@@ -189,6 +193,8 @@ class Liar:
     document: dict[str, Any] = field(default_factory=dict)
     userinfo: dict[str, Any] = field(default_factory=dict)
     raw: str | None = None
+    refused: str = ""
+    """Error of its token endpoint."""
     status: int = 200
     nonce: str = ""
 
@@ -214,6 +220,8 @@ class Liar:
             return {"keys": [self.key.as_dict(private=False)]}
         if path == "/userinfo":
             return self.userinfo
+        if self.refused:
+            return {"error": self.refused}
         return {"access_token": "a", "token_type": "Bearer", "id_token": self.id_token()}
 
 
@@ -335,6 +343,50 @@ def test_a_provider_that_is_not_what_the_settings_say(house: Any, liar: Liar) ->
         answer = node(house, liar.url).get("/sign-in/oidc")
         assert answer.status_code == 502
         assert why in answer.text
+
+
+def test_a_secret_that_the_provider_does_not_know_is_no_fault_of_who_signs_in(house: Any, liar: Liar) -> None:
+    liar.refused = "invalid_client"
+    answer = come_back(node(house, liar.url), liar)
+    assert answer.status_code == 502
+    assert "client_secret_file" in answer.text
+    assert "Begin again" not in answer.text
+    liar.refused = "invalid_grant"
+    answer = come_back(node(house, liar.url), liar)
+    assert (answer.status_code, "did not accept its own code" in answer.text) == (403, True)
+
+
+def test_a_token_of_another_time_says_that_the_clocks_differ(house: Any, liar: Liar) -> None:
+    liar.claims = {"iat": int(datetime.now(UTC).timestamp()) + 300}
+    assert "the clocks of the identity provider and of firstread differ" in come_back(node(house, liar.url), liar).text
+
+
+def test_the_doctor_finds_what_a_sign_in_would_fail_at(
+    tmp_path: Path, liar: Liar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+
+    def asked() -> tuple[Grade, str]:
+        wanted = IdentityProvider(issuer=liar.url, client_id="firstread", client_secret_file=secret, roles=ROLES)
+        (found,) = identity_checks.provider(wanted)
+        return found.grade, f"{found.message} {found.next_step}"
+
+    assert asked()[0] is Grade.BAD
+    secret.write_text("a secret between firstread and the provider")
+    secret.chmod(0o600)
+    liar.refused = "invalid_grant"  # the code is wrong, and we are who we say
+    assert asked()[0] is Grade.GOOD
+    liar.refused = "invalid_client"
+    assert "client_secret_file" in asked()[1]
+    liar.refused = "invalid_grant"
+    monkeypatch.setattr(identity_checks, "utc_now", lambda: datetime.now(UTC) - timedelta(minutes=5))
+    grade, words = asked()
+    assert grade is Grade.BAD
+    assert re.search(r"its clock is (29[5-9]|30[0-5]) s ahead of ours", words)
+    liar.status = 503
+    assert "HTTP status 503" in asked()[1]
+    liar.url = "http://127.0.0.1:9"
+    assert "cannot be reached" in asked()[1]
 
 
 def test_local_accounts_work_while_the_provider_is_away(house: Any, liar: Liar) -> None:
