@@ -154,12 +154,20 @@ def _body_part(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | No
     return Refusal(Reason.UNSUPPORTED_BODY_PART, "the header names none")
 
 
-def _view(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | None:
+def _orientation(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | None:
     if facts.modality in CROSS_SECTIONAL:
         return None
     # A frontal image lies in the coronal plane: neither side of it points anterior or posterior.
     if any(direction[:1] in {"A", "P"} for direction in facts.orientation):
         return Refusal(Reason.UNSUPPORTED_VIEW, "Patient Orientation is lateral")
+    if "CHEST" in conditions.body_parts and _turned(facts.orientation):
+        return Refusal(Reason.UNSUPPORTED_VIEW, f"Patient Orientation {_plain(facts.orientation)}: mirrored or turned")
+    return None
+
+
+def _view(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | None:
+    if facts.modality in CROSS_SECTIONAL:
+        return None
     described = vocabulary.named(facts.image_texts, vocabulary.VIEWS)
     stated = facts.views or described
     if stated - vocabulary.FRONTAL_VIEWS:
@@ -169,6 +177,20 @@ def _view(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | None:
     if not stated and not conditions.allow_missing_view:
         return Refusal(Reason.UNSUPPORTED_VIEW, "the header names none")
     return None
+
+
+def _turned(orientation: tuple[str, ...]) -> bool:
+    """Whether a frontal image says that it does not lie as it is hung: the patient's left at the right, the head up.
+
+    Situs decides what a chest shows: a heart on the other side is another finding.
+    """
+    known = {"L", "R", "H", "F"}
+    first = tuple(direction[:1] for direction in orientation)
+    return len(first) == 2 and known.issuperset(first) and first != ("L", "F")
+
+
+def _plain(orientation: tuple[str, ...]) -> str:
+    return "/".join(direction[:4] for direction in orientation)
 
 
 def _geometry(facts: ImageFacts, conditions: RoutingConditions) -> Refusal | None:
@@ -209,6 +231,7 @@ _RULES: tuple[Callable[[ImageFacts, RoutingConditions], Refusal | None], ...] = 
     _derived,
     _patient,
     _body_part,
+    _orientation,
     _view,
     _geometry,
     _maker,

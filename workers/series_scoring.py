@@ -88,10 +88,11 @@ def read_volume(
     source = _Source(volume, read, codec)
     try:
         logits, seen = _logits(predictor, series, source, step)
+        of_a_body = float(np.mean(source.of_a_body))  # before the key slices are read once more
         shown = [source.hounsfield(key) for key in dict.fromkeys(key_slices(logits))]
     except _Unreadable as problem:
         return _none(volume, problem)
-    if np.mean(source.of_a_body) < _OF_A_BODY:
+    if of_a_body < _OF_A_BODY:
         refusal = Refusal(NotAnalysedReason.OUT_OF_DISTRIBUTION, "few slices have the HU of a body")
         return tuple(_left_out(candidate, refusal) for candidate in volume)
     named = findings(predictor.bundle, predictor.calibrated(series_logits(logits, series.top)[None])[0])

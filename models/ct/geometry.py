@@ -27,6 +27,9 @@ _SQUARE = 1e-3
 _SIDEWAYS_MM = 2.0
 """How far a slice may lie off the line of its neighbours; scanners round positions to a tenth or so."""
 _UPRIGHT_DEGREES = 45.0
+_NO_AGENT = frozenset(
+    {"", "0", "N", "NO", "NON", "NONE", "KEIN", "KEINE", "NIL", "NATIVE", "NATIV", "WITHOUT", "W/O", "N/A"}
+)
 
 Vector = NDArray[np.float64]
 
@@ -75,7 +78,7 @@ class Slice:
             frame="".join(_texts(dataset, "FrameOfReferenceUID")[:1]).strip(),
             acquisition="".join(_texts(dataset, "AcquisitionNumber")[:1]),
             localizer="LOCALIZER" in kinds or "SCOUT" in kinds,
-            contrast="".join(_texts(dataset, "ContrastBolusAgent")[:1]).strip(),
+            contrast=_contrast("".join(_texts(dataset, "ContrastBolusAgent")[:1])),
             tilt=(_numbers(dataset, "GantryDetectorTilt", 1) or (0.0,))[0],
         )
 
@@ -312,6 +315,11 @@ def _lean(ordered: Sequence[Slice]) -> float:
     first, last = (np.array(s.position or (0.0, 0.0, 0.0)) for s in (ordered[0], ordered[-1]))
     way, normal = last - first, ordered[0].normal
     return math.degrees(math.acos(min(1.0, abs(float(way @ normal)) / max(float(np.linalg.norm(way)), 1e-9))))
+
+
+def _contrast(agent: str) -> str:
+    """The agent given; "" also where the element is there to say that none was."""
+    return "" if agent.strip().rstrip(".").upper() in _NO_AGENT else agent.strip()
 
 
 def _directions(values: tuple[float, ...] | None) -> tuple[float, ...] | None:

@@ -219,6 +219,13 @@ def test_what_a_header_does_not_say_counts_as_not_said() -> None:
     )
 
 
+@pytest.mark.parametrize(("agent", "given"), [("IOHEXOL", True), ("none", False), (" No ", False), ("", False)])
+def test_an_agent_that_was_not_given_is_no_contrast(agent: str, given: bool) -> None:
+    dataset = Dataset()
+    dataset.ContrastBolusAgent = agent
+    assert bool(Slice.from_dataset(dataset).contrast) is given
+
+
 def test_real_slices_are_understood(test_data: object) -> None:
     import pydicom  # noqa: PLC0415
 

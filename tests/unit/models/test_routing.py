@@ -98,6 +98,10 @@ def test_adults_frontal_chest_is_read_without_remark() -> None:
         ({"ViewPosition": "", "ViewCodeSequence": [item("1", "left lateral")]}, Reason.UNSUPPORTED_VIEW),
         ({"ViewPosition": "", "PatientOrientation": ["A", "F"]}, Reason.UNSUPPORTED_VIEW),
         ({"PatientOrientation": ["P", "F"]}, Reason.UNSUPPORTED_VIEW),
+        ({"PatientOrientation": ["R", "F"]}, Reason.UNSUPPORTED_VIEW),  # mirrored: the heart on the other side
+        ({"PatientOrientation": ["RH", "FR"]}, Reason.UNSUPPORTED_VIEW),
+        ({"PatientOrientation": ["R", "H"]}, Reason.UNSUPPORTED_VIEW),  # upside down
+        ({"PatientOrientation": ["F", "R"]}, Reason.UNSUPPORTED_VIEW),  # on its side
         ({"Rows": 200}, Reason.UNUSABLE_GEOMETRY),
         ({"Rows": 1, "Columns": 1}, Reason.UNUSABLE_GEOMETRY),
         ({"Rows": 3000, "Columns": 1000}, Reason.UNUSABLE_GEOMETRY),
@@ -132,6 +136,9 @@ def test_refused(elements: dict[str, Any], reason: Reason) -> None:
         {"StudyDescription": "CHEST PA AND LATERAL"},
         {"ViewPosition": "PA", "SeriesDescription": "CHEST PA/LAT"},
         {"ViewPosition": "AP"},
+        {"PatientOrientation": ["LF", "FR"]},  # slightly turned
+        {"PatientOrientation": ["L"]},
+        {"PatientOrientation": ["", ""]},
         {"ViewPosition": "AP SUPINE"},
         {"ViewPosition": "POSTERO-ANTERIOR"},
         {"ViewPosition": ""},
