@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from node_under_test import Node, opened
-from peers.ohif import SHOWS_COLOUR, opened_study
+from peers.ohif import SHOWS_COLOUR, open_report, opened_study
 from peers.orthanc_server import OrthancServer, dicomweb_plugin, dicomweb_where_installed, orthanc
 
 from models.phantom import generate_head_ct
@@ -32,8 +32,7 @@ def test_region_and_report_are_drawn_on_the_slice(tmp_path: Path) -> None:
             tab.get_by_text(f"I:{number} (").first.wait_for()  # the viewer goes to the slice itself
             tab.wait_for_function(SHOWS_COLOUR)
             tab.screenshot(path=str(tmp_path / "segmentation.png"))
-            tab.get_by_text("AI firstread report").first.dblclick()  # which names the segment, and draws its region
-            tab.get_by_text("Probability: ").first.wait_for()
+            open_report(tab, tmp_path)  # which names the segment, and draws its region
             tab.locator("svg.svg-layer path, svg.svg-layer polyline").first.wait_for(state="attached")
             tab.screenshot(path=str(tmp_path / "report.png"))
 

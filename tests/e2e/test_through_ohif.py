@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from houses import House, Phantoms
-from peers.ohif import PATIENCE, SHOWS_COLOUR, opened_study
+from peers.ohif import SHOWS_COLOUR, open_report, opened_study
 from peers.orthanc_server import dicomweb_plugin
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
-
-TRIES: Final = 5
 
 
 @pytest.fixture(scope="module")
@@ -39,39 +37,17 @@ def test_every_series_is_listed_with_its_name(viewer: Any) -> None:
 
 def test_the_heat_map_is_shown_as_it_was_made(viewer: Any, tmp_path: Path) -> None:
     """Colours come through as colours, in the middle of a screen of the size that readers have."""
-    _open(viewer, "AI firstread heat map")
+    viewer.get_by_text("AI firstread heat map").first.dblclick()
     viewer.wait_for_function(SHOWS_COLOUR)
     _keep(viewer, tmp_path / "heat_map.png")
 
 
 def test_the_report_draws_its_region_on_the_source_image(viewer: Any, tmp_path: Path) -> None:
     """The spatial coordinates are read as a measurement, with probability and site, on the radiograph itself."""
-    _open_report(viewer, tmp_path)
+    open_report(viewer, tmp_path)
     assert "Pleural structure" in viewer.inner_text("body")
     viewer.locator("svg.svg-layer path, svg.svg-layer polyline").first.wait_for(state="attached")
     _keep(viewer, tmp_path / "report.png")
-
-
-def _open_report(viewer: Any, tmp_path: Path) -> None:
-    """Open the report with its measurement.
-
-    About once in ten on a busy machine OHIF 3.12 has the report before the image it refers to, and then draws nothing,
-    however often it is opened again, until the page is loaded anew.
-    """
-    timed_out = pytest.importorskip("playwright.sync_api").TimeoutError
-    for attempt in range(TRIES):
-        _open(viewer, "AI firstread report")
-        try:
-            viewer.get_by_text("Probability: ").first.wait_for(timeout=PATIENCE / TRIES)
-            return
-        except timed_out:
-            viewer.screenshot(path=str(tmp_path / f"report_without_region_{attempt}.png"))
-            viewer.reload()
-    pytest.fail(f"the report draws no region; the page says: {viewer.inner_text('body')}")
-
-
-def _open(viewer: Any, series: str) -> None:
-    viewer.get_by_text(series).first.dblclick()
 
 
 def _keep(viewer: Any, path: Path) -> None:
