@@ -78,6 +78,7 @@ class _Side:
 
     cases: Sequence[Case]
     outcomes: Sequence[Outcome]
+    copies: int = 0
 
     def sample(self, bundle: Bundle) -> Sample:
         pairs = [(case, outcome) for case, outcome in zip(self.cases, self.outcomes, strict=True) if outcome.logits]
@@ -188,20 +189,20 @@ def _require_apart(sides: Mapping[str, Sequence[Case]]) -> None:
 def _look(
     sides: Mapping[str, Sequence[Case]], request: Request, out: Path, *, codec: Codec, progress: Progress
 ) -> dict[str, _Side]:
-    """Digests first: no image may stand on two sides under two names. Then predictions."""
+    """Digests first: no image may stand on two sides under two names, nor count twice on one. Then predictions."""
     total, done = sum(map(len, sides.values())), 0
     digests: dict[str, list[str | None]] = {name: [] for name in sides}
     images: dict[str, Image] = {}
     owners: dict[str, tuple[str, Case]] = {}
+    counted: dict[str, list[Case]] = {name: [] for name in sides}
     for name, cases in sides.items():
         for case in cases:
             digest = _digest(case.image)
-            digests[name].append(digest)
+            if digest is None or _is_first(digest, case, name, owners):
+                digests[name].append(digest)
+                counted[name].append(case)
             if digest is not None:
                 images[digest] = case.image
-                side, first = owners.setdefault(digest, (name, case))
-                if side != name:
-                    raise LeakageError(f"the same image is in two sets: {first.where} and {case.where}.")
             done += 1
             progress("Reading", done, total)
     owner = f"{identity(request.bundle)} routing={request.routing}"
@@ -210,9 +211,34 @@ def _look(
         found = predict(images, predictor, kept, routing=request.routing, codec=codec, progress=progress)
     gone = Outcome(refusal=Refusal(NotAnalysedReason.DECODE_ERROR, "the file cannot be read"))
     return {
-        name: _Side(cases, [gone if digest is None else found[digest] for digest in digests[name]])
+        name: _Side(
+            counted[name],
+            [gone if digest is None else found[digest] for digest in digests[name]],
+            copies=len(cases) - len(counted[name]),
+        )
         for name, cases in sides.items()
     }
+
+
+def _is_first(digest: str, case: Case, side: str, owners: dict[str, tuple[str, Case]]) -> bool:
+    """False for a copy of an image that this side has already.
+
+    Raises
+    ------
+    LeakageError
+        Another side has it.
+    EvaluationError
+        The table calls the copy something else.
+    """
+    other, first = owners.setdefault(digest, (side, case))
+    if other != side:
+        raise LeakageError(f"the same image is in two sets: {first.where} and {case.where}.")
+    if first is not case and str(first.labels) != str(case.labels):
+        raise EvaluationError(
+            f"{first.where} and {case.where} hold the same image and say different things of it.",
+            next_step="Keep the line that is right.",
+        )
+    return first is case
 
 
 def _digest(image: Image) -> str | None:
@@ -307,6 +333,9 @@ def _notes(request: Request, internal: Labelled, external: Labelled | None, look
     notes = []
     if not request.routing:
         notes.append("Routing was switched off: images are among these that the bundle would refuse in service.")
+    copies = sum(side.copies for side in looked.values())
+    if copies:
+        notes.append(f"{copies} images are copies of another one under another name: each counts once.")
     unrouted = sum(not outcome.routed for side in looked.values() for outcome in side.outcomes)
     if request.routing and unrouted:
         notes.append(

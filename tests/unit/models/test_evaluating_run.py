@@ -222,6 +222,19 @@ def test_the_same_image_under_two_names_is_leakage_too(tiny_bundle: Bundle, tmp_
         measure(tiny_bundle, source, tmp_path / "out")
 
 
+def test_a_copy_under_another_name_counts_once_and_may_not_be_called_otherwise(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    source = site(tmp_path / "site")
+    (source.images / "12.png").write_bytes((source.images / "0.png").read_bytes())
+    report = measure(tiny_bundle, source, tmp_path / "out")
+    assert report["validation"]["images"] == 7
+    assert "1 images are copies of another one under another name: each counts once." in report["notes"]
+    (source.images / "6.png").write_bytes((source.images / "0.png").read_bytes())
+    with pytest.raises(EvaluationError, match=r"labels.csv line 2 and labels.csv line 8 hold the same image"):
+        measure(tiny_bundle, source, tmp_path / "other")
+
+
 def test_an_external_set_stands_beside_the_internal_one(tiny_bundle: Bundle, tmp_path: Path) -> None:
     here, there = site(tmp_path / "here"), site(tmp_path / "there", first=100)
     report = measure(tiny_bundle, here, tmp_path / "out", external=there)
