@@ -15,7 +15,7 @@ from torch import Tensor
 from models.training.augmentation import augment
 from models.training.plan import TrainingPlan
 from models.training.ranks import Ranks
-from models.training.samples import Samples
+from models.training.samples import Samples, in_256_steps
 
 _MOST_OFTEN = 8.0
 """Oversampling draws no image more than so many times as often as a normal one."""
@@ -91,7 +91,7 @@ def _varied(
     rng = np.random.default_rng([plan.seed, epoch, place])
     index = order[place]
     bits = None if train.masks is None else train.masks[index]
-    return augment(train.images[index], bits, rng, plan.augmentation)
+    return augment(in_256_steps(train.images[index]), bits, rng, plan.augmentation)
 
 
 def _batch(

@@ -25,10 +25,12 @@ from models.preprocessing import PREPROCESSING_VERSION
 from models.training.durable import no_room, write_durably
 from models.training.errors import TrainingDataError
 from models.training.image_files import read_image
-from models.training.samples import Report, StoredImages
+from models.training.samples import Report, StoredImages, in_256_steps
 
 _CHUNK = 256
-_VERSION = "1"
+_VERSION = "2"
+_BYTES = 2
+"""Of a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,9 @@ class CachedImages:
     Attributes
     ----------
     images : StoredImages
-        uint8 (N, height, width), mapped from disk; black where a file could not be read.
+        uint16 (N, height, width), mapped from disk; black where a file could not be read.
     digests : tuple of str
-        SHA-256 of each fitted picture: equal for copies of one image, whatever file they came in.
+        SHA-256 of each fitted picture in 256 steps: equal for copies of one image, whatever file they came in.
     problems : dict of int to str
         Index → why this file could not be read.
     """
@@ -79,13 +81,13 @@ def cache_images(
     """
     key = _key(paths, spec)
     file, facts = directory / f"{key}.images", directory / f"{key}.json"
-    size = len(paths) * spec.height * spec.width
+    size = len(paths) * spec.height * spec.width * _BYTES
     if not (facts.is_file() and file.is_file() and file.stat().st_size == size):
         directory.mkdir(parents=True, exist_ok=True)
         _fill(paths, spec, file, facts, processes, report)
     known = json.loads(facts.read_text(encoding="utf-8"))
     shape = (len(paths), spec.height, spec.width)
-    mapped: NDArray[np.uint8] = np.memmap(file, np.uint8, mode="r", shape=shape)
+    mapped: NDArray[np.uint16] = np.memmap(file, np.uint16, mode="r", shape=shape)
     problems = {int(index): reason for index, reason in known["problems"].items()}
     return CachedImages(StoredImages(mapped, np.arange(len(paths))), tuple(known["digests"]), problems)
 
@@ -94,7 +96,7 @@ def _fill(paths: Sequence[Path], spec: InputSpec, file: Path, facts: Path, proce
     part, log = file.with_suffix(".part"), file.with_suffix(".log")
     if not part.is_file():
         log.unlink(missing_ok=True)
-    size = len(paths) * spec.height * spec.width
+    size = len(paths) * spec.height * spec.width * _BYTES
     try:
         with part.open("ab") as stream:
             # Asked for at once: a disk that is too small says so now and not in three hours.
@@ -151,13 +153,13 @@ def _read_chunk(chunk: _Chunk) -> _Filled:
             picture = read_image(path, chunk.spec)
         except TrainingDataError as error:
             problems[index] = str(error)
-            picture = np.zeros((chunk.spec.height, chunk.spec.width), np.uint8)
-        digests.append(hashlib.sha256(picture.tobytes()).hexdigest())
+            picture = np.zeros((chunk.spec.height, chunk.spec.width), np.uint16)
+        digests.append(hashlib.sha256(in_256_steps(picture).tobytes()).hexdigest())
         pictures.append(picture)
     data = np.stack(pictures).tobytes()
     # Written, not mapped: a full disk is an error then, and not the end of the process.
     with chunk.file.open("r+b") as stream:
-        stream.seek(chunk.number * _CHUNK * chunk.spec.height * chunk.spec.width)
+        stream.seek(chunk.number * _CHUNK * chunk.spec.height * chunk.spec.width * _BYTES)
         stream.write(data)
         stream.flush()
         os.fdatasync(stream.fileno())

@@ -13,7 +13,7 @@ from models.decoding import decode, read
 from models.metadata import InputSpec
 from models.preprocessing import display_from_png, display_image, pixel_aspect
 from models.training.errors import TrainingDataError
-from models.training.samples import fitted
+from models.training.samples import finely_fitted
 from triage.errors import FirstreadError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", "")
@@ -59,7 +59,7 @@ class ImageFolder:
         return self._listed[folder]
 
 
-def read_image(path: Path, spec: InputSpec) -> NDArray[np.uint8]:
+def read_image(path: Path, spec: InputSpec) -> NDArray[np.uint16]:
     """The picture as the network will see it, by the same way as in service.
 
     Parameters
@@ -70,7 +70,7 @@ def read_image(path: Path, spec: InputSpec) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray
-        uint8 (height, width): display 0..1 as 0..255, letterboxed.
+        uint16 (height, width): display 0..1 as 0..65535, fitted.
 
     Raises
     ------
@@ -82,9 +82,9 @@ def read_image(path: Path, spec: InputSpec) -> NDArray[np.uint8]:
             array = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
             if array is None:
                 raise TrainingDataError(f"{path.name} cannot be read as an image.")
-            return fitted(display_from_png(array), spec)
+            return finely_fitted(display_from_png(array), spec)
         dataset = read(path)
-        return fitted(display_image(dataset, decode(dataset)), spec, pixel_aspect=pixel_aspect(dataset))
+        return finely_fitted(display_image(dataset, decode(dataset)), spec, pixel_aspect=pixel_aspect(dataset))
     except TrainingDataError:
         raise
     except (FirstreadError, OSError, cv2.error) as error:

@@ -26,18 +26,18 @@ class StoredImages:
     Attributes
     ----------
     base : ndarray
-        uint8 (M, height, width), perhaps mapped.
+        uint8 or uint16 (M, height, width), perhaps mapped.
     rows : ndarray
         int (N,): which of them these are.
     """
 
-    base: NDArray[np.uint8]
+    base: NDArray[np.uint8] | NDArray[np.uint16]
     rows: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+    def __getitem__(self, index: Any) -> NDArray[Any]:
         """A copy of one image or of several, as an array would give them."""
         return np.asarray(self.base[self.rows[index]])
 
@@ -52,14 +52,15 @@ class Samples:
     Attributes
     ----------
     images : ndarray or StoredImages
-        uint8 (N, height, width): display 0..1 as 0..255, fitted into the network's input.
+        uint8 or uint16 (N, height, width): display 0..1 in as many steps, fitted into the network's input. Figures
+        that are told of a bundle need 16 bits: in 256 steps a network does not see quite what it sees in service.
     labels : ndarray
         float32 (N, K) of 0, 1, or NaN where nobody knows.
     masks : ndarray or None
         uint8 (N, height / 4, width / 4); bit k is set where finding k lies.
     """
 
-    images: NDArray[np.uint8] | StoredImages
+    images: NDArray[np.uint8] | NDArray[np.uint16] | StoredImages
     labels: NDArray[np.float32]
     masks: NDArray[np.uint8] | None = None
 
@@ -73,14 +74,27 @@ class Samples:
 
     def network_images(self, index: NDArray[Any] | slice, spec: InputSpec) -> NDArray[np.float32]:
         """float32 (n, channels, height, width) as the network takes them."""
-        return normalise(self.images[index].astype(np.float32) / np.float32(255), spec)
+        images = self.images[index]
+        return normalise(images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max), spec)
 
 
-def fitted(display: NDArray[np.float32], spec: InputSpec, *, pixel_aspect: float = 1.0) -> NDArray[np.uint8]:
+def fitted(display: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
     """The picture as the network will see it, in 256 steps: uint8 (height, width)."""
-    image, _ = network_input(display, spec.as_display(), pixel_aspect=pixel_aspect)
+    image, _ = network_input(display, spec.as_display())
     steps: NDArray[np.uint8] = np.round(image[0] * 255).astype(np.uint8)
     return steps
+
+
+def finely_fitted(display: NDArray[np.float32], spec: InputSpec, *, pixel_aspect: float = 1.0) -> NDArray[np.uint16]:
+    """The same in 65536 steps: uint16 (height, width)."""
+    image, _ = network_input(display, spec.as_display(), pixel_aspect=pixel_aspect)
+    steps: NDArray[np.uint16] = np.round(image[0] * 65535).astype(np.uint16)
+    return steps
+
+
+def in_256_steps(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """A fitted picture as augmentation takes it."""
+    return image if image.dtype == np.uint8 else np.round(image / np.float32(257)).astype(np.uint8)
 
 
 def fitted_masks(masks: Sequence[NDArray[np.bool_] | None], spec: InputSpec) -> NDArray[np.uint8]:
