@@ -72,6 +72,7 @@ def serve(settings: Settings) -> None:
             http=BoundedProtocol,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
+            log_config=None,  # as every library: triage.logging writes what it says
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -11,7 +11,7 @@ from firstread.backup import Manifest, copy_tree, missing_files, trees_of
 from firstread.database_copies import digest, require_restorable, restore_from
 from triage.database import Database
 from triage.errors import SettingsError, StorageFullError
-from triage.repositories import installation
+from triage.repositories import heartbeats, installation
 from triage.settings import Settings
 from workers.clock import utc_now
 
@@ -79,6 +79,7 @@ def restore(source: Path, settings: Settings, *, progress: Callable[[str], None]
         if copy is not None:
             with database.write() as session:
                 installation.renew_device_uid(session, at=utc_now())
+                heartbeats.forget(session)  # of processes of the other node, which would pass for ours
         return _look(manifest, settings, database)
     finally:
         database.dispose()

@@ -16,8 +16,11 @@ from typing import Any, Final
 
 import structlog
 
-QUOTING_LIBRARIES: Final = ("pydicom", "pynetdicom", "highdicom")
-"""Their log lines quote values of elements ("Invalid value for VR DA: ..."), so none of them is written."""
+QUOTING_LIBRARIES: Final = ("pydicom", "pynetdicom", "highdicom", "py.warnings")
+"""Their log lines quote values of elements ("Invalid value for VR DA: ..."), so none of them is written. Through the
+last come warnings where a library (Celery) has them logged, whatever filter stands."""
+LONGEST_MESSAGE: Final = 300
+"""Characters of a library's message that are written."""
 
 PATIENT_FIELDS: Final = frozenset(
     {
@@ -67,16 +70,28 @@ def configure(*, part: str, as_json: bool, level: str = "INFO") -> None:
     warnings.simplefilter("ignore")
     for library in QUOTING_LIBRARIES:
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
-    )
+    logging.basicConfig(level=logging.WARNING, handlers=[_OfLibraries()], force=True)
+
+
+class _OfLibraries(logging.Handler):
+    """Writes what libraries log as lines of this log: one for each, in its format, exceptions by class and place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            said = " ".join(record.getMessage().split())[:LONGEST_MESSAGE]
+        except (TypeError, ValueError, KeyError):  # its arguments do not fit its text
+            said = str(record.msg)[:LONGEST_MESSAGE]
+        log = structlog.get_logger(module=record.name)
+        say = log.error if record.levelno >= logging.ERROR else log.warning
+        say("library_said", message=said, exc_info=record.exc_info)
 
 
 def summarise_exception(_logger: Any, _method: str, event: Any) -> Any:
     """Replace ``exc_info`` by class and place: the text of a foreign exception may quote a patient attribute."""
-    if not event.pop("exc_info", None):
+    given = event.pop("exc_info", None)
+    if not given:
         return event
-    kind, _, traceback = sys.exc_info()
+    kind, _, traceback = given if isinstance(given, tuple) else sys.exc_info()
     if kind is not None:
         frames = [f"{Path(f.filename).name}:{f.lineno}:{f.name}" for f in extract_tb(traceback)[-6:]]
         event["exception"], event["frames"] = kind.__name__, frames

@@ -113,12 +113,16 @@ def test_a_backup_beside_senders_holds_everything_acknowledged_before_it(tmp_pat
         before = senders.receipts()
         second = backup(env, kept)
         eventually(lambda: len(senders.receipts()) > len(before), within=60, what="nobody was held up")
+        assert json.loads(run(FIRSTREAD, "fsck", "--json", env=env, within=120))["live"]
     assert first["missing_count"] == second["missing_count"] == 0
     assert second["trees"]["archive/store"]["files"] >= len(before)
     assert len(list(kept.glob("database-*"))) == 1, "the copy of the backup before is gone"
 
     restored = json.loads(run(FIRSTREAD, "restore", kept, "--data", new, "--json", env=env))
     assert (restored["missing_count"], restored["upgrade"]) == (0, False)
+    look = [FIRSTREAD, "fsck", "--json", "--data", new]
+    checked = json.loads(subprocess.run(look, env=env, capture_output=True, timeout=120, check=False).stdout)
+    assert not checked["live"], "whoever lived when it was made does not live here: fsck mends all that is to be mended"
     found = rows(new / "firstread.sqlite")
     assert {a.instance.sop_instance_uid: a.instance.digest for a in before}.items() <= found.items()
     assert found.keys() <= {a.instance.sop_instance_uid for a in senders.answers}

@@ -33,6 +33,11 @@ def stop(session: Session, name: str) -> None:
     session.execute(sa.delete(Heartbeat).where(Heartbeat.name == name))
 
 
+def forget(session: Session) -> None:
+    """No process lives: the rows are those of another node."""
+    session.execute(sa.delete(Heartbeat))
+
+
 def alive(session: Session, now: datetime) -> Sequence[Heartbeat]:
     """Rows of living processes."""
     return session.scalars(
