@@ -46,7 +46,12 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()
 
 
-settings.register_profile("deep")  # custody's histories by the hundred: make test ARGS=--hypothesis-profile=deep
+# How long an example takes says something of the machine's load and nothing of the code: bounds of time have tests of
+# their own.
+settings.register_profile("usual", deadline=None)
+settings.load_profile("usual")
+# Custody's histories by the hundred: make test ARGS=--hypothesis-profile=deep
+settings.register_profile("deep", deadline=None)
 
 SHARED: Final = {
     "attacked_node": ("test_damaged_streams.py", "test_dataset.py", "test_dimse.py", "test_network.py"),
