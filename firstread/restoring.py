@@ -53,8 +53,7 @@ def restore(source: Path, settings: Settings, *, progress: Callable[[str], None]
             )
     _require_same_kind(manifest, settings)
     database = Database(settings.database)
-    if copy is not None:
-        require_restorable(database)
+    _require_database(database, empty=copy is not None)
     begun = data.with_name(f"{data.name}.restoring")
     shutil.rmtree(begun, ignore_errors=True)  # of a restore that broke off
     parts = settings.model_copy(update={"data": begun})
@@ -76,7 +75,7 @@ def restore(source: Path, settings: Settings, *, progress: Callable[[str], None]
         if copy is not None and not database.is_sqlite:
             progress("database")
             restore_from(copy, database)
-        if copy is not None:
+        if copy is not None or not database.is_sqlite:
             with database.write() as session:
                 installation.renew_device_uid(session, at=utc_now())
                 heartbeats.forget(session)  # of processes of the other node, which would pass for ours
@@ -91,6 +90,17 @@ def _require_same_kind(manifest: Manifest, settings: Settings) -> None:
         raise SettingsError(
             f"The backup is of a {manifest.database_kind} database, database_url names {kind}.",
             next_step=f"Set database_url to {manifest.database_kind}.",
+        )
+
+
+def _require_database(database: Database, *, empty: bool) -> None:
+    """Refuse a PostgreSQL that is not empty, or not filled where the backup has no copy to fill it with."""
+    if empty:
+        require_restorable(database)
+    elif not database.is_sqlite and database.revision()[0] is None:
+        raise SettingsError(
+            "The backup has no copy of the database, and the one of database_url is empty.",
+            next_step="Bring your own copy back into it first (pg_restore), then run this again.",
         )
 
 

@@ -77,7 +77,7 @@ def restore(
     else:
         Console().print(f"{restored.data} is as it was at {restored.made_at}: {restored.files} files.", highlight=False)
         if not restored.database:
-            Console().print("The backup has no database: restore yours first.", highlight=False)
+            Console().print("The backup has no copy of the database: the one you brought back counts.", highlight=False)
         steps = ["firstread db upgrade"] if restored.upgrade else []
         for step in (*steps, "firstread fsck --repair", "firstread up"):
             Console().print(f"  next: {step} --data {restored.data}", highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from peers.node import FIRSTREAD
 from peers.postgres import postgres
@@ -215,6 +216,12 @@ def test_a_database_of_another_version_is_copied_by_its_own_or_after_the_upgrade
     assert "with the firstread that runs on it" in said
 
 
+def identity(url: str) -> Any:
+    """What the UIDs of results are derived from."""
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        return connection.execute("SELECT device_uid FROM installation").fetchone()
+
+
 @pytest.mark.peer
 def test_postgresql_comes_along_where_its_programs_are(tmp_path: Path) -> None:
     if shutil.which("pg_dump") is None:
@@ -232,4 +239,14 @@ def test_postgresql_comes_along_where_its_programs_are(tmp_path: Path) -> None:
         assert json.loads(restored)["missing_count"] == 0
         env = environment(new, port, FIRSTREAD_DATABASE_URL=other)
         run(FIRSTREAD, "fsck", "--deep", env=env)
+
+        bare, again = tmp_path / "bare", tmp_path / "again"
+        run(FIRSTREAD, "backup", bare, "--without-database", env=env)
+        with postgres() as empty:
+            said = refused("restore", bare, "--data", again, env=env | {"FIRSTREAD_DATABASE_URL": empty}, status=78)
+            assert "pg_restore" in said
+            assert not again.exists()
+        before = identity(other)
+        run(FIRSTREAD, "restore", bare, "--data", again, env=env)  # into the database that the site has brought back
+        assert identity(other) != before, "others may hold results that it has forgotten"
         assert "sqlite" in refused("restore", kept, "--data", tmp_path / "x", env=environment(new, port), status=78)
