@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from page_node import Node
-from worklist_rows import arrive, decline, deliver
+from worklist_rows import NOON, arrive, decline, deliver
 
 from triage.findings import NotAnalysedReason
+from triage.instances import Arrival, QuarantinedObject
 from triage.outbox import Verdict
+from triage.repositories import quarantine
 from triage.repositories.deliveries import Attempt
 
 pytestmark = pytest.mark.peer
+REFUSED = QuarantinedObject(
+    reason="StudyInstanceUID (0020,000D) is missing.", dicom_status=0xC000, relative_path=Path("quarantine/a.dcm"),
+    digest="a" * 64, size=10, transfer_syntax_uid="1.2.840.10008.1.2.1",
+    arrival=Arrival(
+        received_at=NOON, association_uid="assoc-1", calling_ae_title="CR1", called_ae_title="FIRSTREAD",
+        peer_address="127.0.0.1",
+    ),
+)  # fmt: skip
 
 
 def _live(page: Any, url: str) -> None:
@@ -86,7 +97,7 @@ def test_what_was_given_up_is_sent_again_with_a_click(page: Any, node: Node) -> 
     page.wait_for_selector("text=2 taken, not proven")
 
 
-@pytest.mark.parametrize("width", [360, 800, 1280, 1440])
+@pytest.mark.parametrize("width", [320, 360, 800, 1280, 1440])
 def test_nothing_is_wider_than_the_screen(page: Any, node: Node, width: int) -> None:
     uid = node.case("alpha", 0.94, minutes_ago=200)
     node.case("a-very-long-name-without-any-space-in-it-at-all-indeed", 0.7, minutes_ago=1)
@@ -95,8 +106,9 @@ def test_nothing_is_wider_than_the_screen(page: Any, node: Node, width: int) -> 
         mixed = arrive(session, "beta", at=at, modality="CT", body_part_examined="ABDOMEN", ward="Emergency 2")
         mixed.modality = "CT\\OT\\SR"
         decline(session, mixed, NotAnalysedReason.UNSUPPORTED_MODALITY, "CT", at=at)
-    page.set_viewport_size({"width": width, "height": 800})
-    for path in ("/", f"/studies/{uid}", "/deliveries", "/docs", "/sign-in"):
+        quarantine.record(session, REFUSED)
+    page.set_viewport_size({"width": width, "height": 800})  # 320: 1280 at 400 % (WCAG 2.2, 1.4.10)
+    for path in ("/", f"/studies/{uid}", "/deliveries", "/node", "/docs", "/sign-in"):
         page.goto(node.url + path)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, path
@@ -105,6 +117,28 @@ def test_nothing_is_wider_than_the_screen(page: Any, node: Node, width: int) -> 
     assert page.evaluate(right, ".cases") <= page.evaluate(right, ".filters") + 1, (
         "it ends where the rest of the page does"
     )
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_with_the_readers_own_colours_nothing_is_told_by_a_ground_alone(page: Any, node: Node, scheme: str) -> None:
+    """Forced colours, as of Windows' contrast themes: a low score must not look like a full bar."""
+    uid = node.case("alpha", 0.94, minutes_ago=5)
+    page.emulate_media(forced_colors="active", color_scheme=scheme)
+    page.goto(f"{node.url}/studies/{uid}")
+    drawn = page.evaluate(
+        "() => { const look = (name, what) => getComputedStyle(document.querySelector(name))[what];"
+        " return { track: look('.negative .track', 'fill'), value: look('.negative .value', 'fill'),"
+        " tick: look('.negative .threshold', 'fill'), ground: look('html', 'backgroundColor'),"
+        " button: look('button.first', 'backgroundColor'), words: look('button.first', 'color') }; }"
+    )
+    assert drawn["track"] == drawn["ground"]
+    assert drawn["value"] not in (drawn["ground"], drawn["tick"])
+    assert drawn["words"] != drawn["button"]
+    page.goto(f"{node.url}/?status=OPEN")
+    borders = page.evaluate(
+        "[...document.querySelectorAll('.views a')].map((a) => getComputedStyle(a).borderBottomColor)"
+    )
+    assert borders[0] not in borders[1:], "which view it is"
 
 
 def test_the_stream_over_the_wire_with_what_was_missed(node: Node) -> None:
