@@ -140,6 +140,23 @@ def test_a_key_that_is_held_down_takes_one_step_and_reads_no_second_case(page: A
     assert standing == [ReadingStatus.READ, ReadingStatus.CLAIMED, ReadingStatus.UNREAD]
 
 
+def test_impatience_behind_a_slow_line_asks_for_a_step_once(page: Any, node: Node) -> None:
+    node.case("alpha", 0.94, minutes_ago=9)
+    _live(page, node.url)
+    held: list[Any] = []
+    page.route("**/read", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks what it calls
+    page.keyboard.press("j")
+    for _ in range(3):
+        page.keyboard.press("r")
+    page.get_by_role("button", name="Claim ALPHA, ANNA").click()  # another step is not held up
+    page.wait_for_selector("text=claimed by local")
+    assert len(held) == 1
+    held[0].abort()
+    page.wait_for_selector("[data-rows] output >> text=firstread did not answer")
+    with page.expect_request("**/read"):
+        page.keyboard.press("r")  # what came to nothing can be tried again
+
+
 def test_every_key_of_the_list(page: Any, node: Node) -> None:
     for number, name in enumerate(("alpha", "beta")):
         node.case(name, 0.94, minutes_ago=9 - number)

@@ -150,8 +150,21 @@ toast.querySelector("button").addEventListener("click", () => undoRead?.());
 const nameOf = (row) => row.querySelector(".patient a").textContent;
 const urlOf = (row) => `/api/v1/studies/${row.dataset.key}`;
 
+const underWay = new Set(); // steps that are being asked for: impatience behind a slow line does not ask again
+
 /** Do it, and tell the row what came of it. */
-async function step(row, method, path, body, { version = "", done = "" } = {}) {
+async function step(row, method, path, body, how = {}) {
+  const asked = `${row.dataset.key} ${path}`;
+  if (underWay.has(asked)) return false;
+  underWay.add(asked);
+  try {
+    return await take(row, method, path, body, how);
+  } finally {
+    underWay.delete(asked);
+  }
+}
+
+async function take(row, method, path, body, { version = "", done = "" }) {
   const one = row.dataset.key;
   tell(one, "");
   const changed = (now) => { const here = rows.byKey(one); if (here && now) here.dataset.version = now; };
