@@ -125,6 +125,21 @@ def test_the_image_has_more_grey_values_than_a_picture_of_eight_bits(page: Any, 
     assert picture(page) != wide, "a narrow window brings out what a wide one hides"
 
 
+def test_what_is_looked_at_stays_in_the_middle_when_a_phone_is_turned(page: Any, house: House) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened_case(page, house.url, house.radiograph)
+    page.evaluate("() => { firstreadViewer.zoom(3); firstreadViewer.pan(60, -90); }")
+    middle = (
+        "() => { const { canvas, image } = firstreadViewer; const place = firstreadViewer.place(image.frame);"
+        " return [(canvas.width / 2 - place.x) / place.width, (canvas.height / 2 - place.y) / place.height]; }"
+    )
+    picture(page)
+    before = page.evaluate(middle)
+    page.set_viewport_size({"width": 844, "height": 390})
+    page.wait_for_function("() => firstreadViewer.canvas.width > 600")
+    assert page.evaluate(middle) == pytest.approx(before, abs=0.005)
+
+
 def test_heat_map_and_outline_lie_over_the_image_and_leave_it_alone(page: Any, house: House) -> None:
     opened_case(page, house.url, house.radiograph)
     page.wait_for_function("() => [...firstreadViewer.frames.heats.values()].some(heat => heat)")

@@ -411,7 +411,15 @@ def test_views_are_saved_and_columns_remembered(page: Any, node: Node) -> None:
 
     assert page.locator("td.accession").first.is_visible()
     page.locator("summary", has_text="Columns").click()
+    held: list[Any] = []
+    page.route("**/fragment/worklist*", lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request("**/fragment/worklist*"):
+        node.case("gamma", 0.1, minutes_ago=7)
+    before = page.request.get(f"{node.url}/fragment/worklist").text()
     page.get_by_label("Accession number").uncheck()
+    assert not page.locator("td.accession").first.is_visible()
+    held[0].fulfill(body=before, content_type="text/html")  # asked for before the column was switched off
+    _row(page, "gamma").wait_for()
     assert not page.locator("td.accession").first.is_visible()
     page.get_by_role("button", name="Light").click()
     page.reload()

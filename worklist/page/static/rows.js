@@ -66,8 +66,6 @@ export class Rows {
       if (body || freshBody) this._whole(fragment);
       return this.news();
     }
-    const table = body.closest("table");
-    table.dataset.hidden = freshBody.closest("table").dataset.hidden;
     this.fresh = [...freshBody.children];
     this._contents();
     const same = this._keys(this.all()) === this._keys(this.fresh);

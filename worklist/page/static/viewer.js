@@ -34,6 +34,7 @@ export class Viewer {
     this.at = { series: 0, image: 0 };
     this.finding = null; // the finding whose heat map is shown; null: the most urgent of the image
     this.view = { zoom: 1, x: 0, y: 0 };
+    this.ratio = window.devicePixelRatio || 1; // pixels of the canvas for one of CSS, as last painted
     this.window = null; // {centre, width}; null: what the image asks for
     this.flipped = false;
     this.toolChosen = false; // by a person
@@ -309,12 +310,18 @@ export class Viewer {
   paintNow() {
     const ratio = window.devicePixelRatio || 1;
     const box = this.canvas.parentElement.getBoundingClientRect();
+    const image = this.image;
+    const shownWide = () => (image?.frame ? this.place(image.frame).width / this.ratio : 1);
+    const before = shownWide();
+    this.ratio = ratio;
     for (const canvas of [this.canvas, this.marks]) {
       const [wide, high] = [Math.max(1, Math.round(box.width * ratio)), Math.max(1, Math.round(box.height * ratio))];
       if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
       canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
     }
-    const image = this.image;
+    const grown = shownWide() / before; // a phone that was turned shows the same place in the middle
+    this.view.x *= grown;
+    this.view.y *= grown;
     const words = this.frames.get(image?.url);
     if (words) {
       this.fill(image, words);
@@ -347,7 +354,7 @@ export class Viewer {
   place({ source_rows: rows, source_columns: columns, aspect }) {
     const scale = Math.min(this.canvas.width / columns, this.canvas.height / (rows * aspect)) * this.view.zoom;
     const [width, height] = [columns * scale, rows * aspect * scale];
-    const ratio = window.devicePixelRatio || 1;
+    const { ratio } = this;
     return {
       x: (this.canvas.width - width) / 2 + this.view.x * ratio, y: (this.canvas.height - height) / 2 + this.view.y * ratio,
       width, height, column: scale, row: scale * aspect,
