@@ -385,6 +385,20 @@ def test_who_is_signed_out_is_asked_to_sign_in_and_comes_back(browser: Any, tmp_
         database.dispose()
 
 
+def test_whoever_may_only_look_is_told_so_at_every_key_and_asked_for_nothing(page: Any, node: Node) -> None:
+    node.case("alpha", 0.94, minutes_ago=9)
+    _live(page, node.url)
+    page.evaluate("for (const one of document.querySelectorAll('[data-do]')) one.remove()")  # a technologist's row
+    page.keyboard.press("j")
+    for press in "cruzad":
+        page.keyboard.press(press)
+        page.get_by_text("Your account may look at cases, and take no steps through them.").wait_for()
+        page.locator("[data-refusal] button").click()
+        page.keyboard.press("k")
+    assert page.locator("dialog[open]").count() == 0
+    assert _study(node, "alpha").reading_status is ReadingStatus.UNREAD
+
+
 def test_views_are_saved_and_columns_remembered(page: Any, node: Node) -> None:
     node.case("alpha", 0.94, minutes_ago=9)
     node.case("beta", 0.1, minutes_ago=8)

@@ -208,8 +208,6 @@ const steps = {
   },
 
   undo(row) {
-    if (undoRead) { undoRead(); return; }
-    if (!row) return;
     const by = row.dataset.manualBy;
     if (by && by !== me) {
       undoing.querySelector("[data-about]").textContent = `${by} set ${nameOf(row)} to ${row.dataset.urgency}. Undo that?`;
@@ -274,7 +272,8 @@ function withRow(action) {
     const row = current();
     if (!row) { refuse("Choose a case first: j goes to the first one, a click on a row to that one."); return; }
     row.scrollIntoView({ block: "nearest" });
-    action(row);
+    if (!row.querySelector("[data-do]")) refuse("Your account may look at cases, and take no steps through them.");
+    else action(row);
   };
 }
 
@@ -284,7 +283,7 @@ key("Enter", "open the case", null);
 key("c", "claim the case, or give back your own", withRow(steps.claim));
 key("r", "mark as read (can be undone)", withRow(steps.read));
 key("u", "set the class by hand, with a reason", withRow(steps.urgency));
-key("z", "undo: the case just marked as read, else the class set by hand", () => { steps.undo(current()); });
+key("z", "undo: the case just marked as read, else the class set by hand", () => { undoRead ? undoRead() : withRow(steps.undo)(); });
 key("a", "agree with the first finding over its threshold", withRow(steps.agree));
 key("d", "disagree with it", withRow(steps.disagree));
 key("n", "show what is new", showNew);
