@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from triage.assessment import KIND as ASSESSMENT
 from triage.states import AnalysisStatus, DeliveryStatus, ReadingStatus, StudyStatus
 from triage.tables import Analysis, Delivery, Study
 from worklist.schemas.cases import StepOut
@@ -80,32 +81,35 @@ def _looked_at(study: Study, analysis: Analysis, name: str) -> Iterator[StepOut]
 
 
 def _delivered(study: Study) -> Iterator[StepOut]:
-    by_destination: dict[str, list[Delivery]] = {}
+    """What came to be owed at one moment is one step: an assessment hours later says nothing about the report."""
+    together: dict[tuple[str, datetime, str], list[Delivery]] = {}
     for analysis in study.analyses:
         for result in analysis.result_objects:
+            kind = "assessment" if result.kind == ASSESSMENT else "delivery"
             for delivery in result.deliveries:
-                by_destination.setdefault(delivery.destination, []).append(delivery)
-    for destination, owed in by_destination.items():
-        yield from _to(destination, owed)
+                together.setdefault((delivery.destination, delivery.created_at, kind), []).append(delivery)
+    for (destination, _, kind), owed in together.items():
+        yield from _to(destination, kind, owed)
 
 
-def _to(destination: str, owed: Sequence[Delivery]) -> Iterator[StepOut]:
+def _to(destination: str, kind: str, owed: Sequence[Delivery]) -> Iterator[StepOut]:
     began = min(delivery.created_at for delivery in owed)
     sent = [delivery.sent_at for delivery in owed if delivery.sent_at is not None]
     open_ = [delivery for delivery in owed if delivery.sent_at is None and delivery.status is not DeliveryStatus.DEAD]
     tries = sorted((attempt for delivery in owed for attempt in delivery.attempts), key=lambda a: a.finished_at)
     failed = [attempt for attempt in tries if attempt.error]
-    many = f"{len(owed)} result{'' if len(owed) == 1 else 's'}"
+    what = "result" if kind == "delivery" else kind
+    many = f"{len(owed)} {what}{'' if len(owed) == 1 else 's'}"
     last = failed[-1].error.removeprefix(f"{destination}: ") if failed else ""
     many_failed = f"{len(failed)} attempt{'' if len(failed) == 1 else 's'}"
     why = f", after {many_failed} that failed, the last: {last}" if failed else ""
     if open_:
         waiting = f" and is tried again: {last}" if failed else ""
-        yield _step("delivery", began, None, f"{destination} is owed {len(open_)} of {many}{waiting}")
+        yield _step(kind, began, None, f"{destination} is owed {len(open_)} of {many}{waiting}")
     elif sent:
-        yield _step("delivery", began, max(sent), f"{many} sent to {destination}{why}")
+        yield _step(kind, began, max(sent), f"{many} sent to {destination}{why}")
     elif tries:
-        yield _step("delivery", began, tries[-1].finished_at, f"given up for {destination}{why}")
+        yield _step(kind, began, tries[-1].finished_at, f"given up for {destination}{why}")
     proven = [delivery.proven_at for delivery in owed if delivery.proven_at is not None]
     if sent and not open_ and len(proven) == len(sent) and max(proven) > max(sent):
         yield _step("proof", max(sent), max(proven), f"waited until {destination} proved that it holds them")

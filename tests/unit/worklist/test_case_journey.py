@@ -11,6 +11,7 @@ from worklist_rows import NOON, PACS, Seen, arrive, deliver, score
 from triage.outbox import Verdict
 from triage.repositories import worklist
 from triage.repositories.deliveries import Attempt
+from triage.tables import Delivery, ResultObject
 
 
 def steps(client: TestClient, uid: str) -> list[tuple[str, float | None, str]]:
@@ -47,6 +48,27 @@ def test_every_wait_says_what_was_waited_for(house: Any, client: TestClient) -> 
     assert ("reading", 300.0, "waited until bea took it up") in told
     assert ("reading", 180.0, "read by bea") in told
     assert "first byte to delivered: 4 min" in client.get(f"/studies/{uid}").text
+
+
+def test_an_assessment_of_later_does_not_lengthen_the_delivery_of_the_report(house: Any, client: TestClient) -> None:
+    with house.database.write() as session:
+        study = arrive(session, "alpha")
+        uid = study.study_instance_uid
+        analysis = score(session, study, [Seen("pneumothorax", 0.94)], at=NOON + timedelta(seconds=7))
+        deliver(session, at=NOON + timedelta(seconds=10))
+        later = NOON + timedelta(hours=2)
+        assessment = ResultObject(
+            analysis=analysis, kind="ASSESSMENT", created_at=later, relative_path="x/a.dcm", sha256="cd" * 32, size=10,
+            sop_instance_uid="2.25.77", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33",
+            transfer_syntax_uid="1.2.840.10008.1.2.1", series_instance_uid="2.25.78",
+        )  # fmt: skip
+        assessment.deliveries = [Delivery(destination=PACS, created_at=later)]
+        session.add(assessment)
+        session.flush()
+        deliver(session, at=later + timedelta(seconds=5))
+    told = [step for step in steps(client, uid) if step[0] in ("delivery", "assessment")]
+    assert told == [("delivery", 3.0, f"1 result sent to {PACS}"), ("assessment", 5.0, f"1 assessment sent to {PACS}")]
+    assert "first byte to delivered: 10 s" in client.get(f"/studies/{uid}").text
 
 
 def test_a_study_that_is_received_says_what_it_waits_for(house: Any, client: TestClient) -> None:
