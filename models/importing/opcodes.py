@@ -46,6 +46,7 @@ _VALUES = frozenset(
         *(f"numpy.{core}.multiarray {name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
         "numpy dtype",
         "_codecs encode",
+        "functools partial",
         "torch Size",
         "torch device",
         "torch.nn.backends.thnn _get_thnn_function_backend",  # in every layer before torch 1.3

@@ -56,8 +56,10 @@ def test_an_imported_bundle_is_listed_and_verified(tmp_path: Path, described: li
         run("verify", "two-findings", data=tmp_path)
 
 
-def test_a_pickle_given_as_weights_leaves_nothing_behind(tmp_path: Path, described: list[str]) -> None:
-    torch.save(torchvision.models.shufflenet_v2_x0_5(num_classes=2), tmp_path / "model.pth")
-    with pytest.raises(ForeignModelError, match=r"torchvision\.models\.shufflenetv2\.ShuffleNetV2"):
+def test_a_pickle_that_would_call_something_leaves_nothing_behind(tmp_path: Path, described: list[str]) -> None:
+    network = torchvision.models.shufflenet_v2_x0_5(num_classes=2)
+    network.source = tmp_path
+    torch.save(network, tmp_path / "model.pth")
+    with pytest.raises(ForeignModelError, match=r"a call of pathlib\.PosixPath"):
         run("import", str(tmp_path / "model.pth"), *described, data=tmp_path)
     assert not (tmp_path / "bundles").exists()

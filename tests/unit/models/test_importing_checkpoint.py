@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -204,6 +205,17 @@ def test_a_pickled_network_is_read_as_its_state_dict(
     assert all(np.array_equal(held.tensors[name], tensor.numpy()) for name, tensor in state.items())
     assert held.thresholds == (0.25, 0.75)
     assert held.labels == ("Effusion", "Normal")
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "convnext_tiny", "mobilenet_v3_small", "vit"])
+def test_torchvision_networks_saved_whole_are_read(tmp_path: Path, name: str) -> None:
+    small_one = {"image_size": 32, "patch_size": 16, "num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16}
+    torch.manual_seed(1)
+    models = torchvision.models
+    network = models.VisionTransformer(**small_one) if name == "vit" else getattr(models, name)()
+    held = read(save(tmp_path / "m.pt", network)).tensors
+    assert list(held) == list(network.state_dict())
+    assert all(np.array_equal(held[name], tensor.numpy()) for name, tensor in network.state_dict().items())
 
 
 def test_a_pickled_network_that_would_call_something_is_refused(tmp_path: Path) -> None:
