@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from triage import pooler, schema_revision
-from triage.errors import DatabaseDamagedError, DatabaseUnavailableError, SettingsError
+from triage.errors import DatabaseDamagedError, DatabaseUnavailableError, SettingsError, StorageFullError
 from triage.write_lock import BUSY_TIMEOUT, begin_immediate, begin_immediately, driver_of
 
 if TYPE_CHECKING:
@@ -381,6 +381,9 @@ def _translated() -> Iterator[None]:
     except OperationalError as error:
         if str(error.orig).startswith("no such "):
             raise  # SQLite's word for a defect of ours, which waiting does not cure
+        if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL":
+            advice = StorageFullError.next_step
+            raise DatabaseUnavailableError("There is no room for the database.", next_step=advice) from error
         raise DatabaseUnavailableError(f"The database did not answer: {type(error.orig).__name__}.") from error
     except sa.exc.TimeoutError as error:
         raise DatabaseUnavailableError("No database connection became free in time.") from error
