@@ -28,6 +28,10 @@ from worklist.signin import WINDOW, TooManyTriesError
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
 _CHOICE: Final = re.compile(r"\^\(([\w|]+)\)\$")
+_OF_SIGNS: Final = re.compile(r"\^\[([^\]^]+)\]\*\$")
+_SIGNS: Final = {
+    "A-Za-z": "letters A to Z", "A-Z": "capital letters", "a-z": "small letters", "0-9": "digits", " ": "spaces",
+}  # fmt: skip
 """Of a pattern: one of these words."""
 
 _STATUS: Final[tuple[tuple[type[FirstreadError], int], ...]] = (
@@ -122,6 +126,9 @@ def in_words(item: Mapping[str, Any]) -> str:
             return "Has to be one line, without control characters"
         if choice := _CHOICE.fullmatch(pattern):
             return f"Has to be one of {', '.join(filter(None, choice[1].split('|')))}"
+        if signs := _OF_SIGNS.fullmatch(pattern):
+            kinds = re.findall(rf"{'|'.join(_SIGNS)}|.", signs[1])
+            return f"May have {', '.join(_SIGNS.get(kind, kind) for kind in kinds)}, and nothing else"
     if item["type"] == "extra_forbidden":
         return "Nothing of this name is known here"
     return str(item["msg"]).removeprefix("Value error, ")

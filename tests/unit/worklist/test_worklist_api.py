@@ -340,6 +340,13 @@ def test_what_is_wrong_with_a_body_is_said_in_words(house: Any, client: TestClie
     assert title["detail"].startswith("ae_title: AE title")
 
 
+def test_what_is_wrong_with_a_filter_is_said_without_a_regular_expression(client: TestClient) -> None:
+    answer = client.get("/api/v1/worklist", params={"modality": "CT/MR"})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422, "modality: May have letters A to Z, digits, _, spaces, and nothing else",
+    )  # fmt: skip
+
+
 def test_a_step_that_comes_too_late_is_refused_in_words_of_the_reading_room(house: Any, client: TestClient) -> None:
     with house.database.write() as session:
         uid = arrive(session, "alpha").study_instance_uid
