@@ -20,7 +20,7 @@ from triage.tables import Analysis, Delivery, DeliveryAttempt, Study
 STANDS_AFTER: Final = timedelta(minutes=1)
 """Work that is due is taken within a second where somebody listens and nothing else is done."""
 _LOOKED_AT: Final = 50
-"""The oldest rows that are due: one of them has waited longest."""
+"""So many rows that are due; where nothing is done, each of them soon waits too long."""
 
 
 def analysing(session: Session, now: datetime) -> datetime | None:
@@ -47,13 +47,14 @@ def delivering(session: Session, now: datetime) -> datetime | None:
     rows = session.execute(
         sa.select(Delivery.created_at, Delivery.not_before)
         .where(deliveries.claimable(now))
-        .order_by(Delivery.id)
+        .order_by(Delivery.destination, Delivery.not_before)  # as in their index: by id, all would be walked through
         .limit(_LOOKED_AT)
     )
     since = _oldest(rows)
     if since is None or now - since < STANDS_AFTER:
         return None
-    tried = session.scalar(sa.select(DeliveryAttempt.finished_at).order_by(DeliveryAttempt.id.desc()).limit(1))
+    latest = sa.select(sa.func.max(DeliveryAttempt.id)).scalar_subquery()
+    tried = session.scalar(sa.select(DeliveryAttempt.finished_at).where(DeliveryAttempt.id == latest))
     if tried is not None and now - tried < STANDS_AFTER:
         return None
     sending = session.scalar(sa.select(sa.exists().where(deliveries.held(now))))

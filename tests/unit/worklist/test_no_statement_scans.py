@@ -24,6 +24,7 @@ from triage.repositories import (
     queues,
     renderings,
     scrubbing,
+    stalled,
     verdicts,
     workitems,
     worklist,
@@ -78,6 +79,8 @@ A_DAY: Final[dict[str, Callable[[Session], Any]]] = {
     "who ordered lately": order_listing.senders,
     "orders that were refused": order_listing.refused,
     "what is tried in vain": queues.retried,
+    "is analysis left lying": lambda session: stalled.analysing(session, NOON + timedelta(hours=9)),
+    "is delivery left lying": lambda session: stalled.delivering(session, NOON + timedelta(hours=9)),
     "the list": lambda session: worklist.list_page(session, Filters(), None, 50),
     "counts of the list": worklist.open_counts,
 }
