@@ -70,7 +70,7 @@ def late_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def no_sweeper(patch: pytest.MonkeyPatch) -> None:
     """Nobody looks for leases that ran out. Here that is the claim itself: it takes abandoned rows too."""
-    rewrite(patch, analyses, analyses, "_claimable", "sa.or_(waiting, abandoned)", "waiting")
+    rewrite(patch, analyses, analyses, "claimable", "sa.or_(waiting, abandoned)", "waiting")
 
 
 def mark_before_publish(patch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def mark_before_publish(patch: pytest.MonkeyPatch) -> None:
 
 def no_claim(patch: pytest.MonkeyPatch) -> None:
     """A second message takes what a worker holds under a running lease."""
-    rewrite(patch, analyses, analyses, "_claimable", ", Analysis.lease_until < now", "")
+    rewrite(patch, analyses, analyses, "claimable", ", Analysis.lease_until < now", "")
 
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:

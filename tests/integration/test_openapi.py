@@ -50,7 +50,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         analysis = score(session, study, [Seen("pneumothorax", 0.9), Seen("nodule", 0.2)])
         deliver(session, at=NOON + timedelta(minutes=1))
         decline(session, arrive(session, "hand"), NotAnalysedReason.UNSUPPORTED_BODY_PART, "HAND")
-        arrive(session, "late", at=NOON + timedelta(minutes=2), modality="CT")
+        arrive(session, "late", at=NOON + timedelta(minutes=2, seconds=30), modality="CT")
         heartbeats.beat(session, "listen@test:1", "listen", at=NOW)
         heartbeats.beat(session, "work@test:2", "work", at=NOW)
         ids = {

@@ -118,6 +118,7 @@ def _list(
         "rows": rows.html(kept.page.items, now=now, who=who, may_read=Need.READ in caller.may),
         "counts": kept.counts,
         "missing": missing,
+        "stands_since": None,
         "lost": lost,
         "as_of": kept.at if lost else now,
         "now": now,
