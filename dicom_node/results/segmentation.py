@@ -168,10 +168,12 @@ def filled(outline: tuple[tuple[float, float], ...], rows: int, columns: int) ->
         1 inside, 0 outside.
     """
     points = np.asarray(outline, np.float64)
-    (x0, y0), (x1, y1) = points[:-1].T, points[1:].T
+    # Every edge runs downwards, or rounding would depend on which way the outline is walked.
+    down = points[:-1, 1:] <= points[1:, 1:]
+    (x0, y0), (x1, y1) = np.where(down, points[:-1], points[1:]).T, np.where(down, points[1:], points[:-1]).T
     centres = np.arange(rows) + 0.5
     # Each edge crosses the rows whose centres lie between its ends; a pixel right of an odd number of crossings is in.
-    crosses = (np.minimum(y0, y1) <= centres[:, None]) & (centres[:, None] < np.maximum(y0, y1))
+    crosses = (y0 <= centres[:, None]) & (centres[:, None] < y1)
     row, edge = np.nonzero(crosses)
     at = x0[edge] + (centres[row] - y0[edge]) * (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
     first_right = np.clip(np.ceil(at - 0.5).astype(np.intp), 0, columns)

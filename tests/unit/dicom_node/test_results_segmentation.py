@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from odd_sources import axial
 from odd_sources import radiograph as odd_radiograph
@@ -204,6 +204,7 @@ def test_a_box_on_the_edges_of_pixels_holds_just_those(first: tuple[int, int], s
 
 
 @given(st.lists(st.tuples(st.floats(0, 12), st.floats(0, 9)), min_size=3, max_size=7))
+@example([(0.0, 0.0), (0.0, 1.0), (7.115532709299767, 7.115532709299767)])
 def test_the_order_in_which_an_outline_is_walked_does_not_matter(points: list[tuple[float, float]]) -> None:
     outline = (*points, points[0])
     np.testing.assert_array_equal(filled(outline, 9, 12), filled(outline[::-1], 9, 12))
