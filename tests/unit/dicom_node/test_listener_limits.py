@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from network_samples import CR, EXPLICIT, RawPeer, RecordingNode, encoded, files_below, pdata, radiograph
+from peers.processes import eventually
 
 from dicom_node import dimse
 from dicom_node.admission import AllowedPeer
@@ -167,7 +168,8 @@ def test_an_admitted_peer_is_refused_before_its_contexts_are_read(archive, monke
         with RawPeer(node.port) as peer:
             peer.send(request)
             assert peer.receive()[0] == ABORT
-        with RawPeer(node.port) as peer:  # and its place is free again
+        eventually(lambda: not node.listener.open_associations, within=10, what="its place is free again")
+        with RawPeer(node.port) as peer:
             assert peer.associate()[0] == ACCEPT
 
 
